@@ -1,0 +1,19 @@
+//! The nouns of Dauphin: names, terms, positions, durability, the sync set, the specification, the leadership record.
+//!
+//! Every other crate speaks in these types. This crate never does I/O, never reads a clock, never rolls dice.
+
+pub mod name;
+pub mod position;
+pub mod record;
+pub mod server;
+pub mod spec;
+pub mod sync_set;
+pub mod time;
+
+pub use name::{BadName, ClusterName, Incarnation, MemberName, SetVersion, SpecVersion, Term, Timeline, Voter};
+pub use position::{BadLsn, Branch, Lsn, Position, Relation};
+pub use record::{Evidence, Leadership, LeadershipState, SwitchPoint};
+pub use server::{Attached, Run, ServerView};
+pub use spec::{Durability, MemberSpec, OnShortage, Profile, Spec};
+pub use sync_set::{Enforced, Published};
+pub use time::{Mono, Span};

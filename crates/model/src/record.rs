@@ -1,0 +1,86 @@
+//! The leadership record: the one value in the store on which safety rests. It changes only by compare-and-set.
+
+use crate::name::{SpecVersion, Term, Timeline, Voter};
+use crate::position::Lsn;
+use crate::sync_set::Published;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How far a leadership has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeadershipState {
+    /// Decided; the winner promotes and waits behind the barrier. The old published set stays in force.
+    Elected,
+    /// Behind the barrier: clients are let in.
+    Open,
+}
+
+/// Why the election was allowed: how the leader before was revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Evidence {
+    /// The first leader of a new cluster.
+    Bootstrap,
+    /// So many voters pledged to this term: no commit quorum is left.
+    Frozen {
+        /// Who answered.
+        voters: Vec<Voter>,
+    },
+    /// The fenced leader of the last open term itself: it holds everything.
+    FencedLeader {
+        /// The leader that stopped.
+        leader: Voter,
+    },
+    /// The lease ended (`async` durability).
+    LeaseEnded,
+    /// A person accepted the loss of whatever nobody present holds.
+    DataLossAccepted,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bootstrap => write!(f, "the first leader of a new cluster"),
+            Self::Frozen { voters } => {
+                let names: Vec<String> = voters.iter().map(ToString::to_string).collect();
+                write!(f, "voters pledged to this term: {}", names.join(", "))
+            }
+            Self::FencedLeader { leader } => write!(f, "the former leader {leader} is fenced and holds everything"),
+            Self::LeaseEnded => write!(f, "the former leader's lease ended"),
+            Self::DataLossAccepted => write!(f, "an operator accepted data loss"),
+        }
+    }
+}
+
+/// Where a leadership's log begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchPoint {
+    /// The timeline before.
+    pub from: Timeline,
+    /// The first byte of the new timeline.
+    pub lsn: Lsn,
+    /// The next transaction id at that moment.
+    pub next_xid: u64,
+}
+
+/// The leadership record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leadership {
+    /// Number of the leadership.
+    pub term: Term,
+    /// Who leads.
+    pub leader: Voter,
+    /// The timeline it writes, used by no other leadership.
+    pub timeline: Timeline,
+    /// How far it has come.
+    pub state: LeadershipState,
+    /// The published sync set.
+    pub published: Published,
+    /// The specification it was decided under.
+    pub spec_version: SpecVersion,
+    /// What revoked the leader before.
+    pub evidence: Evidence,
+    /// Where its log begins; known once open.
+    pub switch: Option<SwitchPoint>,
+}

@@ -1,0 +1,65 @@
+//! What an agent sees of its own database server. The engine fills it in; the decision core reads it.
+
+use crate::name::{Timeline, Voter};
+use crate::position::{Lsn, Position};
+use serde::{Deserialize, Serialize};
+
+/// Whether the server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Run {
+    /// No process.
+    #[default]
+    Stopped,
+    /// A process that does not answer yet.
+    Starting,
+    /// It answers.
+    Running,
+    /// It ended without being asked to.
+    Crashed,
+    /// A process that stopped answering: frozen, or its disk hangs.
+    Hung,
+}
+
+/// A replica attached to this server, from `pg_stat_replication`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// Its `application_name`.
+    pub application_name: String,
+    /// The voter, when the name is one of ours.
+    pub voter: Option<Voter>,
+    /// Address it comes from.
+    pub client_addr: Option<String>,
+    /// `streaming`, `catchup`, `backup`…
+    pub state: String,
+    /// `sync`, `quorum`, `potential`, `async`, as the server says.
+    pub sync_state: String,
+    /// What it has safely on disk.
+    pub flush: Option<Lsn>,
+    /// What it has replayed.
+    pub replay: Option<Lsn>,
+}
+
+/// What was seen of the server at one look.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ServerView {
+    /// Whether it runs.
+    pub run: Run,
+    /// Whether it is in recovery: a replica, or a fenced former leader started as one.
+    pub in_recovery: Option<bool>,
+    /// End of its safe log.
+    pub position: Option<Position>,
+    /// End of what it has replayed (a leader: written).
+    pub replayed: Option<Lsn>,
+    /// Whether its receiver streams, and on which timeline.
+    pub streaming: Option<Timeline>,
+    /// Somebody paused its replay.
+    pub replay_paused: bool,
+    /// Age of the last replayed transaction while there is something left to replay, in milliseconds.
+    pub replay_lag_ms: Option<u64>,
+    /// Replicas attached.
+    pub attached: Vec<Attached>,
+    /// Settings that wait for a restart.
+    pub pending_restart: Vec<String>,
+    /// The data directory's disk takes writes in time.
+    pub disk_ok: bool,
+}

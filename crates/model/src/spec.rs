@@ -1,0 +1,238 @@
+//! The shared specification of a cluster: what a person asked for. It lives in the store after `init`.
+
+use crate::name::{ClusterName, MemberName};
+use crate::time::Span;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// When a commit is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// At once; what was not yet replicated when the leader dies is lost.
+    Async,
+    /// When the named replicas hold it.
+    Sync,
+    /// When any k of the replicas hold it.
+    Quorum,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Async => "async",
+            Self::Sync => "sync",
+            Self::Quorum => "quorum",
+        })
+    }
+}
+
+/// What to do when fewer replicas are there than the durability needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnShortage {
+    /// Commits wait.
+    #[default]
+    Wait,
+    /// Commits go on with fewer copies; that is published first.
+    Degrade,
+}
+
+/// How fast failures are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// One rack, dedicated machines.
+    Fast,
+    /// The default.
+    #[default]
+    Standard,
+    /// Between regions.
+    Wan,
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Fast => "fast",
+            Self::Standard => "standard",
+            Self::Wan => "wan",
+        })
+    }
+}
+
+impl Profile {
+    /// How long a renewal gives the right to write.
+    #[must_use]
+    pub const fn lease(self) -> Span {
+        match self {
+            Self::Fast => Span::ms(2_000),
+            Self::Standard => Span::ms(3_000),
+            Self::Wan => Span::ms(15_000),
+        }
+    }
+
+    /// How often agents tell each other how they are, and the leader renews.
+    #[must_use]
+    pub const fn beat(self) -> Span {
+        match self {
+            Self::Fast => Span::ms(250),
+            Self::Standard => Span::ms(500),
+            Self::Wan => Span::ms(3_000),
+        }
+    }
+
+    /// Silence after which a member is suspected.
+    #[must_use]
+    pub const fn suspect(self) -> Span {
+        match self {
+            Self::Fast => Span::ms(750),
+            Self::Standard => Span::ms(1_500),
+            Self::Wan => Span::ms(8_000),
+        }
+    }
+
+    /// Safety margin of the lease: covers the guard's reaction and the kill, and drift between two clocks.
+    #[must_use]
+    pub const fn margin(self) -> Span {
+        match self {
+            Self::Fast => Span::ms(300),
+            Self::Standard => Span::ms(400),
+            Self::Wan => Span::ms(1_000),
+        }
+    }
+}
+
+/// What a member is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberKind {
+    /// A database server and its agent.
+    #[default]
+    Data,
+    /// A vote in the store and no data.
+    Witness,
+}
+
+/// One member of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberSpec {
+    /// Its name.
+    pub name: MemberName,
+    /// Data or witness.
+    pub kind: MemberKind,
+    /// Host that the other members reach it by: an address or a name.
+    pub host: String,
+    /// The database server's port. A witness has none: 0.
+    pub sql_port: u16,
+    /// The HTTP port.
+    pub api_port: u16,
+    /// The port of the members' own mutual-TLS link.
+    pub link_port: u16,
+    /// The higher, the sooner it is chosen among equals. Default 100.
+    pub priority: u32,
+    /// Never becomes leader (and never elects itself).
+    pub never_leader: bool,
+    /// For people and analytics: never in the sync set, never leader unless nothing else is left to choose by hand.
+    pub reporting: bool,
+    /// Where it stands; replicas in other zones are preferred as voters.
+    pub zone: Option<String>,
+    /// Replicates from this member instead of the leader, while it is there.
+    pub follow: Option<MemberName>,
+}
+
+impl MemberSpec {
+    /// Whether it holds data.
+    #[must_use]
+    pub fn holds_data(&self) -> bool {
+        self.kind == MemberKind::Data
+    }
+
+    /// Whether an election may choose it.
+    #[must_use]
+    pub fn may_lead(&self) -> bool {
+        self.holds_data() && !self.never_leader && !self.reporting
+    }
+
+    /// Whether it may stand in the sync set.
+    #[must_use]
+    pub fn may_vote(&self) -> bool {
+        self.holds_data() && !self.reporting && self.follow.is_none()
+    }
+}
+
+/// PostgreSQL's part of the specification.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PostgresSpec {
+    /// Settings that the user asks for. Those that Dauphin owns are refused.
+    pub parameters: BTreeMap<String, String>,
+    /// Networks (CIDR) that replication and Dauphin's own roles come from.
+    pub replication_networks: Vec<String>,
+    /// Networks (CIDR) that clients come from, once a leader is open.
+    pub client_networks: Vec<String>,
+    /// `hostssl` only (`require`), or both (`off`).
+    pub sql_tls: bool,
+    /// Most log kept for an absent replica, in MiB (`max_slot_wal_keep_size`).
+    pub slot_wal_keep_mib: u64,
+    /// Locale given to initdb.
+    pub locale: String,
+}
+
+/// What a person asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The cluster's name.
+    pub cluster: ClusterName,
+    /// When a commit is acknowledged.
+    pub durability: Durability,
+    /// How many replicas must hold a commit; `None`: the durability's default.
+    pub required: Option<u32>,
+    /// What to do when replicas are short.
+    pub on_shortage: OnShortage,
+    /// How fast failures are believed.
+    pub profile: Profile,
+    /// Copy a member's data again when it cannot be rewound. What would be cut off is archived first.
+    pub allow_reclone: bool,
+    /// The members, in the order of the file.
+    pub members: Vec<MemberSpec>,
+    /// PostgreSQL's part.
+    pub postgres: PostgresSpec,
+    /// Lag beyond which a replica takes no reads through the proxy, in bytes.
+    pub read_lag_max_bytes: u64,
+}
+
+impl Spec {
+    /// The member of that name.
+    #[must_use]
+    pub fn member(&self, name: &MemberName) -> Option<&MemberSpec> {
+        self.members.iter().find(|m| m.name == *name)
+    }
+
+    /// Members that hold data.
+    pub fn data_members(&self) -> impl Iterator<Item = &MemberSpec> {
+        self.members.iter().filter(|m| m.holds_data())
+    }
+
+    /// How many replicas must hold a commit before it is acknowledged, with `voters` there to vouch.
+    /// `quorum` counts the cluster's data members (k = ⌊members / 2⌋); `sync` waits for every voter; `async` for none.
+    #[must_use]
+    pub fn required_of(&self, voters: usize) -> u32 {
+        let as_u32 = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        match self.durability {
+            Durability::Async => 0,
+            Durability::Sync => self.required.unwrap_or(as_u32(voters)),
+            Durability::Quorum => self.required.unwrap_or(as_u32(self.data_members().count() / 2)),
+        }
+    }
+
+    /// The fewest replicas that keep the promise; below it the cluster waits or degrades.
+    #[must_use]
+    pub fn required_min(&self) -> u32 {
+        match self.durability {
+            Durability::Async => 0,
+            Durability::Sync => self.required.unwrap_or(1).max(1),
+            Durability::Quorum => self.required_of(0).max(1),
+        }
+    }
+}
