@@ -1,0 +1,110 @@
+//! The HTTP server of an agent: routes to `Operations`, with limits on time, size and number.
+//! The agent runs it; it holds no state of its own and decides nothing but who is let in.
+
+mod commands;
+mod listen;
+mod reads;
+
+pub use listen::serve;
+
+use crate::access::Access;
+use crate::error::{ApiError, ErrorBody, Kind};
+use crate::health::Check;
+use crate::operations::Operations;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use std::sync::Arc;
+
+/// Longest body that is read, in bytes: a whole specification from an editor fits many times.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// What every handler gets.
+pub(crate) struct Shared<O> {
+    pub(crate) operations: Arc<O>,
+    pub(crate) access: Access,
+}
+
+/// The routes of an agent.
+pub fn router<O: Operations>(operations: Arc<O>, access: Access) -> Router {
+    let shared = Arc::new(Shared { operations, access });
+    let mut router = Router::new()
+        .route("/", get(reads::console::<O>))
+        .route("/metrics", get(reads::metrics::<O>))
+        .route("/openapi.json", get(reads::openapi))
+        .route("/v1/cluster", get(reads::cluster::<O>))
+        .route("/v1/events", get(reads::events::<O>))
+        .route("/v1/history", get(reads::history::<O>))
+        .route("/v1/journal", get(reads::journal::<O>))
+        .route("/v1/explain", get(reads::explain::<O>))
+        .route("/v1/config", get(reads::config::<O>).post(commands::config_set::<O>))
+        .route("/v1/config/history", get(reads::config_history::<O>))
+        .route("/v1/config/undo", post(commands::config_undo::<O>))
+        .route("/v1/store", get(reads::store_status::<O>))
+        .route("/v1/store/add", post(commands::store_add::<O>))
+        .route("/v1/store/remove", post(commands::store_remove::<O>))
+        .route("/v1/store/snapshot", post(commands::store_snapshot::<O>))
+        .route("/v1/switchover", post(commands::switchover::<O>))
+        .route("/v1/failover", post(commands::failover::<O>))
+        .route("/v1/restart", post(commands::restart::<O>))
+        .route("/v1/reinit", post(commands::reinit::<O>))
+        .route("/v1/pause", post(commands::pause::<O>))
+        .route("/v1/resume", post(commands::resume::<O>));
+    for (path, check) in Check::PATHS {
+        let handler =
+            move |State(shared): State<Arc<Shared<O>>>, request: Request| reads::check(shared, check, request);
+        router = router.route(path, get(handler.clone()).options(handler));
+    }
+    router
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), let_in::<O>))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(shared)
+}
+
+/// Lets a request through, or answers why not, before its body is read.
+async fn let_in<O: Operations>(State(shared): State<Arc<Shared<O>>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let authorization = text(headers, header::AUTHORIZATION);
+    let health_check = Check::PATHS.iter().any(|(path, _)| *path == request.uri().path());
+    let allowed = shared.access.host(text(headers, header::HOST)).and_then(|()| match *request.method() {
+        _ if health_check => Ok(()),
+        Method::GET | Method::HEAD | Method::OPTIONS => shared.access.read(authorization),
+        _ => shared.access.act(authorization),
+    });
+    match allowed {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+async fn nothing_here(request: Request) -> Response {
+    let path: String = request.uri().path().chars().take(200).collect();
+    ApiError::new(Kind::NotFound, "no_such_path", format!("there is nothing at {path}"), "see GET /openapi.json")
+        .into_response()
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let text = format!("{} is not taken here", request.method());
+    let body = ErrorBody { error: ApiError::usage("wrong_method", text, "see GET /openapi.json") };
+    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(body)).into_response()
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::Json(ErrorBody { error: self });
+        if status == StatusCode::UNAUTHORIZED {
+            return (status, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response();
+        }
+        (status, body).into_response()
+    }
+}
