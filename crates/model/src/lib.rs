@@ -5,6 +5,7 @@
 pub mod name;
 pub mod position;
 pub mod record;
+pub mod route;
 pub mod server;
 pub mod spec;
 pub mod sync_set;
@@ -12,8 +13,9 @@ pub mod time;
 
 pub use name::{BadName, ClusterName, Incarnation, MemberName, SetVersion, SpecVersion, Term, Timeline, Voter};
 pub use position::{BadLsn, Branch, Lsn, Position, Relation};
-pub use record::{Evidence, Leadership, LeadershipState, SwitchPoint};
+pub use record::{Evidence, Leadership, LeadershipState, Lease, PastTerm, SwitchPoint};
+pub use route::{ReplicaTarget, Route, RouteState, Target};
 pub use server::{Attached, Run, ServerView};
-pub use spec::{Durability, MemberSpec, OnShortage, Profile, Spec};
+pub use spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
 pub use sync_set::{Enforced, Published};
 pub use time::{Mono, Span};

@@ -1,0 +1,99 @@
+//! Where clients go: what an agent tells every proxy about the leader and the replicas.
+//! The agent makes it, the proxy merges what all agents say; it never holds a decision of its own.
+
+use crate::name::{ClusterName, MemberName, Term};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Number of the link's channel on which agents publish their [`Route`] as JSON.
+pub const ROUTE_CHANNEL: u8 = 3;
+
+/// Largest encoded route, in bytes. A cluster has tens of members, each below 200 bytes.
+pub const ROUTE_BYTES_MAX: usize = 64 * 1024;
+
+/// Whether the leader of a term takes clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteState {
+    /// Not yet, or no more.
+    #[default]
+    Closed,
+    /// Behind the barrier: clients are let in.
+    Open,
+}
+
+impl fmt::Display for RouteState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+        })
+    }
+}
+
+/// A server that takes clients.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// The member.
+    pub member: MemberName,
+    /// Address or name.
+    pub host: String,
+    /// Port of the database server.
+    pub port: u16,
+}
+
+/// A replica that may take reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaTarget {
+    /// Where it is.
+    #[serde(flatten)]
+    pub target: Target,
+    /// How far its replay is behind the leader's log, in bytes; `None`: unknown.
+    pub lag_bytes: Option<u64>,
+    /// Healthy and within the lag limit of the specification.
+    pub usable: bool,
+}
+
+/// What one agent knows about where clients go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The member whose agent says so.
+    pub from: MemberName,
+    /// The highest term that this agent knows, elected or open.
+    pub term: Term,
+    /// Whether the leader of that term takes clients.
+    pub state: RouteState,
+    /// The leader of that term.
+    pub leader: Option<Target>,
+    /// The replicas.
+    pub replicas: Vec<ReplicaTarget>,
+    /// A planned switchover is about to happen: new transactions are to be held, running ones go on.
+    pub draining: bool,
+    /// Grows with every message of this agent's life.
+    pub generation: u64,
+}
+
+impl Route {
+    /// Whether `from` is the leader that this route names.
+    #[must_use]
+    pub fn is_from_leader(&self) -> bool {
+        self.leader.as_ref().is_some_and(|leader| leader.member == self.from)
+    }
+
+    /// The leader, when it takes clients.
+    #[must_use]
+    pub fn open_leader(&self) -> Option<&Target> {
+        match self.state {
+            RouteState::Open => self.leader.as_ref(),
+            RouteState::Closed => None,
+        }
+    }
+
+    /// The leader, when it takes new transactions: open, and no switchover about to happen.
+    #[must_use]
+    pub fn admitting_leader(&self) -> Option<&Target> {
+        if self.draining { None } else { self.open_leader() }
+    }
+}
