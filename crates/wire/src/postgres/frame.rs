@@ -1,0 +1,173 @@
+//! Walks a stream of typed messages in place: type and length only, so that ranges are forwarded, never rebuilt.
+//! The proxy's relay calls it on every read. It never allocates.
+
+use thiserror::Error;
+
+/// Bytes of a message's type and length.
+pub const HEADER_BYTES: usize = 5;
+
+/// Largest message that either side may announce, in bytes (PostgreSQL's own limit).
+pub const FRAME_BYTES_MAX: usize = 0x3fff_ffff;
+
+/// Largest message that is held until it is whole, in bytes; longer ones pass through in parts.
+pub const WHOLE_BYTES_MAX: usize = 64 * 1024;
+
+/// A length that no message can have. The connection cannot be understood from here on and must be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a message of type {tag:#04x} announces {length} bytes; close the connection")]
+pub struct BadFrame {
+    /// Type of the message.
+    pub tag: u8,
+    /// Announced length.
+    pub length: u32,
+}
+
+/// What stands at the start of the bytes given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// A whole message, header included.
+    Whole {
+        /// Its type.
+        tag: u8,
+        /// Its length with the header.
+        len: usize,
+    },
+    /// Part of a message that is not looked into.
+    Part {
+        /// Its type.
+        tag: u8,
+        /// Bytes of it that are here, with the header if `first`.
+        len: usize,
+        /// The header is in this part.
+        first: bool,
+        /// The message ends with this part.
+        last: bool,
+    },
+    /// Not enough bytes to say: keep them and come back with more.
+    More,
+}
+
+/// Position in a stream of messages.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Frames {
+    tag: u8,
+    left: usize,
+}
+
+impl Frames {
+    /// Whether no message is half through.
+    #[must_use]
+    pub fn at_boundary(&self) -> bool {
+        self.left == 0
+    }
+
+    /// What stands at the start of `data`; messages for whose type `whole` says so are given whole, unless longer than
+    /// [`WHOLE_BYTES_MAX`]. The caller goes on behind the length returned.
+    ///
+    /// # Errors
+    /// [`BadFrame`] for a length below 4 or above [`FRAME_BYTES_MAX`].
+    pub fn next(&mut self, data: &[u8], whole: fn(u8) -> bool) -> Result<Next, BadFrame> {
+        if self.left > 0 {
+            if data.is_empty() {
+                return Ok(Next::More);
+            }
+            let len = data.len().min(self.left);
+            self.left -= len;
+            return Ok(Next::Part { tag: self.tag, len, first: false, last: self.left == 0 });
+        }
+        let [tag, a, b, c, d, ..] = *data else { return Ok(Next::More) };
+        let length = u32::from_be_bytes([a, b, c, d]);
+        let total = length as usize + 1;
+        if length < 4 || total > FRAME_BYTES_MAX {
+            return Err(BadFrame { tag, length });
+        }
+        if whole(tag) && total <= WHOLE_BYTES_MAX {
+            return Ok(if data.len() >= total { Next::Whole { tag, len: total } } else { Next::More });
+        }
+        let len = data.len().min(total);
+        self.tag = tag;
+        self.left = total - len;
+        Ok(Next::Part { tag, len, first: true, last: self.left == 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frame(tag: u8, body: &[u8]) -> Vec<u8> {
+        let mut out = vec![tag];
+        out.extend_from_slice(&u32::try_from(body.len() + 4).expect("small").to_be_bytes());
+        out.extend_from_slice(body);
+        out
+    }
+
+    fn whole(tag: u8) -> bool {
+        tag == b'Z' || tag == b'C'
+    }
+
+    /// Feeds `stream` in chunks cut at `cuts`, as the relay does, and returns types with lengths.
+    fn walk(stream: &[u8], cuts: &[usize]) -> Result<Vec<(u8, usize)>, BadFrame> {
+        let (mut frames, mut carry, mut seen, mut from) = (Frames::default(), Vec::new(), Vec::new(), 0);
+        let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
+        ends.push(stream.len());
+        ends.sort_unstable();
+        for end in ends {
+            carry.extend_from_slice(&stream[from..end]);
+            from = end;
+            let mut at = 0;
+            loop {
+                match frames.next(&carry[at..], whole)? {
+                    Next::Whole { tag, len } => {
+                        seen.push((tag, len));
+                        at += len;
+                    }
+                    Next::Part { tag, len, first, .. } => {
+                        if first {
+                            seen.push((tag, 0));
+                        }
+                        seen.last_mut().expect("a first part came before").1 += len;
+                        at += len;
+                    }
+                    Next::More => break,
+                }
+            }
+            carry.drain(..at);
+        }
+        Ok(seen)
+    }
+
+    proptest! {
+        #[test]
+        fn cut_anywhere_the_messages_are_the_same(
+            bodies in prop::collection::vec((prop::sample::select(b"ZCDQS".to_vec()), prop::collection::vec(any::<u8>(), 0..40)), 0..12),
+            cuts in prop::collection::vec(any::<usize>(), 0..20),
+        ) {
+            let stream: Vec<u8> = bodies.iter().flat_map(|(tag, body)| frame(*tag, body)).collect();
+            let expected: Vec<(u8, usize)> = bodies.iter().map(|(tag, body)| (*tag, body.len() + 5)).collect();
+            prop_assert_eq!(walk(&stream, &cuts), Ok(expected));
+        }
+
+        #[test]
+        fn no_bytes_panic(stream in prop::collection::vec(any::<u8>(), 0..200), cuts in prop::collection::vec(any::<usize>(), 0..8)) {
+            let _ = walk(&stream, &cuts);
+        }
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_is_refused_and_never_loops() {
+        for length in [0_u32, 3, 0x4000_0000, u32::MAX] {
+            let mut data = vec![b'D'];
+            data.extend_from_slice(&length.to_be_bytes());
+            assert_eq!(Frames::default().next(&data, whole), Err(BadFrame { tag: b'D', length }));
+        }
+    }
+
+    #[test]
+    fn a_long_message_passes_in_parts_even_if_wanted_whole() {
+        let long = frame(b'C', &vec![0; WHOLE_BYTES_MAX]);
+        let next = Frames::default().next(&long[..100], whole).expect("a header");
+        assert_eq!(next, Next::Part { tag: b'C', len: 100, first: true, last: false });
+    }
+}

@@ -1,0 +1,464 @@
+//! What a text of SQL leaves behind in its session: nothing, a setting that can be repeated on another server, or
+//! something that cannot (a *pin*). The proxy asks before it moves a session. In doubt the answer is a pin: a session
+//! that ends with a clear error is better than one that goes on with less than it had.
+
+use super::lexer::{Lexer, Token};
+use std::fmt;
+
+/// Longest name of a setting that is remembered, in bytes.
+const KEY_BYTES_MAX: usize = 128;
+
+/// State that cannot be carried to another server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// Temporary tables, views or sequences.
+    Temporary,
+    /// Session-level advisory locks.
+    AdvisoryLock,
+    /// LISTEN.
+    Listen,
+    /// PREPARE in SQL.
+    Prepare,
+    /// A cursor WITH HOLD.
+    HoldCursor,
+    /// SET ROLE or SET SESSION AUTHORIZATION.
+    Role,
+    /// A setting changed in a way that cannot be repeated.
+    Setting,
+    /// LOAD.
+    Load,
+    /// DO, CALL, a function called by number, or a connection of its own: it may have done anything.
+    Code,
+    /// A statement that is not known here.
+    Unknown,
+    /// Text that may be read in two ways.
+    Doubt,
+    /// More or longer prepared statements than are kept.
+    TooMuch,
+    /// A replication connection.
+    Replication,
+    /// COPY in a pipeline: its end cannot be told for sure.
+    Copy,
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Temporary => "temporary tables",
+            Self::AdvisoryLock => "advisory locks",
+            Self::Listen => "LISTEN",
+            Self::Prepare => "statements prepared in SQL",
+            Self::HoldCursor => "a cursor WITH HOLD",
+            Self::Role => "SET ROLE or SET SESSION AUTHORIZATION",
+            Self::Setting => "settings that cannot be repeated",
+            Self::Load => "a loaded library",
+            Self::Code => "DO, CALL or another session's connection",
+            Self::Unknown => "a statement the proxy does not know",
+            Self::Doubt => "a text that can be read in two ways",
+            Self::TooMuch => "more prepared statements than the proxy keeps",
+            Self::Replication => "replication",
+            Self::Copy => "COPY in a pipeline",
+        })
+    }
+}
+
+/// A statement, alone in its text, that changes what is remembered of the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sole {
+    /// SET of this setting.
+    Set(Vec<u8>),
+    /// RESET of this setting.
+    Reset(Vec<u8>),
+    /// RESET ALL.
+    ResetAll,
+    /// DISCARD ALL.
+    DiscardAll,
+    /// DEALLOCATE of this statement.
+    Deallocate(Vec<u8>),
+    /// DEALLOCATE ALL.
+    DeallocateAll,
+}
+
+/// What a text leaves behind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Effects {
+    /// Why the session cannot move after it.
+    pub pin: Option<Pin>,
+    /// What it changes, if it is one statement that does.
+    pub sole: Option<Sole>,
+    /// It uses savepoints, which may take back part of a transaction's settings.
+    pub savepoint: bool,
+    /// It may end a transaction with a commit.
+    pub may_commit: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// No word yet.
+    Start,
+    Other,
+    Declare,
+    Prepare,
+    Rollback,
+    /// SET: what comes next is a scope or a name.
+    SetScope,
+    /// After SET SESSION.
+    SetSession,
+    /// In the name: a dot may follow.
+    SetName,
+    /// After a dot in the name.
+    SetDot,
+    SetValue,
+    ResetStart,
+    ResetName,
+    ResetDot,
+    Discard,
+    Deallocate,
+    Done,
+}
+
+/// Reads a text, in parts of any size.
+#[derive(Debug, Clone)]
+pub struct Scan {
+    lexer: Lexer,
+    reader: Reader,
+}
+
+#[derive(Debug, Clone)]
+struct Reader {
+    kind: Kind,
+    key: Vec<u8>,
+    sole: Option<Sole>,
+    statements: u32,
+    effects: Effects,
+    /// The last word, as far as rules ask for it.
+    last: Last,
+    depth: u32,
+    /// Depth of an open set_config(…) call, and what stands at the end of it so far.
+    set_config: Option<(u32, Argument)>,
+}
+
+/// The end of a list of arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Argument {
+    Other,
+    Comma,
+    /// `, true`: set_config(…) for this transaction only.
+    True,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    None,
+    /// CREATE, INTO, LOCAL, GLOBAL or REPLACE: TEMP may follow.
+    MayBeTemporary,
+    With,
+}
+
+impl Scan {
+    /// At the beginning of a text; `backslashes` when `standard_conforming_strings` is off.
+    #[must_use]
+    pub fn new(backslashes: bool) -> Self {
+        Self {
+            lexer: Lexer::new(backslashes),
+            reader: Reader {
+                kind: Kind::Start,
+                key: Vec::new(),
+                sole: None,
+                statements: 0,
+                effects: Effects::default(),
+                last: Last::None,
+                depth: 0,
+                set_config: None,
+            },
+        }
+    }
+
+    /// Goes on with the next part.
+    pub fn feed(&mut self, text: &[u8]) {
+        let reader = &mut self.reader;
+        self.lexer.feed(text, &mut |token| reader.token(token));
+    }
+
+    /// The text has ended.
+    #[must_use]
+    pub fn finish(mut self) -> Effects {
+        let reader = &mut self.reader;
+        self.lexer.finish(&mut |token| reader.token(token));
+        reader.end_statement();
+        let several = reader.statements > 1;
+        match reader.sole.take() {
+            Some(_) if several => reader.pin(Pin::Setting),
+            sole => reader.effects.sole = sole,
+        }
+        self.reader.effects
+    }
+}
+
+/// What a whole text leaves behind.
+#[must_use]
+pub fn effects(sql: &[u8], backslashes: bool) -> Effects {
+    let mut scan = Scan::new(backslashes);
+    scan.feed(sql);
+    scan.finish()
+}
+
+impl Reader {
+    fn pin(&mut self, pin: Pin) {
+        self.effects.pin.get_or_insert(pin);
+    }
+
+    fn argument(&mut self, end: Argument) {
+        if let Some((_, argument)) = &mut self.set_config {
+            *argument = end;
+        }
+    }
+
+    fn token(&mut self, token: Token<'_>) {
+        match token {
+            Token::Word(word) => self.word(word, false),
+            Token::Name(name) => self.word(name, true),
+            Token::Symbol(symbol) => self.symbol(symbol),
+            Token::Doubt => self.pin(Pin::Doubt),
+            Token::Text | Token::Number => {
+                self.last = Last::None;
+                self.argument(Argument::Other);
+            }
+        }
+    }
+
+    fn symbol(&mut self, symbol: u8) {
+        match symbol {
+            b';' => return self.end_statement(),
+            b'(' => self.depth += 1,
+            b')' => {
+                if let Some((depth, end)) = self.set_config
+                    && depth + 1 == self.depth
+                {
+                    self.set_config = None;
+                    if end != Argument::True {
+                        self.pin(Pin::Setting);
+                    }
+                }
+                self.depth = self.depth.saturating_sub(1);
+            }
+            _ => {}
+        }
+        self.argument(if symbol == b',' { Argument::Comma } else { Argument::Other });
+        self.last = Last::None;
+        self.kind = match (self.kind, symbol) {
+            (Kind::SetName, b'.') => Kind::SetDot,
+            (Kind::SetName, _) => Kind::SetValue,
+            (Kind::ResetName, b'.') => Kind::ResetDot,
+            (Kind::SetSession, _) => {
+                self.pin(Pin::Setting);
+                Kind::Done
+            }
+            (kind, _) => kind,
+        };
+    }
+
+    fn word(&mut self, word: &[u8], quoted: bool) {
+        let after_comma = self.set_config.is_some_and(|(_, end)| end == Argument::Comma);
+        self.argument(if after_comma && word == b"true" && !quoted { Argument::True } else { Argument::Other });
+        self.anywhere(word, quoted);
+        self.kind = match self.kind {
+            Kind::Start => self.first(word, quoted),
+            Kind::Declare => {
+                if word == b"hold" && self.last == Last::With {
+                    self.pin(Pin::HoldCursor);
+                }
+                Kind::Declare
+            }
+            Kind::Prepare => {
+                if word != b"transaction" {
+                    self.pin(Pin::Prepare);
+                }
+                Kind::Done
+            }
+            Kind::Rollback => {
+                self.effects.savepoint |= word == b"to";
+                Kind::Rollback
+            }
+            Kind::SetScope | Kind::SetSession => self.set_scope(word, quoted),
+            Kind::SetDot | Kind::ResetDot => {
+                self.key.push(b'.');
+                self.name(word);
+                if self.kind == Kind::SetDot { Kind::SetName } else { Kind::ResetName }
+            }
+            Kind::SetName => Kind::SetValue,
+            Kind::ResetStart => self.reset(word, quoted),
+            Kind::Discard => {
+                if word == b"all" {
+                    self.remember(Sole::DiscardAll);
+                }
+                Kind::Done
+            }
+            Kind::Deallocate => self.deallocate(word, quoted),
+            kind @ (Kind::Other | Kind::SetValue | Kind::ResetName | Kind::Done) => kind,
+        };
+        self.last = match word {
+            _ if quoted => Last::None,
+            b"create" | b"into" | b"local" | b"global" | b"replace" => Last::MayBeTemporary,
+            b"with" => Last::With,
+            _ => Last::None,
+        };
+    }
+
+    /// Words that matter wherever they stand.
+    fn anywhere(&mut self, word: &[u8], quoted: bool) {
+        match word {
+            b"temp" | b"temporary" if !quoted && self.last == Last::MayBeTemporary => self.pin(Pin::Temporary),
+            // One call within another: which argument belongs to which is not worth telling.
+            b"set_config" if self.set_config.is_some() => self.pin(Pin::Setting),
+            b"set_config" => self.set_config = Some((self.depth, Argument::Other)),
+            b"dblink_connect" | b"dblink_connect_u" => self.pin(Pin::Code),
+            _ if word.starts_with(b"pg_temp") => self.pin(Pin::Temporary),
+            _ if word.starts_with(b"pg_advisory_lock") || word.starts_with(b"pg_try_advisory_lock") => {
+                self.pin(Pin::AdvisoryLock);
+            }
+            _ => {}
+        }
+    }
+
+    fn first(&mut self, word: &[u8], quoted: bool) -> Kind {
+        if quoted {
+            self.pin(Pin::Unknown);
+            return Kind::Done;
+        }
+        match word {
+            b"select" | b"insert" | b"update" | b"delete" | b"merge" | b"with" | b"values" | b"table" | b"begin"
+            | b"start" | b"abort" | b"explain" | b"copy" | b"truncate" | b"vacuum" | b"analyze" | b"analyse"
+            | b"cluster" | b"reindex" | b"checkpoint" | b"lock" | b"refresh" | b"grant" | b"revoke" | b"alter"
+            | b"drop" | b"comment" | b"notify" | b"show" | b"fetch" | b"move" | b"close" | b"security" | b"reassign"
+            | b"import" | b"create" | b"unlisten" => Kind::Other,
+            b"execute" => {
+                self.effects.may_commit = true;
+                Kind::Other
+            }
+            b"commit" | b"end" => {
+                self.effects.may_commit = true;
+                Kind::Other
+            }
+            b"savepoint" | b"release" => {
+                self.effects.savepoint = true;
+                Kind::Other
+            }
+            b"rollback" => {
+                // ROLLBACK PREPARED is fine; COMMIT PREPARED has its own word above.
+                Kind::Rollback
+            }
+            b"declare" => Kind::Declare,
+            b"prepare" => {
+                self.effects.may_commit = true;
+                Kind::Prepare
+            }
+            b"set" => Kind::SetScope,
+            b"reset" => Kind::ResetStart,
+            b"discard" => Kind::Discard,
+            b"deallocate" => Kind::Deallocate,
+            b"listen" => self.pinned(Pin::Listen),
+            b"load" => self.pinned(Pin::Load),
+            b"do" | b"call" => self.pinned(Pin::Code),
+            _ => self.pinned(Pin::Unknown),
+        }
+    }
+
+    fn pinned(&mut self, pin: Pin) -> Kind {
+        self.effects.may_commit = true;
+        self.pin(pin);
+        Kind::Done
+    }
+
+    fn set_scope(&mut self, word: &[u8], quoted: bool) -> Kind {
+        if !quoted {
+            match (self.kind, word) {
+                (Kind::SetScope, b"local" | b"transaction" | b"constraints") => return Kind::Done,
+                (Kind::SetScope, b"session") => return Kind::SetSession,
+                (Kind::SetSession, b"authorization") => return self.pinned(Pin::Role),
+                (Kind::SetSession, b"characteristics") => return self.pinned(Pin::Setting),
+                _ => {}
+            }
+        }
+        self.key.clear();
+        self.name(word);
+        match self.key.as_slice() {
+            b"role" | b"session_authorization" => self.pinned(Pin::Role),
+            b"seed" => self.pinned(Pin::Setting),
+            _ => Kind::SetName,
+        }
+    }
+
+    fn reset(&mut self, word: &[u8], quoted: bool) -> Kind {
+        self.key.clear();
+        self.name(word);
+        match self.key.as_slice() {
+            b"all" if !quoted => {
+                self.remember(Sole::ResetAll);
+                Kind::Done
+            }
+            b"role" | b"session" | b"session_authorization" => self.pinned(Pin::Role),
+            _ => Kind::ResetName,
+        }
+    }
+
+    fn deallocate(&mut self, word: &[u8], quoted: bool) -> Kind {
+        match word {
+            b"prepare" if !quoted => Kind::Deallocate,
+            b"all" if !quoted => {
+                self.remember(Sole::DeallocateAll);
+                Kind::Done
+            }
+            name => {
+                self.remember(Sole::Deallocate(name.to_vec()));
+                Kind::Done
+            }
+        }
+    }
+
+    /// Adds to the name of a setting; such names know no case.
+    fn name(&mut self, word: &[u8]) {
+        if self.key.len() + word.len() > KEY_BYTES_MAX {
+            self.pin(Pin::Setting);
+        } else {
+            self.key.extend(word.iter().map(u8::to_ascii_lowercase));
+        }
+    }
+
+    fn remember(&mut self, sole: Sole) {
+        self.sole = Some(sole);
+    }
+
+    fn end_statement(&mut self) {
+        match self.kind {
+            Kind::SetName | Kind::SetValue => self.sole = Some(Sole::Set(std::mem::take(&mut self.key))),
+            Kind::ResetName => self.sole = Some(Sole::Reset(std::mem::take(&mut self.key))),
+            Kind::Start
+            | Kind::Other
+            | Kind::Declare
+            | Kind::Prepare
+            | Kind::Rollback
+            | Kind::SetScope
+            | Kind::SetSession
+            | Kind::SetDot
+            | Kind::ResetStart
+            | Kind::ResetDot
+            | Kind::Discard
+            | Kind::Deallocate
+            | Kind::Done => {}
+        }
+        if self.kind != Kind::Start {
+            self.statements = self.statements.saturating_add(1);
+        }
+        // Every statement but the last of a text may be anything; what is open at its end is a syntax error.
+        if self.set_config.take().is_some() {
+            self.pin(Pin::Setting);
+        }
+        self.kind = Kind::Start;
+        self.last = Last::None;
+        self.depth = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests;
