@@ -1,1 +1,27 @@
-//! (being written)
+//! Real clusters in a folder: files, processes and faults, for tests, the demo and people who want to try things.
+//! The command line calls it. It starts and stops processes and reads what agents say; it never decides for a cluster.
+
+mod binaries;
+mod bundle;
+mod down;
+mod error;
+mod fault;
+mod files;
+mod find;
+mod options;
+mod process;
+mod show;
+mod spawn;
+mod state;
+mod up;
+mod user;
+
+pub use bundle::{Secrets, make_private, random_word, write_private, write_public};
+pub use down::down;
+pub use error::LabError;
+pub use fault::{FaultKind, Healed, fault, heal};
+pub use options::{Engine, Options};
+pub use process::Process;
+pub use show::{Shown, show};
+pub use state::{Lab, LabMember, LabProxy, LabUser, Login};
+pub use up::up;

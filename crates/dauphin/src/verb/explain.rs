@@ -1,0 +1,61 @@
+//! `dauphin explain`: why something was done automatically, with the evidence it rested on.
+
+use crate::cli::{Explain, Target};
+use crate::failure::{DONE, Outcome};
+use crate::look::wrap;
+use crate::say::{self, Tone};
+use crate::target;
+use dauphin_api::dto::{Explanation, JournalEntry};
+use serde_json::Value;
+
+/// Width of running text, in columns.
+const TEXT_COLUMNS: usize = 96;
+
+pub(crate) fn run(target: &Target, options: &Explain) -> Outcome {
+    let path = options.id.map_or_else(|| "/v1/explain".to_owned(), |id| format!("/v1/explain?id={id}"));
+    let explanation: Explanation = target::client(target)?.get(&path)?;
+    if target.json {
+        say::json(&explanation)?;
+        return Ok(DONE);
+    }
+    lines(&explanation, say::colours_out()).iter().for_each(|line| say::line(line));
+    Ok(DONE)
+}
+
+/// The explanation in lines.
+pub(crate) fn lines(explanation: &Explanation, colours: bool) -> Vec<String> {
+    let mut lines: Vec<String> =
+        wrap(&explanation.summary, TEXT_COLUMNS).iter().map(|l| Tone::Bold.paint(l, colours)).collect();
+    for entry in &explanation.entries {
+        lines.extend(one(entry, colours));
+    }
+    lines
+}
+
+fn one(entry: &JournalEntry, colours: bool) -> Vec<String> {
+    let head = format!("#{} {} {} (term {}): {}", entry.id, clock(&entry.at), entry.member, entry.term, entry.text);
+    let mut lines = wrap(&head, TEXT_COLUMNS);
+    for line in lines.iter_mut().skip(1) {
+        line.insert_str(0, "    ");
+    }
+    let evidence: Vec<String> = match &entry.evidence {
+        Value::Object(fields) => fields.iter().map(|(key, value)| format!("{key}: {}", plain(value))).collect(),
+        Value::Null => Vec::new(),
+        other => vec![plain(other)],
+    };
+    let evidence = evidence.iter().flat_map(|text| wrap(text, TEXT_COLUMNS - 8));
+    lines.extend(evidence.map(|text| Tone::Dim.paint(&format!("      {text}"), colours)));
+    lines
+}
+
+/// The time of day of an RFC 3339 moment.
+fn clock(at: &str) -> String {
+    at.split_once('T').map_or_else(|| at.to_owned(), |(_, time)| time.trim_end_matches('Z').chars().take(12).collect())
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

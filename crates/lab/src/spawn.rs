@@ -1,0 +1,89 @@
+//! Starting agents and the proxy: in a session of their own, as the members' user, their output in log files.
+//! When the lab lies behind a folder that this user cannot pass, they get a view of the file system where it can.
+
+use crate::error::LabError;
+use crate::state::{Lab, LabMember};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Where programs are looked for; nothing else of the caller's environment is handed on.
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Starts the agent of a member.
+pub(crate) fn agent(lab: &Lab, member: &LabMember) -> Result<Child, LabError> {
+    service(lab, "agent", &lab.config(member), &lab.member_dir(member).join("log/agent.log"))
+}
+
+/// Starts the proxy.
+pub(crate) fn proxy(lab: &Lab) -> Result<Child, LabError> {
+    let dir = lab.proxy_dir();
+    service(lab, "proxy", &dir.join("dauphin.toml"), &dir.join("log/proxy.log"))
+}
+
+fn service(lab: &Lab, verb: &str, config: &Path, log: &Path) -> Result<Child, LabError> {
+    let mut command = match &lab.closed_parent {
+        None => Command::new(&lab.program),
+        Some(parent) => in_own_view(lab, parent),
+    };
+    command.arg(verb).arg("--config").arg(config).arg("--own-session");
+    command.env_clear().env("PATH", SEARCH_PATH).env("LANG", "C.UTF-8").current_dir("/");
+    if let (Some(user), None) = (&lab.user, &lab.closed_parent) {
+        command.uid(user.uid).gid(user.gid);
+    }
+    let (out, err) = log_file(lab, log)?;
+    command.stdin(Stdio::null()).stdout(out).stderr(err);
+    command.spawn().map_err(LabError::io("cannot start", &lab.program))
+}
+
+fn log_file(lab: &Lab, path: &Path) -> Result<(File, File), LabError> {
+    let open = || {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        if let Some(user) = &lab.user {
+            std::os::unix::fs::fchown(&file, Some(user.uid), Some(user.gid))?;
+        }
+        Ok((file.try_clone()?, file))
+    };
+    open().map_err(LabError::io("cannot write", path))
+}
+
+/// A command that first replaces the closed folder by an empty one, in a view of the file system that only it and its
+/// children have, shows the lab in it at its own path, and then becomes the program as the members' user. Nothing
+/// outside changes, and every path stays true.
+const ENTER: &str = r#"set -eu
+parent=$1 lab=$2 engine=$3 uid=$4 gid=$5
+shift 5
+exec 8<"$lab"
+[ -z "$engine" ] || exec 9<"$engine"
+mount -t tmpfs -o mode=0755,size=1m dauphin-lab "$parent"
+mkdir -p "$lab"
+mount --bind /proc/self/fd/8 "$lab"
+exec 8<&-
+if [ -n "$engine" ]; then mkdir -p "$engine"; mount --bind /proc/self/fd/9 "$engine"; exec 9<&-; fi
+exec setpriv --reuid "$uid" --regid "$gid" --clear-groups -- "$@"
+"#;
+
+fn in_own_view(lab: &Lab, parent: &Path) -> Command {
+    let (uid, gid) = lab.user.as_ref().map_or((0, 0), |u| (u.uid, u.gid));
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "--", "sh", "-c", ENTER, "dauphin-lab"]);
+    command.arg(parent).arg(&lab.dir).arg(lab.engine_home.as_deref().unwrap_or(Path::new("")));
+    command.arg(uid.to_string()).arg(gid.to_string()).arg(&lab.program);
+    command
+}
+
+/// Whether processes may have a view of the file system of their own here.
+pub(crate) fn own_view_works() -> bool {
+    let tried = Command::new("unshare").args(["--mount", "--propagation", "private", "--", "true"]).output();
+    tried.is_ok_and(|output| output.status.success()) && fs::metadata("/usr/bin/setpriv").is_ok()
+}
+
+/// The last lines of a log, for an error message.
+pub(crate) fn log_tail(path: &Path, lines: usize) -> String {
+    let text = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
