@@ -2,6 +2,7 @@
 //!
 //! Every other crate speaks in these types. This crate never does I/O, never reads a clock, never rolls dice.
 
+pub mod file;
 pub mod name;
 pub mod position;
 pub mod record;
@@ -11,6 +12,7 @@ pub mod spec;
 pub mod sync_set;
 pub mod time;
 
+pub use file::{ClusterFile, FileErrors, Local, ProxyFile};
 pub use name::{BadName, ClusterName, Incarnation, MemberName, SetVersion, SpecVersion, Term, Timeline, Voter};
 pub use position::{BadLsn, Branch, Lsn, Position, Relation};
 pub use record::{Evidence, Leadership, LeadershipState, Lease, PastTerm, SwitchPoint};

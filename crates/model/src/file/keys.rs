@@ -1,0 +1,249 @@
+//! Every key of `dauphin.toml`: what it means, its unit, its default, an example. The reader takes defaults and known
+//! names from here, the writer its comments, and `docs/configuration.md` is written from it, so that none can differ.
+
+/// One key of the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// The table it stands in.
+    pub section: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What a value looks like, for people.
+    pub form: &'static str,
+    /// What it is when left out, as it would be written; `None`: see [`Self::about`].
+    pub default: Option<&'static str>,
+    /// Whether it must be given.
+    pub required: bool,
+    /// What it means, in one or two sentences.
+    pub about: &'static str,
+    /// A value as it would be written.
+    pub example: &'static str,
+}
+
+/// One table of the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Section {
+    /// Its name.
+    pub name: &'static str,
+    /// As its header is written.
+    pub header: &'static str,
+    /// What it holds.
+    pub about: &'static str,
+}
+
+/// The tables, in the order in which they are written.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        name: "cluster",
+        header: "[cluster]",
+        about: "What the cluster promises. Shared: it lives in the cluster's store after `dauphin init`, and is changed \
+                with `dauphin config`.",
+    },
+    Section { name: "postgres", header: "[postgres]", about: "PostgreSQL's settings. Shared, like `[cluster]`." },
+    Section {
+        name: "member",
+        header: "[[member]]",
+        about: "One for each member. Shared, like `[cluster]`. On one host no two ports may be the same.",
+    },
+    Section {
+        name: "local",
+        header: "[local]",
+        about: "What is this machine's own: needed where an agent runs. Relative paths start at the file's folder.",
+    },
+    Section { name: "proxy", header: "[proxy]", about: "What `dauphin proxy` listens on: needed where a proxy runs." },
+];
+
+const fn key(section: &'static str, name: &'static str, form: &'static str) -> Key {
+    Key { section, name, form, default: None, required: false, about: "", example: "" }
+}
+
+impl Key {
+    const fn default(mut self, default: &'static str) -> Self {
+        self.default = Some(default);
+        self.example = default;
+        self
+    }
+    const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+    const fn about(mut self, about: &'static str) -> Self {
+        self.about = about;
+        self
+    }
+    const fn example(mut self, example: &'static str) -> Self {
+        self.example = example;
+        self
+    }
+}
+
+/// The keys, in the order in which they are written.
+pub const KEYS: &[Key] = &[
+    key("cluster", "name", "a name: a-z, 0-9, _, at most 32 characters").required().example("\"shop\"").about(
+        "The cluster's name.",
+    ),
+    key("cluster", "durability", "\"async\", \"sync\" or \"quorum\"").default("\"quorum\"").about(
+        "When a commit is acknowledged: at once, when the replicas of the sync set hold it, or when any `required` of them do.",
+    ),
+    key("cluster", "required", "a whole number from 1").example("1").about(
+        "How many replicas must hold a commit. Left out: half the data members, cut off (`quorum`), or every replica of \
+         the sync set (`sync`).",
+    ),
+    key("cluster", "on_shortage", "\"wait\" or \"degrade\"").default("\"wait\"").about(
+        "What to do with fewer replicas than that: commits wait, or go on with fewer copies, which is published first. Must \
+         be given with two data members, unless durability is `async`.",
+    ),
+    key("cluster", "profile", "\"fast\", \"standard\" or \"wan\"").default("\"standard\"").about(
+        "How fast failures are believed: lease 2 s, 3 s or 15 s.",
+    ),
+    key("cluster", "allow_reclone", "true or false").default("false").about(
+        "Copy a member's data again from the leader when it cannot be rewound. What would be cut off is archived first.",
+    ),
+    key("cluster", "read_lag_max", "a size").default("\"16MiB\"").about(
+        "Lag beyond which a replica gets no reads from the proxy.",
+    ),
+    key("postgres", "parameters", "a table of settings").example("{ shared_buffers = \"1GB\", max_connections = 200 }").about(
+        "Settings for every member's server. Those on which the cluster's promises rest are Dauphin's own and refused.",
+    ),
+    key("postgres", "replication_networks", "networks (CIDR)").default("[]").example("[\"10.0.0.0/24\"]").about(
+        "Networks that the members' servers are reached from by each other. Left out: the members' own addresses.",
+    ),
+    key("postgres", "client_networks", "networks (CIDR)").default("[]").example("[\"10.0.0.0/16\"]").about(
+        "Networks that clients and proxies come from. They are let in only while the member's role allows it.",
+    ),
+    key("postgres", "sql_tls", "\"require\" or \"off\"").default("\"require\"").about(
+        "Whether clients must use TLS. `off` accepts both, and servers that were built without TLS.",
+    ),
+    key("postgres", "slot_wal_keep", "a size in whole MiB").default("\"8GiB\"").about(
+        "Most log that is kept for an absent replica (`max_slot_wal_keep_size`): it cannot fill the leader's disk.",
+    ),
+    key("postgres", "locale", "a locale of the system").default("\"C.UTF-8\"").about(
+        "Locale of a new cluster's databases. Fixed once the cluster is made.",
+    ),
+    key("member", "name", "a name: a-z, 0-9, _, at most 32 characters").required().example("\"m1\"").about(
+        "The member's name.",
+    ),
+    key("member", "host", "an address or host name").required().example("\"10.0.0.1\"").about(
+        "Where the other members, proxies and clients reach it.",
+    ),
+    key("member", "kind", "\"data\" or \"witness\"").default("\"data\"").about(
+        "A database server with its agent, or a vote in the store without data.",
+    ),
+    key("member", "sql_port", "a port, 1 to 65535").example("5432").about(
+        "The database server's port. Required, except that a witness has none.",
+    ),
+    key("member", "api_port", "a port, 1 to 65535").required().example("8008").about("The agent's HTTP port."),
+    key("member", "link_port", "a port, 1 to 65535").required().example("8009").about(
+        "The port on which members talk to each other, with mutual TLS.",
+    ),
+    key("member", "priority", "a whole number, 0 to 1000").default("100").about(
+        "Among members with equal logs the highest becomes leader.",
+    ),
+    key("member", "never_leader", "true or false").default("false").about("It never becomes leader."),
+    key("member", "reporting", "true or false").default("false").about(
+        "For reports and analytics: never leader, and no commit waits for it.",
+    ),
+    key("member", "zone", "a text").example("\"rack-2\"").about(
+        "Where it stands. Replicas in other zones than the leader's are preferred as voters.",
+    ),
+    key("member", "follow", "a member's name").example("\"m2\"").about(
+        "Replicates from this member instead of the leader, while it is there. It is in no sync set then.",
+    ),
+    key("local", "member", "a member's name").required().example("\"m1\"").about("Which member this machine is."),
+    key("local", "data_dir", "a path").example("\"/var/lib/dauphin/data\"").about(
+        "The database's folder. Required, except that a witness has none.",
+    ),
+    key("local", "state_dir", "a path").required().example("\"/var/lib/dauphin/state\"").about(
+        "The agent's own folder: the store, pledges, archived log, generated secrets. As lasting as the data.",
+    ),
+    key("local", "run_dir", "a path").required().example("\"/run/dauphin\"").about(
+        "Sockets, locks and the guard's log. May be empty after a restart of the machine.",
+    ),
+    key("local", "bin_dir", "a path").example("\"/usr/lib/postgresql/15/bin\"").about(
+        "Folder of the server's programs. Left out: PATH, then the system's folders are searched.",
+    ),
+    key("local", "listen", "an address").example("\"0.0.0.0\"").about(
+        "Address that server and agent listen on. Left out: the member's host.",
+    ),
+    key("local", "identity", "a path").example("\"/etc/dauphin/identity\"").about(
+        "Folder with this member's certificate, its key and the cluster's CA. Left out: `identity` in `state_dir`.",
+    ),
+    key("local", "secrets", "a path").example("\"/etc/dauphin/secrets.toml\"").about(
+        "File with the passwords of Dauphin's own roles, readable by its user only. Left out: `secrets.toml` in `state_dir`.",
+    ),
+    key("local", "token_file", "a path").example("\"/etc/dauphin/token\"").about(
+        "File with the token that operators' requests must carry. Left out: `token` in `state_dir`.",
+    ),
+    key("local", "watchdog", "a path").example("\"/dev/watchdog\"").about(
+        "A hardware watchdog, fed by the guard. Its time limit is set with the kernel's module. Left out: none.",
+    ),
+    key("proxy", "listen_write", "an address with a port").required().example("\"0.0.0.0:6432\"").about(
+        "Where clients reach the leader.",
+    ),
+    key("proxy", "listen_read", "an address with a port").example("\"0.0.0.0:6433\"").about(
+        "Where clients reach a replica within `read_lag_max`, or the leader when there is none. Left out: no read port.",
+    ),
+    key("proxy", "wait_limit", "a duration").default("\"30s\"").about(
+        "How long a new connection waits for a leader before it is refused.",
+    ),
+    key("proxy", "clients_max", "a whole number, 1 to 100000").default("2000").about(
+        "Most client connections at a time; more are refused.",
+    ),
+    key("proxy", "token_file", "a path").example("\"/etc/dauphin/token\"").about(
+        "File with the token for the members' HTTP. Left out: none is sent; reading needs none.",
+    ),
+];
+
+/// The keys of one table.
+pub fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.section == section)
+}
+
+/// The key of that name.
+#[must_use]
+pub fn find(section: &str, name: &str) -> Option<&'static Key> {
+    keys_of(section).find(|key| key.name == name)
+}
+
+/// The reference page: every key with its meaning, form, default and an example.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(PREFACE);
+    for section in SECTIONS {
+        page.push_str(&format!("\n## `{}`\n\n{}\n", section.header, section.about));
+        page.push_str("\n| key | value | default | meaning |\n|---|---|---|---|\n");
+        for key in keys_of(section.name) {
+            let default = match (key.required, key.default) {
+                (true, _) => "required".to_owned(),
+                (false, Some(default)) => format!("`{default}`"),
+                (false, None) => "–".to_owned(),
+            };
+            page.push_str(&format!("| `{}` | {} | {default} | {} |\n", key.name, key.form, key.about));
+        }
+        page.push_str(&format!("\n```toml\n{}\n", section.header));
+        for key in keys_of(section.name) {
+            page.push_str(&format!("{} = {}\n", key.name, key.example));
+        }
+        page.push_str("```\n");
+    }
+    page.push_str("\n## Settings that are Dauphin's own\n\n");
+    page.push_str("These are refused under `[postgres] parameters`, because the cluster's promises rest on them:\n\n");
+    page.push_str("| setting | why, and what to use instead |\n|---|---|\n");
+    for (name, why) in super::owned::OWNED {
+        page.push_str(&format!("| `{name}` | {why} |\n"));
+    }
+    page
+}
+
+const PREFACE: &str = "\
+# Configuration: dauphin.toml
+
+One file describes a cluster. `[cluster]`, `[postgres]` and `[[member]]` are the same on all machines and move into the
+cluster's store with `dauphin init`; `[local]` and `[proxy]` belong to one machine. Unknown keys, wrong units and
+impossible combinations are refused with line and column, all at once, and with what is allowed.
+
+This page is written from the program's own list of keys: `UPDATE_EXPECT=1 cargo test -p dauphin-model reference`.
+
+**Units.** A size is a whole number with `B`, `KiB`, `MiB`, `GiB` or `TiB`; a duration one with `ms`, `s`, `min`, `h` or
+`d`; both are written as text: `\"16MiB\"`, `\"30s\"`. No secret ever stands in this file: it names the files that hold them.
+";

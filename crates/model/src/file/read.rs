@@ -1,0 +1,344 @@
+//! From the text of `dauphin.toml` to its values. `ClusterFile::parse` calls it. It collects every fault that it can
+//! find and never stops at the first.
+
+use super::section::{Faults, Section, shown};
+use super::{
+    ClusterFile, FAULTS_MAX, FILE_BYTES_MAX, FileError, FileErrors, Local, ProxyFile, check, keys, nearest, owned,
+};
+use crate::name::{ClusterName, MemberName};
+use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Longest text of a host, zone or locale, in bytes.
+const TEXT_BYTES_MAX: usize = 255;
+
+/// Reads a file.
+pub(super) fn file(name: &str, text: &str) -> Result<ClusterFile, FileErrors> {
+    let faults = Faults::default();
+    let read = if text.len() > FILE_BYTES_MAX {
+        faults.add(0, format!("{} bytes; a configuration has at most {FILE_BYTES_MAX}", text.len()));
+        None
+    } else {
+        let (document, broken) = DeTable::parse_recoverable(text);
+        for error in &broken {
+            let at = error.span().map_or(0, |span| span.start);
+            faults.add(at, format!("this is not TOML: {}", error.message()));
+        }
+        // Half a document would only bring faults that are none.
+        if broken.is_empty() { Document { table: document.get_ref(), faults: &faults }.read() } else { None }
+    };
+    let found = faults.list.into_inner();
+    match read {
+        Some(file) if found.is_empty() => Ok(file),
+        _ => Err(FileErrors { name: name.to_owned(), faults: placed(text, found) }),
+    }
+}
+
+fn placed(text: &str, mut found: Vec<(usize, String)>) -> Vec<FileError> {
+    found.sort();
+    found.dedup();
+    found.truncate(FAULTS_MAX);
+    let place = |(at, message): (usize, String)| {
+        let before = text.get(..at).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        FileError { line, column, message }
+    };
+    found.into_iter().map(place).collect()
+}
+
+struct Document<'a, 'i> {
+    table: &'a DeTable<'i>,
+    faults: &'a Faults,
+}
+
+impl<'a, 'i> Document<'a, 'i> {
+    fn read(&self) -> Option<ClusterFile> {
+        for (key, value) in self.table {
+            let known = keys::SECTIONS.iter().map(|section| section.name);
+            if !known.clone().any(|name| name == key.get_ref()) {
+                let meant = nearest(key.get_ref(), known).map(|name| format!("; did you mean [{name}]?"));
+                let belongs = keys::KEYS.iter().find(|k| k.name == key.get_ref());
+                let belongs = belongs.map(|k| format!("; it belongs under [{}]", k.section));
+                let hint = meant.or(belongs).unwrap_or_default();
+                let what = if value.get_ref().is_table() { "table" } else { "key" };
+                self.faults.add(key.span().start, format!("unknown {what} `{}`{hint}", key.get_ref()));
+            }
+        }
+        let spec = self.spec();
+        let local = self.section("local").and_then(|section| local(&section, spec.as_ref()));
+        let proxy = self.section("proxy").and_then(|section| proxy(&section));
+        Some(ClusterFile { spec: spec?, local, proxy })
+    }
+
+    fn section(&self, name: &'static str) -> Option<Section<'a, 'i>> {
+        let value = self.table.get(name)?;
+        match value.get_ref().as_table() {
+            Some(table) => Some(Section::new(name, value.span().start, table, self.faults)),
+            None => {
+                self.faults.add(
+                    value.span().start,
+                    format!("`{name}` is {}; it must be a table: [{name}]", shown(value.get_ref())),
+                );
+                None
+            }
+        }
+    }
+
+    fn members(&self) -> Vec<Section<'a, 'i>> {
+        let Some(value) = self.table.get("member") else {
+            self.faults.add(0, "no member: at least one [[member]] is needed");
+            return Vec::new();
+        };
+        let wrong = |value: &Spanned<DeValue<'_>>| {
+            self.faults.add(value.span().start, "`member` must be written as [[member]], one for each member");
+        };
+        let Some(array) = value.get_ref().as_array() else {
+            wrong(value);
+            return Vec::new();
+        };
+        let mut sections = Vec::new();
+        for item in array.iter() {
+            match item.get_ref().as_table() {
+                Some(table) => sections.push(Section::new("member", item.span().start, table, self.faults)),
+                None => wrong(item),
+            }
+        }
+        sections
+    }
+
+    /// The shared part, checked as a whole if each of its values could be read.
+    fn spec(&self) -> Option<Spec> {
+        let before = self.faults.count();
+        let cluster = self.section("cluster");
+        if self.table.get("cluster").is_none() {
+            self.faults.add(0, "[cluster] is missing: it needs at least `name`");
+        }
+        let sections = self.members();
+        let members: Vec<Option<MemberSpec>> = sections.iter().map(member).collect();
+        let spec = cluster.as_ref().and_then(|cluster| cluster_spec(cluster, members));
+        let whole = self.faults.count() == before;
+        let nothing = DeTable::new();
+        let postgres = self.section("postgres").unwrap_or_else(|| Section::new("postgres", 0, &nothing, self.faults));
+        let postgres_spec = postgres_spec(&postgres);
+        let (cluster, mut spec) = (cluster?, spec?);
+        if whole {
+            // Without PostgreSQL's part: its values were checked one by one, each with its own place.
+            for problem in check::problems(&spec) {
+                self.faults.add(place(&problem.place, &cluster, &sections, &postgres), problem.message);
+            }
+            let two = spec.data_members().count() == 2 && spec.durability != Durability::Async;
+            if two && !cluster.places.contains_key("on_shortage") {
+                cluster.fault(
+                    cluster.at,
+                    "two data members need `on_shortage`: \"wait\" (commits wait while the other is gone) or \
+                     \"degrade\" (they go on with one copy)",
+                );
+            }
+        }
+        spec.postgres = postgres_spec;
+        Some(spec)
+    }
+}
+
+fn place(
+    place: &check::Place,
+    cluster: &Section<'_, '_>,
+    members: &[Section<'_, '_>],
+    postgres: &Section<'_, '_>,
+) -> usize {
+    match place {
+        check::Place::Cluster(key) => cluster.place(key),
+        check::Place::Member(index, key) => members.get(*index).map_or(0, |section| section.place(key)),
+        check::Place::Postgres(key) => postgres.place(key),
+    }
+}
+
+fn cluster_spec(cluster: &Section<'_, '_>, members: Vec<Option<MemberSpec>>) -> Option<Spec> {
+    let name = cluster.text("name", |text| ClusterName::new(text).map_err(|error| error.to_string()));
+    let durability = cluster.word(
+        "durability",
+        &[("async", Durability::Async), ("sync", Durability::Sync), ("quorum", Durability::Quorum)],
+    );
+    let required = cluster.number("required", 1..1_000).and_then(|n| u32::try_from(n).ok());
+    let on_shortage = cluster.word("on_shortage", &[("wait", OnShortage::Wait), ("degrade", OnShortage::Degrade)]);
+    let profile =
+        cluster.word("profile", &[("fast", Profile::Fast), ("standard", Profile::Standard), ("wan", Profile::Wan)]);
+    let allow_reclone = cluster.flag("allow_reclone");
+    let read_lag_max_bytes = cluster.size("read_lag_max");
+    Some(Spec {
+        cluster: name?,
+        durability: durability?,
+        required,
+        on_shortage: on_shortage?,
+        profile: profile?,
+        allow_reclone: allow_reclone?,
+        members: members.into_iter().collect::<Option<_>>()?,
+        postgres: PostgresSpec::default(),
+        read_lag_max_bytes: read_lag_max_bytes?,
+    })
+}
+
+fn member(section: &Section<'_, '_>) -> Option<MemberSpec> {
+    let named = |text: &str| MemberName::new(text).map_err(|error| error.to_string());
+    let name = section.text("name", named);
+    let host = section.text("host", host);
+    let kind = section.word("kind", &[("data", MemberKind::Data), ("witness", MemberKind::Witness)]);
+    let sql_port = match kind {
+        Some(MemberKind::Witness) => {
+            for key in ["sql_port", "priority", "never_leader", "reporting", "follow"] {
+                if section.places.contains_key(key) {
+                    section.fault(
+                        section.place(key),
+                        format!("a witness has no data, so `{key}` means nothing: take it out"),
+                    );
+                }
+            }
+            Some(0)
+        }
+        Some(MemberKind::Data) | None => {
+            if !section.places.contains_key("sql_port") {
+                section.fault(section.at, "`sql_port` is missing: a port, as in sql_port = 5432");
+            }
+            section.port("sql_port")
+        }
+    };
+    let (api_port, link_port) = (section.port("api_port"), section.port("link_port"));
+    let priority = section.number("priority", 0..1_001).and_then(|n| u32::try_from(n).ok());
+    let (never_leader, reporting) = (section.flag("never_leader"), section.flag("reporting"));
+    let zone = section.text("zone", |text| plain(text).map(str::to_owned));
+    let follow = section.text("follow", named);
+    Some(MemberSpec {
+        name: name?,
+        kind: kind?,
+        host: host?,
+        sql_port: sql_port?,
+        api_port: api_port?,
+        link_port: link_port?,
+        priority: priority?,
+        never_leader: never_leader?,
+        reporting: reporting?,
+        zone,
+        follow,
+    })
+}
+
+fn postgres_spec(section: &Section<'_, '_>) -> PostgresSpec {
+    let slot_wal_keep = section.text("slot_wal_keep", |text| {
+        let bytes = super::unit::size(text)?;
+        if bytes == 0 || !bytes.is_multiple_of(1 << 20) {
+            return Err(format!("{text:?} is not a whole number of MiB, 1 at least"));
+        }
+        Ok(bytes >> 20)
+    });
+    let networks = |key| section.list(key, |text| check::network(text).map(|()| text.to_owned()));
+    PostgresSpec {
+        parameters: parameters(section),
+        replication_networks: networks("replication_networks"),
+        client_networks: networks("client_networks"),
+        sql_tls: section.word("sql_tls", &[("require", true), ("off", false)]).unwrap_or(true),
+        slot_wal_keep_mib: slot_wal_keep.unwrap_or_default(),
+        locale: section.text("locale", |text| plain(text).map(str::to_owned)).unwrap_or_default(),
+    }
+}
+
+fn parameters(section: &Section<'_, '_>) -> BTreeMap<String, String> {
+    section.table("parameters", |name, value| {
+        check::parameter_name(name)?;
+        if let Some(why) = owned::why(name) {
+            return Err(format!("`{name}` is Dauphin's own setting: {why}"));
+        }
+        let text = if let Some(text) = value.as_str() {
+            text.to_owned()
+        } else if let Some(flag) = value.as_bool() {
+            if flag { "on" } else { "off" }.to_owned()
+        } else if value.is_integer() || value.is_float() {
+            shown(value)
+        } else {
+            return Err(format!("`{name}` is {}; allowed: a text, a number, true or false", shown(value)));
+        };
+        check::parameter(name, &text).map(|()| text)
+    })
+}
+
+fn local(section: &Section<'_, '_>, spec: Option<&Spec>) -> Option<Local> {
+    let member = section.text("member", |text| MemberName::new(text).map_err(|error| error.to_string()));
+    let data_dir = section.path("data_dir");
+    if let (Some(name), Some(spec)) = (&member, spec) {
+        match spec.member(name) {
+            None => {
+                let known: Vec<&str> = spec.members.iter().map(|member| member.name.as_str()).collect();
+                let message = format!("`member` is \"{name}\", which no [[member]] is; there are {}", known.join(", "));
+                section.fault(section.place("member"), message);
+            }
+            Some(member) if member.holds_data() && !section.places.contains_key("data_dir") => {
+                section.fault(section.at, format!("`data_dir` is missing: \"{name}\" holds data"));
+            }
+            Some(member) if !member.holds_data() && section.places.contains_key("data_dir") => {
+                let message = format!("\"{name}\" is a witness and holds no data: take `data_dir` out");
+                section.fault(section.place("data_dir"), message);
+            }
+            Some(_) => {}
+        }
+    }
+    let listen = section.text("listen", host);
+    let (state_dir, run_dir) = (section.path("state_dir"), section.path("run_dir"));
+    let (bin_dir, watchdog) = (section.path("bin_dir"), section.path("watchdog"));
+    let (identity, secrets, token) = (section.path("identity"), section.path("secrets"), section.path("token_file"));
+    let state_dir = state_dir?;
+    Some(Local {
+        member: member?,
+        data_dir,
+        run_dir: run_dir?,
+        bin_dir,
+        listen,
+        identity: identity.unwrap_or_else(|| state_dir.join("identity")),
+        secrets: secrets.unwrap_or_else(|| state_dir.join("secrets.toml")),
+        token_file: token.unwrap_or_else(|| state_dir.join("token")),
+        watchdog,
+        state_dir,
+    })
+}
+
+fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
+    let address = |key| {
+        section.text(key, |text| {
+            text.parse::<SocketAddr>()
+                .map_err(|_| format!("{text:?} is not an address with a port, as in \"0.0.0.0:6432\" or \"[::]:6432\""))
+        })
+    };
+    let (listen_write, listen_read) = (address("listen_write"), address("listen_read"));
+    if listen_write.is_some() && listen_write == listen_read {
+        section.fault(section.place("listen_read"), "`listen_read` and `listen_write` are the same address");
+    }
+    let wait_limit = section.duration("wait_limit");
+    let clients_max = section.number("clients_max", 1..100_001).and_then(|n| u32::try_from(n).ok());
+    let token_file = section.path("token_file");
+    Some(ProxyFile {
+        listen_write: listen_write?,
+        listen_read,
+        wait_limit: wait_limit?,
+        clients_max: clients_max?,
+        token_file,
+    })
+}
+
+fn host(text: &str) -> Result<String, String> {
+    if text.parse::<IpAddr>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let label =
+        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if text.len() <= TEXT_BYTES_MAX && text.split('.').all(label) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is neither an address nor a host name; the port has a key of its own"))
+}
+
+fn plain(text: &str) -> Result<&str, String> {
+    let fits = !text.is_empty() && text.len() <= TEXT_BYTES_MAX && !text.chars().any(char::is_control);
+    fits.then_some(text).ok_or_else(|| format!("{text:?} is empty, too long, or holds control characters"))
+}

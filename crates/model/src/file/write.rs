@@ -1,0 +1,199 @@
+//! From values to the text of `dauphin.toml`, with comments. The lab and `init` write their files with it.
+//! It writes what differs from the defaults, and what a reader looks for first.
+
+use super::keys::{self, SECTIONS};
+use super::{ClusterFile, Local, ProxyFile, unit};
+use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
+use std::path::Path;
+use toml::Value;
+
+/// Width of comments, in bytes.
+const COMMENT_WIDTH: usize = 100;
+
+/// Writes a file.
+pub(super) fn file(file: &ClusterFile) -> String {
+    let mut out = Out::default();
+    out.line("# A Dauphin cluster. Every key is described in docs/configuration.md.");
+    cluster(&mut out, &file.spec);
+    postgres(&mut out, &file.spec.postgres);
+    for (index, one) in file.spec.members.iter().enumerate() {
+        out.section("member", index == 0);
+        member(&mut out, one);
+    }
+    if let Some(one) = &file.local {
+        local(&mut out, one);
+    }
+    if let Some(one) = &file.proxy {
+        proxy(&mut out, one);
+    }
+    out.text
+}
+
+#[derive(Default)]
+struct Out {
+    text: String,
+    section: &'static str,
+}
+
+impl Out {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn comment(&mut self, text: &str) {
+        let mut line = String::from("#");
+        for word in text.split_whitespace() {
+            if line.len() + word.len() >= COMMENT_WIDTH {
+                self.line(&line);
+                line.truncate(1);
+            }
+            line.push(' ');
+            line.push_str(word);
+        }
+        self.line(&line);
+    }
+
+    fn section(&mut self, name: &'static str, comment: bool) {
+        self.line("");
+        self.section = name;
+        let Some(section) = SECTIONS.iter().find(|section| section.name == name) else { return };
+        if comment {
+            self.comment(section.about);
+        }
+        self.line(section.header);
+    }
+
+    /// Writes a key, always.
+    fn put(&mut self, name: &str, value: impl Into<Value>) {
+        let value: Value = value.into();
+        self.line(&format!("{name} = {value}"));
+    }
+
+    /// Writes a key with what it means.
+    fn explain(&mut self, name: &str, value: impl Into<Value>) {
+        if let Some(key) = keys::find(self.section, name) {
+            self.comment(key.about);
+        }
+        self.put(name, value);
+    }
+
+    /// Writes a key unless it has its default.
+    fn differing(&mut self, name: &str, value: impl Into<Value>) {
+        let value: Value = value.into();
+        let default = keys::find(self.section, name).and_then(|key| key.default);
+        if default != Some(value.to_string().as_str()) {
+            self.put(name, value);
+        }
+    }
+
+    fn path(&mut self, name: &str, path: &Path) {
+        self.put(name, path.display().to_string());
+    }
+}
+
+fn cluster(out: &mut Out, spec: &Spec) {
+    out.section("cluster", true);
+    out.put("name", spec.cluster.as_str());
+    out.explain(
+        "durability",
+        match spec.durability {
+            Durability::Async => "async",
+            Durability::Sync => "sync",
+            Durability::Quorum => "quorum",
+        },
+    );
+    if let Some(required) = spec.required {
+        out.put("required", i64::from(required));
+    }
+    out.explain(
+        "on_shortage",
+        match spec.on_shortage {
+            OnShortage::Wait => "wait",
+            OnShortage::Degrade => "degrade",
+        },
+    );
+    out.explain(
+        "profile",
+        match spec.profile {
+            Profile::Fast => "fast",
+            Profile::Standard => "standard",
+            Profile::Wan => "wan",
+        },
+    );
+    out.explain("allow_reclone", spec.allow_reclone);
+    out.differing("read_lag_max", unit::size_text(spec.read_lag_max_bytes));
+}
+
+fn postgres(out: &mut Out, postgres: &PostgresSpec) {
+    out.section("postgres", true);
+    out.explain("client_networks", postgres.client_networks.clone());
+    out.explain("replication_networks", postgres.replication_networks.clone());
+    out.explain("sql_tls", if postgres.sql_tls { "require" } else { "off" });
+    out.differing("slot_wal_keep", unit::size_text(postgres.slot_wal_keep_mib << 20));
+    out.differing("locale", postgres.locale.as_str());
+    if !postgres.parameters.is_empty() {
+        out.line("");
+        out.line("[postgres.parameters]");
+        for (name, value) in &postgres.parameters {
+            let name = if name.contains('.') { format!("\"{name}\"") } else { name.clone() };
+            out.put(&name, value.as_str());
+        }
+    }
+}
+
+fn member(out: &mut Out, member: &MemberSpec) {
+    out.put("name", member.name.as_str());
+    out.put("host", member.host.as_str());
+    match member.kind {
+        MemberKind::Data => out.put("sql_port", i64::from(member.sql_port)),
+        MemberKind::Witness => out.put("kind", "witness"),
+    }
+    out.put("api_port", i64::from(member.api_port));
+    out.put("link_port", i64::from(member.link_port));
+    if member.holds_data() {
+        out.differing("priority", i64::from(member.priority));
+        out.differing("never_leader", member.never_leader);
+        out.differing("reporting", member.reporting);
+        if let Some(follow) = &member.follow {
+            out.put("follow", follow.as_str());
+        }
+    }
+    if let Some(zone) = &member.zone {
+        out.put("zone", zone.as_str());
+    }
+}
+
+fn local(out: &mut Out, local: &Local) {
+    out.section("local", true);
+    out.put("member", local.member.as_str());
+    if let Some(path) = &local.data_dir {
+        out.path("data_dir", path);
+    }
+    out.path("state_dir", &local.state_dir);
+    out.path("run_dir", &local.run_dir);
+    for (name, path) in [("bin_dir", &local.bin_dir), ("watchdog", &local.watchdog)] {
+        if let Some(path) = path {
+            out.path(name, path);
+        }
+    }
+    if let Some(listen) = &local.listen {
+        out.put("listen", listen.as_str());
+    }
+    out.path("identity", &local.identity);
+    out.path("secrets", &local.secrets);
+    out.path("token_file", &local.token_file);
+}
+
+fn proxy(out: &mut Out, proxy: &ProxyFile) {
+    out.section("proxy", true);
+    out.put("listen_write", proxy.listen_write.to_string());
+    if let Some(read) = proxy.listen_read {
+        out.put("listen_read", read.to_string());
+    }
+    out.differing("wait_limit", unit::duration_text(proxy.wait_limit));
+    out.differing("clients_max", i64::from(proxy.clients_max));
+    if let Some(path) = &proxy.token_file {
+        out.path("token_file", path);
+    }
+}

@@ -1,0 +1,460 @@
+//! `dauphin.toml`, story by story: what is read, what is refused and in which words, what is written.
+
+use dauphin_model::file::{ClusterFile, check, keys};
+use dauphin_model::{Durability, MemberKind, OnShortage, Profile, Span};
+use expect_test::{Expect, expect, expect_file};
+use std::path::Path;
+
+const THREE: &str = r#"
+[cluster]
+name = "shop"
+
+[[member]]
+name = "m1"
+host = "10.0.0.1"
+sql_port = 5432
+api_port = 8008
+link_port = 8009
+
+[[member]]
+name = "m2"
+host = "10.0.0.2"
+sql_port = 5432
+api_port = 8008
+link_port = 8009
+
+[[member]]
+name = "m3"
+host = "10.0.0.3"
+sql_port = 5432
+api_port = 8008
+link_port = 8009
+"#;
+
+/// `THREE` with each line of the first column replaced by what stands in the second.
+fn three(changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(THREE.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "nothing to replace: {from}");
+        text.replacen(from, to, 1)
+    })
+}
+
+#[track_caller]
+fn refused(text: &str, expected: Expect) {
+    match ClusterFile::parse("dauphin.toml", text) {
+        Ok(_) => expected.assert_eq("(accepted)"),
+        Err(errors) => expected.assert_eq(&errors.to_string()),
+    }
+}
+
+fn accepted(text: &str) -> ClusterFile {
+    ClusterFile::parse("dauphin.toml", text).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+#[test]
+fn the_shortest_file_gets_every_default() {
+    let file = accepted(THREE);
+    assert_eq!(file.spec.durability, Durability::Quorum);
+    assert_eq!(file.spec.required, None);
+    assert_eq!(file.spec.on_shortage, OnShortage::Wait);
+    assert_eq!(file.spec.profile, Profile::Standard);
+    assert_eq!(file.spec.read_lag_max_bytes, 16 << 20);
+    assert_eq!(file.spec.postgres.slot_wal_keep_mib, 8 << 10);
+    assert_eq!(file.spec.postgres.locale, "C.UTF-8");
+    assert!(file.spec.postgres.sql_tls, "secure by default");
+    assert!(!file.spec.allow_reclone, "nothing is thrown away by default");
+    assert_eq!(file.spec.members.iter().map(|member| member.priority).collect::<Vec<_>>(), [100; 3]);
+    assert_eq!((file.local, file.proxy), (None, None));
+}
+
+const WHOLE: &str = r#"
+[cluster]
+name = "shop"
+durability = "sync"
+required = 1
+on_shortage = "degrade"
+profile = "wan"
+allow_reclone = true
+read_lag_max = "1MiB"
+[postgres]
+replication_networks = ["10.0.0.0/24"]
+client_networks = ["0.0.0.0/0", "::/0"]
+sql_tls = "off"
+slot_wal_keep = "512MiB"
+locale = "de_DE.UTF-8"
+[postgres.parameters]
+shared_buffers = "1GB"
+max_connections = 200
+jit = false
+random_page_cost = 1.1
+"pg_stat_statements.track" = "all"
+wal_level = "logical"
+[[member]]
+name = "m1"
+host = "db1.example.org"
+sql_port = 5432
+api_port = 8008
+link_port = 8009
+zone = "a"
+[[member]]
+name = "m2"
+host = "10.0.0.2"
+sql_port = 5432
+api_port = 8008
+link_port = 8009
+priority = 50
+[[member]]
+name = "m3"
+host = "10.0.0.2"
+sql_port = 5433
+api_port = 8010
+link_port = 8011
+reporting = true
+follow = "m2"
+[[member]]
+name = "w"
+kind = "witness"
+host = "10.0.0.9"
+api_port = 8008
+link_port = 8009
+[local]
+member = "m1"
+data_dir = "data"
+state_dir = "state"
+run_dir = "/run/dauphin"
+bin_dir = "/usr/lib/postgresql/15/bin"
+listen = "0.0.0.0"
+watchdog = "/dev/watchdog"
+[proxy]
+listen_write = "127.0.0.1:6432"
+listen_read = "[::1]:6433"
+wait_limit = "1500ms"
+clients_max = 10
+"#;
+
+#[test]
+fn every_key_is_read() {
+    let mut file = accepted(WHOLE);
+    file.resolve(Path::new("/etc/dauphin"));
+    let local = file.local.as_ref().expect("given");
+    assert_eq!(local.data_dir.as_deref(), Some(Path::new("/etc/dauphin/data")));
+    assert_eq!(local.secrets, Path::new("/etc/dauphin/state/secrets.toml"));
+    assert_eq!(local.run_dir, Path::new("/run/dauphin"));
+    assert_eq!(file.member().expect("a member").zone.as_deref(), Some("a"));
+    let witness = file.spec.members.last().expect("four");
+    assert_eq!((witness.kind, witness.sql_port), (MemberKind::Witness, 0));
+    let parameters = &file.spec.postgres.parameters;
+    let value = |name: &str| parameters.get(name).map(String::as_str);
+    assert_eq!(value("max_connections"), Some("200"));
+    assert_eq!(value("jit"), Some("off"));
+    assert_eq!(value("random_page_cost"), Some("1.1"));
+    assert_eq!(value("pg_stat_statements.track"), Some("all"));
+    let proxy = file.proxy.expect("given");
+    assert_eq!((proxy.wait_limit, proxy.clients_max), (Span::ms(1_500), 10));
+}
+
+#[test]
+fn what_is_written_is_read_back_the_same() {
+    for text in [THREE, WHOLE] {
+        let file = accepted(text);
+        let written = file.render();
+        assert_eq!(accepted(&written), file, "{written}");
+        assert_eq!(accepted(&written).render(), written);
+    }
+}
+
+#[test]
+fn a_written_file_explains_itself() {
+    expect_file!["data/written.toml"].assert_eq(&accepted(WHOLE).render());
+}
+
+#[test]
+fn the_reference_page_is_up_to_date() {
+    expect_file!["../../../docs/configuration.md"].assert_eq(&keys::reference());
+}
+
+#[test]
+fn every_example_and_default_of_the_reference_is_itself_accepted() {
+    let local = "member = \"m1\"\ndata_dir = \"d\"\nstate_dir = \"s\"\nrun_dir = \"r\"";
+    let whole = format!("{THREE}\n[local]\n{local}\n[proxy]\nlisten_write = \"0.0.0.0:6432\"\n[postgres]\n");
+    for key in keys::KEYS {
+        assert!(!key.about.is_empty() && !key.example.is_empty(), "{}.{}", key.section, key.name);
+        let mut file: toml::Table = whole.parse().expect("TOML");
+        let value: toml::Table = format!("value = {}", key.example).parse().expect("TOML");
+        let section = match file.get_mut(key.section).expect("every table is there") {
+            toml::Value::Array(members) => members.first_mut().expect("a member"),
+            table => table,
+        };
+        section.as_table_mut().expect("a table").insert(key.name.to_owned(), value["value"].clone());
+        let text = file.to_string();
+        if let Err(errors) = ClusterFile::parse("example", &text) {
+            panic!("{}.{}: {errors}\n{text}", key.section, key.name);
+        }
+    }
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_its_place() {
+    let text = r#"
+[cluster]
+name = "Shop!"
+durabilty = "quorum"
+profile = "quick"
+allow_reclone = "yes"
+read_lag_max = 16
+
+[postgres]
+client_networks = ["10.0.0.1/24", "everywhere", 7]
+sql_tls = true
+slot_wal_keep = "4GB"
+parameters = { fsync = "off", Work_Mem = "4MB", wal_level = "minimal", max_wal_senders = 1, port = 5433 }
+
+[[member]]
+name = "m1"
+host = "10.0.0.1:5432"
+sql_port = 70000
+api_port = "8008"
+priority = -1
+
+[proxi]
+listen_write = "6432"
+"#;
+    refused(
+        text,
+        expect![[r#"
+        dauphin.toml:3:8: `name`: "Shop!" is not a name: 1 to 32 characters, a-z, 0-9 and _, starting with a letter
+        dauphin.toml:4:1: unknown key `durabilty`; did you mean `durability`?
+        dauphin.toml:5:11: `profile` is "quick"; allowed: "fast", "standard" or "wan"
+        dauphin.toml:6:17: `allow_reclone` is "yes"; allowed: true or false, as in allow_reclone = false
+        dauphin.toml:7:16: `read_lag_max` is 16; allowed: a size, as in read_lag_max = "16MiB"
+        dauphin.toml:10:20: `client_networks`: "10.0.0.1/24" has bits set behind its prefix; for one address write /32
+        dauphin.toml:10:35: `client_networks`: "everywhere" is not a network: a network is an address and a prefix length, as in "10.0.0.0/24" or "fd00::/8"
+        dauphin.toml:10:49: `client_networks` is 7; allowed: networks (CIDR), as in client_networks = ["10.0.0.0/16"]
+        dauphin.toml:11:11: `sql_tls` is true; allowed: "require" or "off"
+        dauphin.toml:12:17: `slot_wal_keep`: "4GB" has no known unit: a size is a whole number and one of B, KiB, MiB, GiB, TiB, as in "16MiB"; did you mean "4GiB"?
+        dauphin.toml:13:16: `fsync` is Dauphin's own setting: without it no log is safe; it is always on
+        dauphin.toml:13:31: "Work_Mem" is not the name of a setting: a-z, 0-9, _ and at most one dot
+        dauphin.toml:13:49: `wal_level` is "minimal"; allowed: "replica" or "logical", replication needs one of them
+        dauphin.toml:13:72: `max_wal_senders` is 1; replication needs 4 at least
+        dauphin.toml:13:93: `port` is Dauphin's own setting: set `sql_port` of the member
+        dauphin.toml:15:1: `link_port` is missing: a port, 1 to 65535, as in link_port = 8009
+        dauphin.toml:17:8: `host`: "10.0.0.1:5432" is neither an address nor a host name; the port has a key of its own
+        dauphin.toml:18:12: `sql_port` is 70000; allowed: a port, 1 to 65535
+        dauphin.toml:19:12: `api_port` is "8008"; allowed: a port, 1 to 65535
+        dauphin.toml:20:12: `priority` is -1; allowed: a whole number, 0 to 1000
+        dauphin.toml:22:2: unknown table `proxi`; did you mean [proxy]?"#]],
+    );
+}
+
+#[test]
+fn a_syntax_error_has_its_place() {
+    refused(
+        "[cluster]\nname = \"shop\nprofile = 7 8\n",
+        expect![[r#"
+        dauphin.toml:2:13: this is not TOML: invalid basic string, expected `"`
+        dauphin.toml:3:11: this is not TOML: string values must be quoted, expected literal string"#]],
+    );
+    refused(
+        "",
+        expect![[r#"
+        dauphin.toml:1:1: [cluster] is missing: it needs at least `name`
+        dauphin.toml:1:1: no member: at least one [[member]] is needed"#]],
+    );
+    refused(
+        "member = 3\ncluster = 4\n",
+        expect![[r#"
+        dauphin.toml:1:10: `member` must be written as [[member]], one for each member
+        dauphin.toml:2:11: `cluster` is 4; it must be a table: [cluster]"#]],
+    );
+    refused(
+        "[cluster]\nname = \"shop\"\nmember = [1]\n",
+        expect![[r#"
+        dauphin.toml:1:1: no member: at least one [[member]] is needed
+        dauphin.toml:3:1: unknown key `member` here; it belongs under [local]"#]],
+    );
+}
+
+#[test]
+fn keys_in_the_wrong_table_are_sent_home() {
+    refused(
+        &three(&[("[cluster]", "data_dir = \"x\"\n[cluster]\nsql_tls = \"off\"\nkind = 3\nflavour = 4")]),
+        expect![[r#"
+            dauphin.toml:2:1: unknown key `data_dir`; it belongs under [local]
+            dauphin.toml:4:1: unknown key `sql_tls` here; it belongs under [postgres]
+            dauphin.toml:5:1: unknown key `kind` here; it belongs under [member]
+            dauphin.toml:6:1: unknown key `flavour`; this table has: name, durability, required, on_shortage, profile, allow_reclone, read_lag_max"#]],
+    );
+}
+
+#[test]
+fn members_that_cannot_stand_side_by_side_are_refused() {
+    refused(
+        &three(&[("\"m3\"", "\"m1\"")]),
+        expect![[r#"dauphin.toml:20:8: there are two members "m1"; names must differ"#]],
+    );
+    refused(
+        &three(&[("10.0.0.3", "10.0.0.2")]),
+        expect![[r#"
+        dauphin.toml:22:12: `sql_port` 5432 on 10.0.0.2 is taken by `sql_port` of "m2"; ports on one host must differ
+        dauphin.toml:23:12: `api_port` 8008 on 10.0.0.2 is taken by `api_port` of "m2"; ports on one host must differ
+        dauphin.toml:24:13: `link_port` 8009 on 10.0.0.2 is taken by `link_port` of "m2"; ports on one host must differ"#]],
+    );
+    refused(
+        &three(&[("link_port = 8009", "link_port = 8008")]),
+        expect![[
+            r#"dauphin.toml:10:13: `link_port` 8008 on 10.0.0.1 is taken by `api_port` of "m1"; ports on one host must differ"#
+        ]],
+    );
+}
+
+#[test]
+fn following_leads_somewhere() {
+    let follow = |who: &str, whom: &str| {
+        three(&[(&format!("name = \"{who}\""), &format!("name = \"{who}\"\nfollow = \"{whom}\""))])
+    };
+    refused(&follow("m2", "m2"), expect![[r#"dauphin.toml:14:10: "m2" cannot follow itself"#]]);
+    refused(
+        &follow("m2", "m11"),
+        expect![[
+            r#"dauphin.toml:14:10: there is no member "m11" to follow; there are m1, m2, m3; did you mean "m1"?"#
+        ]],
+    );
+    let circle = three(&[
+        ("name = \"m2\"", "name = \"m2\"\nfollow = \"m3\""),
+        ("name = \"m3\"", "name = \"m3\"\nfollow = \"m2\""),
+    ]);
+    refused(
+        &circle,
+        expect![[r#"
+        dauphin.toml:2:1: "quorum" needs 1 replica to hold a commit, and there are 0 that can: add members, choose "async", or on_shortage = "degrade"
+        dauphin.toml:14:10: they follow each other in a circle: m2 -> m3 -> m2
+        dauphin.toml:22:10: they follow each other in a circle: m3 -> m2 -> m3"#]],
+    );
+    accepted(&follow("m3", "m2"));
+}
+
+#[test]
+fn promises_that_cannot_be_kept_are_refused() {
+    let one = THREE.split("[[member]]").take(2).collect::<Vec<_>>().join("[[member]]");
+    let two = THREE.split("[[member]]").take(3).collect::<Vec<_>>().join("[[member]]");
+    refused(
+        &one,
+        expect![[
+            r#"dauphin.toml:2:1: "quorum" needs 1 replica to hold a commit, and there are 0 that can: add members, choose "async", or on_shortage = "degrade""#
+        ]],
+    );
+    accepted(&one.replace("[cluster]", "[cluster]\ndurability = \"async\""));
+    accepted(&one.replace("[cluster]", "[cluster]\non_shortage = \"degrade\""));
+    refused(
+        &two,
+        expect![[
+            r#"dauphin.toml:2:1: two data members need `on_shortage`: "wait" (commits wait while the other is gone) or "degrade" (they go on with one copy)"#
+        ]],
+    );
+    accepted(&two.replace("[cluster]", "[cluster]\non_shortage = \"wait\""));
+    accepted(&two.replace("[cluster]", "[cluster]\ndurability = \"async\""));
+    refused(
+        &three(&[("[cluster]", "[cluster]\nrequired = 3")]),
+        expect![
+            "dauphin.toml:3:12: `required` is 3, but only 2 replicas can hold a commit (not the leader, a witness, a reporting member, or one that follows another)"
+        ],
+    );
+    refused(
+        &three(&[("[cluster]", "[cluster]\nrequired = 0")]),
+        expect!["dauphin.toml:3:12: `required` is 0; allowed: a whole number from 1"],
+    );
+    refused(
+        &three(&[("[cluster]", "[cluster]\nrequired = 1\ndurability = \"async\"")]),
+        expect![[
+            r#"dauphin.toml:3:12: `required` means nothing with durability "async": take it out, or choose "quorum""#
+        ]],
+    );
+    let reporting = THREE
+        .replace("name = \"m2\"", "name = \"m2\"\nreporting = true")
+        .replace("name = \"m3\"", "name = \"m3\"\nreporting = true");
+    refused(
+        &reporting,
+        expect![[
+            r#"dauphin.toml:2:1: "quorum" needs 1 replica to hold a commit, and there are 0 that can: add members, choose "async", or on_shortage = "degrade""#
+        ]],
+    );
+    let nobody = THREE.replace("[[member]]", "[[member]]\nnever_leader = true");
+    refused(
+        &nobody,
+        expect!["dauphin.toml:3:8: no member may become leader: take `never_leader` or `reporting` off one of them"],
+    );
+}
+
+#[test]
+fn a_witness_has_no_data() {
+    let witness = three(&[("name = \"m3\"", "name = \"m3\"\nkind = \"witness\"\npriority = 3")]);
+    refused(
+        &witness,
+        expect![[r#"
+        dauphin.toml:22:12: a witness has no data, so `priority` means nothing: take it out
+        dauphin.toml:24:12: a witness has no data, so `sql_port` means nothing: take it out"#]],
+    );
+    let good = three(&[
+        ("host = \"10.0.0.3\"\nsql_port = 5432", "host = \"10.0.0.3\"\nkind = \"witness\""),
+        ("[cluster]", "[cluster]\non_shortage = \"wait\""),
+    ]);
+    accepted(&good);
+    refused(
+        &format!("{good}[local]\nmember = \"m3\"\ndata_dir = \"d\"\nstate_dir = \"s\"\nrun_dir = \"r\"\n"),
+        expect![[r#"dauphin.toml:28:12: "m3" is a witness and holds no data: take `data_dir` out"#]],
+    );
+    let all = good.replace("sql_port = 5432", "kind = \"witness\"");
+    refused(
+        &all,
+        expect![[r#"
+        dauphin.toml:2:1: "quorum" needs 1 replica to hold a commit, and there are 0 that can: add members, choose "async", or on_shortage = "degrade"
+        dauphin.toml:4:8: no member holds data: at least one [[member]] of kind "data" is needed"#]],
+    );
+}
+
+#[test]
+fn the_local_part_fits_the_members() {
+    refused(
+        &format!("{THREE}[local]\nmember = \"m9\"\nstate_dir = \"\"\n"),
+        expect![[r#"
+        dauphin.toml:25:1: `run_dir` is missing: a path, as in run_dir = "/run/dauphin"
+        dauphin.toml:26:10: `member` is "m9", which no [[member]] is; there are m1, m2, m3
+        dauphin.toml:27:13: `state_dir`: it is empty"#]],
+    );
+    refused(
+        &format!("{THREE}[local]\nmember = \"m1\"\nstate_dir = \"s\"\nrun_dir = \"r\"\n"),
+        expect![[r#"dauphin.toml:25:1: `data_dir` is missing: "m1" holds data"#]],
+    );
+    refused(
+        &format!("{THREE}[proxy]\nlisten_write = \"6432\"\nwait_limit = \"10\"\nclients_max = 0\n"),
+        expect![[r#"
+            dauphin.toml:26:16: `listen_write`: "6432" is not an address with a port, as in "0.0.0.0:6432" or "[::]:6432"
+            dauphin.toml:27:14: `wait_limit`: "10" has no unit: a duration is a whole number and one of ms, s, min, h, d, as in "30s"
+            dauphin.toml:28:15: `clients_max` is 0; allowed: a whole number, 1 to 100000"#]],
+    );
+    refused(
+        &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nlisten_read = \"[::]:1\"\n"),
+        expect!["dauphin.toml:27:15: `listen_read` and `listen_write` are the same address"],
+    );
+}
+
+#[test]
+fn a_changed_specification_is_checked_like_a_file() {
+    let mut spec = accepted(THREE).spec;
+    assert_eq!(check::problems(&spec), []);
+    spec.required = Some(5);
+    spec.postgres.parameters.insert("fsync".to_owned(), "off".to_owned());
+    let found: Vec<String> = check::problems(&spec).iter().map(ToString::to_string).collect();
+    expect![[r#"
+        cluster.required: `required` is 5, but only 2 replicas can hold a commit (not the leader, a witness, a reporting member, or one that follows another)
+        postgres.parameters: `fsync` is Dauphin's own setting: without it no log is safe; it is always on"#]].assert_eq(&found.join("\n"));
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    // Every prefix, and every single byte taken out: a file that is being edited.
+    for end in 0..WHOLE.len() {
+        let _ = ClusterFile::parse("cut", &WHOLE[..end]);
+        let _ = ClusterFile::parse("holed", &format!("{}{}", &WHOLE[..end], &WHOLE[end + 1..]));
+    }
+}
