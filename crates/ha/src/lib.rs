@@ -1,1 +1,29 @@
-//! (being written)
+//! The decisions of high availability: who leads, who is fenced, what the sync set is, how a member comes back.
+//!
+//! [`Core`] is a pure state machine: `core.step(now, event) -> steps`. The agent feeds it in production, the simulator in
+//! tests; it never does I/O, never reads a clock, never rolls dice. PROTOCOL.md holds its rules, one by one.
+
+mod beat;
+mod core;
+mod elect;
+mod event;
+mod follow;
+mod freeze;
+mod lead;
+mod lease;
+mod message;
+mod operate;
+mod reason;
+pub mod roles;
+mod step;
+mod switchover;
+mod syncing;
+pub mod variant;
+
+pub use core::{Core, Peer, StepUnderWay};
+pub use event::{Command, EngineOutcome, Event, Refusal, StoreResult, StoreView};
+pub use message::{Beat, Leading, Message, ReplicaSeen};
+pub use reason::{Gone, Reason};
+pub use roles::{Cause, ROWS, Role, Row};
+pub use step::{Durable, EngineStep, Intent, IntentKind, OpId, Rev, Step, StoreTxn};
+pub use syncing::{Move, Target, next_move};

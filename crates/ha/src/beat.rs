@@ -1,0 +1,80 @@
+//! What a member tells the others of itself: every beat, and at once when something that they act on changed.
+//! It reports; it never decides.
+
+use crate::core::Core;
+use crate::message::{Beat, Leading, Message, ReplicaSeen};
+use crate::roles::Role;
+use crate::step::Step;
+
+impl Core {
+    /// Sends the beat when it is due or something changed.
+    pub(crate) fn beat(&mut self) {
+        let beat = self.make_beat();
+        let due = match &self.last_beat {
+            None => true,
+            Some((sent, last)) => self.now.since(*sent) >= self.spec.profile.beat() || urgent(last, &beat),
+        };
+        if !due || self.role == Role::Boot {
+            return;
+        }
+        let others: Vec<_> = self.spec.members.iter().map(|m| m.name.clone()).filter(|n| *n != self.me).collect();
+        for to in others {
+            self.push(Step::Send { to, message: Message::Beat(Box::new(beat.clone())) });
+        }
+        self.last_beat = Some((self.now, beat));
+    }
+
+    fn make_beat(&self) -> Beat {
+        let record = self.record();
+        let mine = record.filter(|r| r.leader.name == self.me);
+        Beat {
+            incarnation: self.durable.incarnation,
+            role: self.role,
+            term: record.map(|r| r.term).unwrap_or_default(),
+            pledge: self.saved.pledge,
+            hears_leader: record.is_some_and(|r| r.leader.name == self.me || self.hears_leading(r.term)),
+            gave_up: mine.filter(|_| !self.role.leads()).map(|r| r.term),
+            handing_over: self.hands_over(),
+            run: self.server.run,
+            position: self.frozen_at.clone().or_else(|| self.server.position.clone()),
+            replay_behind: match (&self.server.position, self.server.replayed) {
+                (Some(p), Some(replayed)) => p.lsn.0.saturating_sub(replayed.0),
+                _ => 0,
+            },
+            replay_lag_ms: self.server.replay_lag_ms,
+            streaming: self.server.streaming.is_some(),
+            pending_restart: u32::try_from(self.server.pending_restart.len()).unwrap_or(u32::MAX),
+            leading: self.make_leading(),
+            busy: self.engine.as_ref().map(|e| e.step.name().to_owned()),
+        }
+    }
+
+    fn make_leading(&self) -> Option<Leading> {
+        let lead = self.lead.as_ref()?;
+        let end = self.server.position.as_ref().map(|p| p.lsn);
+        let replicas = self.server.attached.iter().filter_map(|a| {
+            Some(ReplicaSeen {
+                name: a.voter.as_ref()?.name.clone(),
+                sync_state: a.sync_state.clone(),
+                lag_bytes: end?.0.saturating_sub(a.replay?.0),
+                client_addr: a.client_addr.clone(),
+            })
+        });
+        Some(Leading {
+            term: lead.term,
+            state: lead.state(),
+            clone_ok: lead.running,
+            attach: lead.attach,
+            draining: lead.switchover.is_some(),
+            replicas: replicas.collect(),
+        })
+    }
+}
+
+/// Whether others act on the difference.
+fn urgent(old: &Beat, new: &Beat) -> bool {
+    let leading = |b: &Beat| b.leading.as_ref().map(|l| (l.term, l.state, l.clone_ok, l.attach, l.draining));
+    (old.role, old.term, old.pledge, old.gave_up, old.handing_over, old.run, old.incarnation, old.streaming)
+        != (new.role, new.term, new.pledge, new.gave_up, new.handing_over, new.run, new.incarnation, new.streaming)
+        || leading(old) != leading(new)
+}

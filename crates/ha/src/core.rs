@@ -1,0 +1,441 @@
+//! The member's mind: what it knows, and the order in which it thinks. Fed with events, it answers with steps.
+//! The rules themselves stand in the modules beside it; nothing here does I/O.
+
+use crate::elect::Campaign;
+use crate::event::{EngineOutcome, Event, StoreResult, StoreView};
+use crate::follow::Following;
+use crate::freeze::{CatchingUp, Freezing};
+use crate::lead::Lead;
+use crate::message::{Beat, Message};
+use crate::operate::Pending;
+use crate::reason::Reason;
+use crate::roles::{Cause, Role, find};
+use crate::step::{Durable, EngineStep, OpId, Step, StoreTxn};
+use crate::variant::Variant;
+use dauphin_model::{
+    Leadership, MemberName, MemberSpec, Mono, Position, Run, ServerView, Span, Spec, Term, Voter,
+};
+use std::collections::BTreeMap;
+
+/// What is known of another member.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peer {
+    /// When its last beat came.
+    pub heard: Option<Mono>,
+    /// That beat.
+    pub beat: Option<Beat>,
+    /// Both its ports refused since then.
+    pub refused: bool,
+}
+
+/// An engine step that has not ended yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepUnderWay {
+    /// Which.
+    pub step: EngineStep,
+    /// Since when.
+    pub since: Mono,
+}
+
+/// One member's decisions.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) me: MemberName,
+    pub(crate) spec: Spec,
+    pub(crate) durable: Durable,
+    /// What is known to be on the disk.
+    pub(crate) saved: Durable,
+    saving: Option<Durable>,
+    pub(crate) store: StoreView,
+    /// The store was seen since the start.
+    pub(crate) store_seen: bool,
+    pub(crate) peers: BTreeMap<MemberName, Peer>,
+    pub(crate) server: ServerView,
+    pub(crate) server_hung_since: Option<Mono>,
+    pub(crate) has_data: bool,
+    pub(crate) role: Role,
+    pub(crate) engine: Option<StepUnderWay>,
+    /// No engine step before this moment: the last one failed.
+    pub(crate) engine_rest: Mono,
+    pub(crate) failures: u32,
+    pub(crate) frozen_at: Option<Position>,
+    pub(crate) freezing: Option<Freezing>,
+    pub(crate) catching_up: Option<CatchingUp>,
+    pub(crate) following: Option<Following>,
+    pub(crate) campaign: Option<Campaign>,
+    pub(crate) campaign_rest: Mono,
+    /// Since when the leader of that term is believed gone.
+    pub(crate) gone_since: Option<(Term, Mono)>,
+    pub(crate) lead: Option<Lead>,
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) shutting_down: Option<Mono>,
+    pub(crate) handing_over_since: Option<Mono>,
+    pub(crate) booted: Mono,
+    pub(crate) now: Mono,
+    pub(crate) last_beat: Option<(Mono, Beat)>,
+    next_op: u64,
+    steps: Vec<Step>,
+    variant: Option<Variant>,
+}
+
+/// Most commands that wait for their end at once; one more is refused.
+pub(crate) const PENDING_MAX: usize = 8;
+/// How long a member rests after a failed step, times the number of failures in a row (up to eight).
+const REST: Span = Span::ms(250);
+
+impl Core {
+    /// A member that just started. `has_data`: its data directory is not empty; `server`: what runs there already.
+    #[must_use]
+    pub fn new(me: MemberName, spec: Spec, durable: Durable, has_data: bool, server: ServerView, now: Mono) -> Self {
+        Self {
+            me,
+            spec,
+            saved: durable.clone(),
+            durable,
+            saving: None,
+            store: StoreView::default(),
+            store_seen: false,
+            peers: BTreeMap::new(),
+            server,
+            server_hung_since: None,
+            has_data,
+            role: Role::Boot,
+            engine: None,
+            engine_rest: Mono::default(),
+            failures: 0,
+            frozen_at: None,
+            freezing: None,
+            catching_up: None,
+            following: None,
+            campaign: None,
+            campaign_rest: Mono::default(),
+            gone_since: None,
+            lead: None,
+            pending: Vec::new(),
+            shutting_down: None,
+            handing_over_since: None,
+            booted: now,
+            now,
+            last_beat: None,
+            next_op: 0,
+            steps: Vec::new(),
+            variant: None,
+        }
+    }
+
+    /// The same with one rule broken, for the simulator.
+    #[cfg(feature = "variants")]
+    #[must_use]
+    pub fn broken_by(mut self, variant: Option<Variant>) -> Self {
+        self.variant = variant;
+        self
+    }
+
+    /// Whether that rule is broken here; never outside tests.
+    pub(crate) fn broken(&self, variant: Variant) -> bool {
+        cfg!(feature = "variants") && self.variant == Some(variant)
+    }
+
+    pub(crate) fn variant(&self) -> Option<Variant> {
+        if cfg!(feature = "variants") { self.variant } else { None }
+    }
+
+    /// Takes in what happened and says what to do about it.
+    pub fn step(&mut self, now: Mono, event: Event) -> Vec<Step> {
+        self.now = self.now.max(now);
+        self.take_in(event);
+        self.decide();
+        self.save();
+        self.beat();
+        std::mem::take(&mut self.steps)
+    }
+
+    fn take_in(&mut self, event: Event) {
+        match event {
+            Event::Tick => {}
+            Event::Store(view) => self.on_store(*view),
+            Event::StoreResult { op, result } => self.on_store_result(op, result),
+            Event::Message { from, message } => self.on_message(&from, *message),
+            Event::Refused { member } => self.peers.entry(member).or_default().refused = true,
+            Event::Server(view) => self.on_server(*view),
+            Event::ServerExited => {
+                let asked = matches!(self.engine.as_ref().map(|e| &e.step), Some(EngineStep::Stop | EngineStep::Rewind { .. }));
+                self.server.run = if asked { Run::Stopped } else { Run::Crashed };
+                self.server.streaming = None;
+                self.server.attached.clear();
+            }
+            Event::Engine(result) => self.on_engine(result),
+            Event::BarrierPassed { term, ok } => self.on_barrier(term, ok),
+            Event::Saved => {
+                if let Some(saved) = self.saving.take() {
+                    self.saved = saved;
+                }
+            }
+            Event::Command { id, command } => self.on_command(id, command),
+            Event::Shutdown => {
+                self.shutting_down.get_or_insert(self.now);
+            }
+        }
+    }
+
+    fn decide(&mut self) {
+        self.notice_store();
+        self.lead_or_fence();
+        match self.role {
+            Role::Boot => self.boot(),
+            Role::Empty => self.while_empty(),
+            Role::Cloning => self.while_cloning(),
+            Role::Replica => self.while_replica(),
+            Role::Frozen => self.while_frozen(),
+            Role::Winner => self.while_winner(),
+            Role::Leader => self.while_leader(),
+            Role::Fenced => self.while_fenced(),
+            Role::Rejoining => self.while_rejoining(),
+            Role::Quarantined | Role::Witness => {}
+        }
+        self.answer_freeze();
+        self.catch_up();
+        self.elect();
+        self.operate();
+    }
+
+    fn on_message(&mut self, from: &MemberName, message: Message) {
+        if self.spec.member(from).is_none() {
+            return;
+        }
+        match message {
+            Message::Beat(beat) => {
+                let peer = self.peers.entry(from.clone()).or_default();
+                *peer = Peer { heard: Some(self.now), beat: Some(*beat), refused: false };
+            }
+            Message::PreVote { term } => self.on_pre_vote(from, term),
+            Message::PreVoteReply { term, agree } => self.on_pre_vote_reply(from, term, agree),
+            Message::Freeze { term } => self.on_freeze(from, term),
+            Message::Frozen { term, voter, position, set_version, holder } => {
+                if voter.name == *from {
+                    self.on_frozen(term, voter, position, set_version, holder);
+                }
+            }
+            Message::FreezeRefused { term, pledge, alive } => self.on_freeze_refused(from, term, pledge, alive),
+            Message::CatchUp { term, from: upstream, until } => self.on_catch_up(from, term, upstream, until),
+        }
+    }
+
+    fn on_server(&mut self, view: ServerView) {
+        self.server_hung_since = match view.run {
+            Run::Hung => self.server_hung_since.or(Some(self.now)),
+            Run::Stopped | Run::Starting | Run::Running | Run::Crashed => None,
+        };
+        self.server = view;
+    }
+
+    fn on_engine(&mut self, result: Result<EngineOutcome, String>) {
+        let Some(StepUnderWay { step, .. }) = self.engine.take() else { return };
+        match result {
+            Ok(outcome) => {
+                self.failures = 0;
+                self.engine_done(step, outcome);
+            }
+            Err(because) => {
+                self.failures = self.failures.saturating_add(1);
+                self.engine_rest = self.now + REST.times(u64::from(self.failures.min(8)));
+                self.journal(Reason::StepFailed { step: step.name().to_owned(), because: because.clone() });
+                self.engine_failed(&step, &because);
+            }
+        }
+    }
+
+    fn engine_done(&mut self, step: EngineStep, outcome: EngineOutcome) {
+        match (step, outcome) {
+            (EngineStep::Freeze, EngineOutcome::Frozen(position)) => {
+                self.server.streaming = None;
+                self.server.position = Some(position.clone());
+                self.frozen_at = Some(position);
+            }
+            (EngineStep::Stop, EngineOutcome::Stopped(position)) => {
+                self.server.run = Run::Stopped;
+                self.server.streaming = None;
+                self.stopped(position);
+            }
+            (EngineStep::StartDetached, _) => self.server.run = Run::Starting,
+            (EngineStep::Follow { upstream, voter }, _) => self.followed(upstream, voter),
+            (EngineStep::Clone { .. } | EngineStep::Rewind { .. }, _) => self.copied(),
+            (step, outcome) => self.led(step, outcome),
+        }
+    }
+
+    fn engine_failed(&mut self, step: &EngineStep, because: &str) {
+        match step {
+            EngineStep::Clone { .. } => self.change(Cause::Retry),
+            EngineStep::Rewind { .. } => self.cannot_rewind(because),
+            EngineStep::Bootstrap { .. }
+            | EngineStep::StartDetached
+            | EngineStep::Stop
+            | EngineStep::Freeze
+            | EngineStep::Follow { .. }
+            | EngineStep::Promote { .. }
+            | EngineStep::StartBarrier { .. }
+            | EngineStep::SetSync { .. }
+            | EngineStep::OpenAccess
+            | EngineStep::CloseAccess => self.lead_failed(step, because),
+        }
+    }
+
+    fn on_store_result(&mut self, op: OpId, result: StoreResult) {
+        self.lead_store_result(op, result);
+        self.campaign_store_result(op, result);
+        self.operate_store_result(op, result);
+    }
+
+    // --- what the rules share -------------------------------------------------------------------------------------
+
+    /// Our own entry in the specification.
+    pub(crate) fn my_spec(&self) -> Option<&MemberSpec> {
+        self.spec.member(&self.me)
+    }
+
+    /// This copy of our data.
+    pub(crate) fn voter(&self) -> Voter {
+        Voter::new(self.me.clone(), self.durable.incarnation)
+    }
+
+    /// The leadership record.
+    pub(crate) fn record(&self) -> Option<&Leadership> {
+        self.store.leadership.as_ref()
+    }
+
+    /// Whether a beat of that member came within the profile's `suspect`.
+    pub(crate) fn fresh(&self, name: &MemberName) -> bool {
+        let suspect = self.spec.profile.suspect();
+        self.peers.get(name).is_some_and(|p| !p.refused && p.heard.is_some_and(|h| self.now.since(h) < suspect))
+    }
+
+    /// The last beat of that member, if it is fresh.
+    pub(crate) fn beat_of(&self, name: &MemberName) -> Option<&Beat> {
+        if self.fresh(name) { self.peers.get(name).and_then(|p| p.beat.as_ref()) } else { None }
+    }
+
+    /// Other members that hold data.
+    pub(crate) fn others(&self) -> Vec<MemberName> {
+        self.spec.data_members().filter(|m| m.name != self.me).map(|m| m.name.clone()).collect()
+    }
+
+    /// Changes the role by the table. A cause without a row is loud, and fences.
+    pub(crate) fn change(&mut self, cause: Cause) {
+        match find(self.role, cause) {
+            Some(row) => {
+                if row.from != row.to {
+                    self.journal(Reason::RoleChanged { from: row.from, to: row.to, because: row.comment.to_owned() });
+                }
+                self.role = row.to;
+            }
+            None => {
+                let because = format!("no rule for {cause:?} while {}", self.role);
+                self.journal(Reason::Quarantined { because });
+                self.steps.push(Step::Fence);
+                self.lead = None;
+                self.role = Role::Quarantined;
+            }
+        }
+    }
+
+    pub(crate) fn journal(&mut self, reason: Reason) {
+        self.steps.push(Step::Journal(reason));
+    }
+
+    pub(crate) fn push(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+
+    pub(crate) fn send(&mut self, to: &MemberName, message: Message) {
+        self.steps.push(Step::Send { to: to.clone(), message });
+    }
+
+    /// Whether the engine takes a step now.
+    pub(crate) fn engine_idle(&self) -> bool {
+        self.engine.is_none() && self.now >= self.engine_rest
+    }
+
+    /// Asks the engine, which must be idle.
+    pub(crate) fn engine(&mut self, step: EngineStep) {
+        debug_assert!(self.engine.is_none(), "one engine step at a time");
+        self.engine = Some(StepUnderWay { step: step.clone(), since: self.now });
+        self.steps.push(Step::Engine(step));
+    }
+
+    /// Asks the store.
+    pub(crate) fn commit(&mut self, txn: StoreTxn) -> OpId {
+        self.next_op += 1;
+        let op = OpId(self.next_op);
+        self.steps.push(Step::Commit { op, txn: Box::new(txn) });
+        op
+    }
+
+    /// Whether what the disk must hold is on it.
+    pub(crate) fn is_saved(&self) -> bool {
+        self.saved == self.durable
+    }
+
+    fn save(&mut self) {
+        if self.saving.is_none() && self.saved != self.durable {
+            self.saving = Some(self.durable.clone());
+            self.steps.push(Step::Save(self.durable.clone()));
+        }
+    }
+
+    // --- what faces ask -------------------------------------------------------------------------------------------
+
+    /// The role.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The specification in force.
+    #[must_use]
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// What the store holds.
+    #[must_use]
+    pub fn store(&self) -> &StoreView {
+        &self.store
+    }
+
+    /// Our own server.
+    #[must_use]
+    pub fn server(&self) -> &ServerView {
+        &self.server
+    }
+
+    /// The other members.
+    #[must_use]
+    pub fn peers(&self) -> &BTreeMap<MemberName, Peer> {
+        &self.peers
+    }
+
+    /// What is kept on the disk.
+    #[must_use]
+    pub fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    /// The last beat sent.
+    #[must_use]
+    pub fn own_beat(&self) -> Option<&Beat> {
+        self.last_beat.as_ref().map(|(_, beat)| beat)
+    }
+
+    /// The engine step under way.
+    #[must_use]
+    pub fn under_way(&self) -> Option<&StepUnderWay> {
+        self.engine.as_ref()
+    }
+
+    /// Whether that member was heard within the profile's `suspect`.
+    #[must_use]
+    pub fn hears(&self, name: &MemberName) -> bool {
+        self.fresh(name)
+    }
+}

@@ -1,0 +1,480 @@
+//! An election as its elector runs it: evidence, pre-vote, freeze, choose, decide. The elector need not be the winner.
+//! Whatever happens here, the store's compare-and-set decides; PROTOCOL.md "Election".
+
+use crate::core::Core;
+use crate::event::StoreResult;
+use crate::message::Message;
+use crate::reason::{Gone, Reason};
+use crate::roles::Role;
+use crate::step::{OpId, StoreTxn};
+use crate::variant::Variant;
+use dauphin_model::{
+    Durability, Evidence, Leadership, LeadershipState, MemberName, Mono, Position, Run, Span, Term, Timeline, Voter,
+};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long an elector waits for further answers once it has enough: a better placed winner may be among them.
+const GRACE: Span = Span::ms(150);
+
+/// Why this election runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The leader is gone.
+    Automatic,
+    /// The leader stopped in order and hands over to this member.
+    HandOver(Option<MemberName>),
+    /// A person wants this member, whatever nobody present holds.
+    Forced {
+        /// Commits may be lost.
+        allow_data_loss: bool,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    PreVote,
+    Freeze,
+    Decide(OpId),
+}
+
+/// An answer to the freeze.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Answer {
+    position: Position,
+    holder: bool,
+}
+
+/// An election under way here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Campaign {
+    pub(crate) kind: Kind,
+    pub(crate) term: Term,
+    record_term: Term,
+    phase: Phase,
+    started: Mono,
+    asked: Mono,
+    agreed: BTreeSet<MemberName>,
+    answers: BTreeMap<Voter, Answer>,
+    refused: BTreeSet<MemberName>,
+    enough_since: Option<Mono>,
+    catching_up: Option<Voter>,
+}
+
+impl Campaign {
+    pub(crate) fn answer(&mut self, voter: Voter, position: Position, holder: bool) {
+        self.refused.remove(&voter.name);
+        if self.catching_up.as_ref() == Some(&voter) {
+            self.catching_up = None;
+        }
+        self.answers.insert(voter, Answer { position, holder });
+    }
+}
+
+impl Core {
+    /// Why the record's leader is believed gone, as seen from here.
+    pub(crate) fn leader_gone(&self) -> Option<Gone> {
+        let record = self.record()?;
+        let leader = &record.leader.name;
+        if *leader == self.me {
+            return (!self.role.leads() && self.role != Role::Boot).then_some(Gone::GaveUp);
+        }
+        let peer = self.peers.get(leader);
+        let heard = peer.and_then(|p| p.heard).unwrap_or(self.booted);
+        if let Some(beat) = peer.and_then(|p| p.beat.as_ref())
+            && beat.gave_up == Some(record.term)
+        {
+            let suspect = self.spec.profile.suspect();
+            // the leader that hands over runs the election itself; only if nothing comes of it somebody else does
+            let waits = beat.handing_over && self.now.since(heard) < suspect;
+            return (!waits).then_some(Gone::GaveUp);
+        }
+        if peer.is_some_and(|p| p.refused) && self.spec.durability != Durability::Async {
+            return Some(Gone::Refused);
+        }
+        (self.now.since(heard) >= self.spec.profile.suspect()).then_some(Gone::Silent)
+    }
+
+    /// Whether that leader was heard leading this term lately.
+    pub(crate) fn hears_leading(&self, term: Term) -> bool {
+        let leader = self.record().filter(|r| r.term == term).map(|r| r.leader.name.clone());
+        leader.is_some_and(|l| self.beat_of(&l).and_then(|b| b.leading.as_ref()).is_some_and(|b| b.term == term))
+    }
+
+    /// Starts, goes on with, or drops an election: called at every step.
+    pub(crate) fn elect(&mut self) {
+        let Some(record) = self.record().cloned() else { return };
+        if let Some(campaign) = &self.campaign {
+            if campaign.record_term != record.term {
+                self.campaign = None;
+                self.campaign_rest = self.now;
+                return;
+            }
+        } else {
+            self.consider(&record);
+            return;
+        }
+        if self.role.leads() {
+            self.campaign = None;
+            return;
+        }
+        let phase = self.campaign.as_ref().map(|c| c.phase.clone());
+        match phase {
+            Some(Phase::PreVote) => self.while_pre_vote(&record),
+            Some(Phase::Freeze) => self.while_freezing(&record),
+            Some(Phase::Decide(_)) | None => {}
+        }
+    }
+
+    /// Whether to start one.
+    fn consider(&mut self, record: &Leadership) {
+        let can = matches!(self.role, Role::Replica | Role::Frozen | Role::Fenced) && self.has_data && !self.durable.half_done;
+        if !can || self.store.paused || self.now < self.campaign_rest || self.shutting_down.is_some() {
+            return;
+        }
+        let Some(how) = self.leader_gone() else {
+            self.gone_since = None;
+            return;
+        };
+        // the first to stand is the first in the list; the others give it a moment
+        let since = match self.gone_since {
+            Some((term, since)) if term == record.term => since,
+            _ => self.now,
+        };
+        self.gone_since = Some((record.term, since));
+        if self.now < since + self.turn() {
+            return;
+        }
+        self.journal(Reason::LeaderGone { leader: record.leader.name.clone(), term: record.term, how });
+        self.start_campaign(Kind::Automatic, record);
+    }
+
+    /// How long this member gives the ones before it in the list.
+    fn turn(&self) -> Span {
+        let step = self.spec.profile.beat().over(4);
+        let leader = self.record().map(|r| r.leader.name.clone());
+        let mut order: Vec<_> = self
+            .spec
+            .data_members()
+            .filter(|m| Some(&m.name) != leader.as_ref() && (m.name == self.me || self.fresh(&m.name)))
+            .map(|m| (u32::MAX - m.priority, m.name.clone()))
+            .collect();
+        order.sort();
+        let place = order.iter().position(|(_, n)| *n == self.me).unwrap_or(order.len());
+        step.times(place as u64)
+    }
+
+    /// Begins: pre-vote first, unless the leader itself or a person asks for it.
+    pub(crate) fn start_campaign(&mut self, kind: Kind, record: &Leadership) {
+        let highest = self.peers.values().filter_map(|p| p.beat.as_ref()).map(|b| b.pledge.max(b.term)).max();
+        let term = record.term.max(self.durable.pledge).max(highest.unwrap_or_default()).next();
+        let phase = if kind == Kind::Automatic { Phase::PreVote } else { Phase::Freeze };
+        self.campaign = Some(Campaign {
+            kind,
+            term,
+            record_term: record.term,
+            phase: phase.clone(),
+            started: self.now,
+            asked: self.now,
+            agreed: BTreeSet::from([self.me.clone()]),
+            answers: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            enough_since: None,
+            catching_up: None,
+        });
+        if phase == Phase::PreVote {
+            let others: Vec<_> = self.spec.members.iter().map(|m| m.name.clone()).filter(|n| *n != self.me).collect();
+            for to in others {
+                self.send(&to, Message::PreVote { term: record.term });
+            }
+            self.while_pre_vote(record);
+        } else {
+            self.ask_freeze(term);
+        }
+    }
+
+    pub(crate) fn on_pre_vote(&mut self, from: &MemberName, term: Term) {
+        let agree = match self.record() {
+            // our view of the store is older than the asker's: silence is all we can judge by
+            Some(record) if record.term == term => self.leader_gone().is_some(),
+            Some(record) => record.term < term,
+            None => false,
+        };
+        self.send(from, Message::PreVoteReply { term, agree });
+    }
+
+    pub(crate) fn on_pre_vote_reply(&mut self, from: &MemberName, term: Term, agree: bool) {
+        if let Some(campaign) = self.campaign.as_mut().filter(|c| c.record_term == term && c.phase == Phase::PreVote) {
+            if agree {
+                campaign.agreed.insert(from.clone());
+            } else {
+                campaign.refused.insert(from.clone());
+            }
+        }
+    }
+
+    fn while_pre_vote(&mut self, record: &Leadership) {
+        if self.leader_gone().is_none() {
+            self.drop_campaign("the leader is back");
+            return;
+        }
+        let members = self.spec.members.len();
+        let Some(campaign) = &self.campaign else { return };
+        if campaign.agreed.len() * 2 > members {
+            let (term, agreed) = (campaign.term, campaign.agreed.iter().cloned().collect());
+            self.journal(Reason::ElectionStarted { term, agreed });
+            if let Some(campaign) = &mut self.campaign {
+                campaign.phase = Phase::Freeze;
+                campaign.refused.clear();
+            }
+            self.ask_freeze(term);
+            self.while_freezing(record);
+        } else if self.now.since(campaign.started) >= self.spec.profile.beat() {
+            self.drop_campaign("no majority of the members agrees that the leader is gone");
+        }
+    }
+
+    fn ask_freeze(&mut self, term: Term) {
+        if let Some(campaign) = &mut self.campaign {
+            campaign.asked = self.now;
+        }
+        for to in self.others() {
+            self.send(&to, Message::Freeze { term });
+        }
+        let me = self.me.clone();
+        let stopped_holder = self.campaign.as_ref().is_some_and(|c| c.answers.keys().any(|v| v.name == me));
+        if !stopped_holder {
+            self.on_freeze(&me, term);
+        }
+    }
+
+    pub(crate) fn on_freeze_refused(&mut self, from: &MemberName, term: Term, pledge: Term, alive: bool) {
+        let Some(campaign) = self.campaign.as_mut().filter(|c| c.term == term) else { return };
+        if alive && campaign.kind == Kind::Automatic {
+            self.drop_campaign("the leader answers");
+        } else if pledge >= term {
+            // somebody is pledged higher: ask again above it
+            campaign.term = pledge.next();
+            campaign.answers.retain(|v, _| v.name == self.me);
+            campaign.enough_since = None;
+            let again = campaign.term;
+            self.ask_freeze(again);
+        } else {
+            campaign.refused.insert(from.clone());
+        }
+    }
+
+    /// Gives this election up for now.
+    pub(crate) fn drop_campaign(&mut self, because: &str) {
+        if let Some(campaign) = self.campaign.take() {
+            self.journal(Reason::ElectionDropped { term: campaign.term, because: because.to_owned() });
+            self.campaign_rest = self.now + self.spec.profile.beat().over(2) + self.turn();
+            if let Kind::Forced { .. } = campaign.kind {
+                let reason = Reason::ElectionDropped { term: campaign.term, because: because.to_owned() };
+                self.refuse_failover(reason);
+            }
+        }
+    }
+
+    fn while_freezing(&mut self, record: &Leadership) {
+        let Some(campaign) = self.campaign.clone() else { return };
+        if campaign.kind == Kind::Automatic && self.leader_gone().is_none() {
+            self.drop_campaign("the leader is back");
+            return;
+        }
+        if self.now.since(campaign.asked) >= self.spec.profile.beat().over(2) {
+            // messages may be lost; those who answered answer again
+            self.ask_freeze(campaign.term);
+        }
+        let Some(evidence) = self.revoked(&campaign, record) else {
+            self.while_too_few(&campaign, record);
+            return;
+        };
+        if campaign.enough_since.is_none() && let Some(c) = &mut self.campaign {
+            c.enough_since = Some(self.now);
+        }
+        let waiting = self.others().into_iter().any(|n| {
+            self.fresh(&n)
+                && n != record.leader.name
+                && !campaign.refused.contains(&n)
+                && !campaign.answers.keys().any(|v| v.name == n)
+        });
+        let patience = campaign.enough_since.is_some_and(|since| self.now.since(since) < GRACE);
+        if waiting && patience {
+            return;
+        }
+        self.choose(&campaign, record, evidence);
+    }
+
+    /// What revokes the leader before, once enough have answered.
+    fn revoked(&self, campaign: &Campaign, record: &Leadership) -> Option<Evidence> {
+        let holder = campaign.answers.iter().find(|(_, a)| a.holder).map(|(v, _)| v.clone());
+        if let Some(leader) = holder {
+            return Some(Evidence::FencedLeader { leader });
+        }
+        if self.spec.durability == Durability::Async && record.published.voters.is_empty() && !record.published.degraded {
+            let ended = self.broken(Variant::IgnoreLease)
+                || self.now.since(self.store.lease_seen) >= self.spec.profile.lease();
+            return (ended && !campaign.answers.is_empty()).then_some(Evidence::LeaseEnded);
+        }
+        let voters: Vec<Voter> =
+            campaign.answers.keys().filter(|v| record.published.voters.contains(v)).cloned().collect();
+        let mut needed = record.published.answers as usize;
+        if self.broken(Variant::FewerAnswers) {
+            needed = needed.saturating_sub(1).max(1);
+        }
+        if voters.len() >= needed && needed > 0 {
+            return Some(Evidence::Frozen { voters });
+        }
+        let forced = matches!(campaign.kind, Kind::Forced { allow_data_loss: true });
+        let late = self.now.since(campaign.started) >= self.spec.profile.suspect();
+        (forced && late && !campaign.answers.is_empty()).then_some(Evidence::DataLossAccepted)
+    }
+
+    fn while_too_few(&mut self, campaign: &Campaign, record: &Leadership) {
+        if self.now.since(campaign.started) < self.spec.profile.suspect().times(2) {
+            return;
+        }
+        let answered: Vec<Voter> = campaign.answers.keys().cloned().collect();
+        let missing: Vec<Voter> = record
+            .published
+            .voters
+            .iter()
+            .chain(record.holder.as_ref())
+            .filter(|v| !campaign.answers.contains_key(v))
+            .cloned()
+            .collect();
+        let reason = Reason::TooFewAnswers { term: campaign.term, answered, missing, needed: record.published.answers };
+        self.journal(reason.clone());
+        let kind = campaign.kind.clone();
+        self.campaign = None;
+        self.campaign_rest = self.now + self.spec.profile.beat() + self.turn();
+        if let Kind::Forced { .. } = kind {
+            self.refuse_failover(Reason::WouldLose { because: reason.to_string() });
+        }
+    }
+
+    /// The order in which logs are preferred.
+    fn rank(&self, a: &Position, b: &Position) -> Ordering {
+        if self.broken(Variant::IgnoreBranch) { a.lsn.cmp(&b.lsn) } else { a.rank(b) }
+    }
+
+    /// Chooses the winner by history, then position, then priority; has a preferred one catch up first.
+    fn choose(&mut self, campaign: &Campaign, record: &Leadership, evidence: Evidence) {
+        if campaign.catching_up.is_some() && self.now.since(campaign.started) < self.spec.profile.suspect().times(4) {
+            return;
+        }
+        let known = |p: &Position| p.timeline <= record.timeline;
+        let heard: Vec<(&Voter, &Answer)> = campaign.answers.iter().filter(|(_, a)| known(&a.position)).collect();
+        let Some(best) = heard.iter().map(|(_, a)| &a.position).max_by(|a, b| self.rank(a, b)).cloned() else { return };
+        let priority = |v: &Voter| self.spec.member(&v.name).map_or(0, |m| m.priority);
+        let wanted = match &campaign.kind {
+            Kind::HandOver(to) => to.clone(),
+            Kind::Forced { .. } => Some(self.me.clone()),
+            Kind::Automatic => None,
+        };
+        let deposed = |v: &Voter, a: &Answer| a.holder && v.name == self.me && self.server.run != Run::Running;
+        let mut able: Vec<(&Voter, &Answer)> = heard
+            .iter()
+            .copied()
+            .filter(|(v, a)| {
+                self.spec.member(&v.name).is_some_and(dauphin_model::MemberSpec::may_lead)
+                    && (!deposed(v, a) || self.broken(Variant::WinInPlace))
+            })
+            .collect();
+        able.sort_by(|(va, a), (vb, b)| {
+            let fit = |v: &Voter| wanted.as_ref() == Some(&v.name);
+            (fit(vb), priority(vb)).cmp(&(fit(va), priority(va))).then_with(|| self.rank(&b.position, &a.position)).then_with(|| va.cmp(vb))
+        });
+        let Some((winner, answer)) = able.first().copied() else { return };
+        let (winner, answer) = (winner.clone(), answer.clone());
+        if self.rank(&answer.position, &best) == Ordering::Less {
+            let furthest = heard.iter().find(|(v, a)| self.rank(&a.position, &best) == Ordering::Equal && !deposed(v, a));
+            if let Some((furthest, _)) = furthest
+                && campaign.catching_up.is_none()
+                && self.now.since(campaign.started) < self.spec.profile.suspect().times(4)
+            {
+                let from = furthest.name.clone();
+                if let Some(c) = &mut self.campaign {
+                    c.catching_up = Some(winner.clone());
+                }
+                self.ask_catch_up(&winner.name, campaign.term, from, best);
+                return;
+            }
+            let fallback = able.iter().find(|(_, a)| self.rank(&a.position, &best) == Ordering::Equal);
+            let Some((winner, answer)) = fallback.map(|(v, a)| ((*v).clone(), (*a).clone())) else {
+                self.while_too_few(campaign, record);
+                return;
+            };
+            self.decide_for(campaign, record, winner, answer.position, evidence);
+            return;
+        }
+        self.decide_for(campaign, record, winner, answer.position, evidence);
+    }
+
+    fn ask_catch_up(&mut self, who: &MemberName, term: Term, from: MemberName, until: Position) {
+        if *who == self.me {
+            let me = self.me.clone();
+            self.on_catch_up(&me, term, from, until);
+        } else {
+            self.send(who, Message::CatchUp { term, from, until });
+        }
+    }
+
+    /// One compare-and-set decides.
+    fn decide_for(&mut self, campaign: &Campaign, record: &Leadership, winner: Voter, position: Position, evidence: Evidence) {
+        let seen = campaign.answers.values().map(|a| a.position.timeline).max().unwrap_or_default();
+        let timeline: Timeline = record.timeline.max(seen).next();
+        let others = campaign
+            .answers
+            .iter()
+            .filter(|(v, _)| **v != winner)
+            .map(|(v, a)| (v.clone(), a.position.clone()))
+            .collect();
+        if evidence == Evidence::DataLossAccepted || evidence == Evidence::LeaseEnded {
+            let held_by = record.published.voters.iter().chain(record.holder.as_ref());
+            let held_by = held_by.filter(|v| !campaign.answers.contains_key(v)).cloned().collect();
+            self.journal(Reason::RangeAtRisk { term: campaign.term, from: position.lsn, to: None, held_by });
+        }
+        self.journal(Reason::Decided {
+            term: campaign.term,
+            leader: winner.clone(),
+            position,
+            others,
+            evidence: evidence.clone(),
+        });
+        let lease = (evidence == Evidence::LeaseEnded).then_some(self.store.lease_rev);
+        let op = self.commit(StoreTxn {
+            expect_leadership: Some(self.store.leadership_rev),
+            expect_lease: lease,
+            leadership: Some(Leadership {
+                term: campaign.term,
+                leader: winner,
+                timeline,
+                state: LeadershipState::Elected,
+                published: record.published.clone(),
+                holder: record.holder.clone(),
+                spec_version: record.spec_version,
+                evidence,
+                switch: None,
+            }),
+            ..StoreTxn::default()
+        });
+        if let Some(c) = &mut self.campaign {
+            c.phase = Phase::Decide(op);
+        }
+    }
+
+    pub(crate) fn campaign_store_result(&mut self, op: OpId, result: StoreResult) {
+        if !self.campaign.as_ref().is_some_and(|c| c.phase == Phase::Decide(op)) {
+            return;
+        }
+        match result {
+            // the record itself will tell
+            StoreResult::Committed(_) => {}
+            StoreResult::Conflict => self.drop_campaign("the leadership record changed meanwhile"),
+            StoreResult::Failed => self.drop_campaign("the store did not take the decision"),
+            StoreResult::Unknown => self.drop_campaign("nobody knows whether the store took the decision"),
+        }
+    }
+}

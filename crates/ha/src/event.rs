@@ -1,0 +1,158 @@
+//! Everything that can happen to the decision core. Made by the agent and the simulator from what they see.
+
+use crate::message::Message;
+use crate::reason::Reason;
+use crate::step::{Intent, OpId, Rev};
+use dauphin_model::{Leadership, Lease, Lsn, MemberName, Mono, Position, ServerView, Spec, SwitchPoint, Term, Timeline};
+use std::fmt;
+
+/// What the store holds, as applied here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreView {
+    /// Identity of the cluster; empty until the store is initialised.
+    pub cluster_id: String,
+    /// The leadership record and its revision (0: none yet).
+    pub leadership: Option<Leadership>,
+    /// Revision of the leadership record.
+    pub leadership_rev: Rev,
+    /// The lease.
+    pub lease: Option<Lease>,
+    /// Revision of the lease.
+    pub lease_rev: Rev,
+    /// When this process saw the lease's counter move last.
+    pub lease_seen: Mono,
+    /// What a person asked for.
+    pub intent: Option<Intent>,
+    /// Automatic failover is off.
+    pub paused: bool,
+    /// The specification, when it is newer than the one given.
+    pub spec: Option<Spec>,
+    /// Timelines handed out to terms that came to be open.
+    pub timelines: Vec<(Timeline, Term)>,
+}
+
+/// How a store operation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreResult {
+    /// It is in the log; the revision of what it wrote.
+    Committed(Rev),
+    /// An expectation did not hold; nothing was written.
+    Conflict,
+    /// Certainly not written.
+    Failed,
+    /// Nobody knows: it may be written later.
+    Unknown,
+}
+
+/// How an engine step ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineOutcome {
+    /// Done.
+    Done,
+    /// Frozen here.
+    Frozen(Position),
+    /// Stopped in order: a log that reaches this far holds everything.
+    Stopped(Option<Position>),
+    /// Promoted here.
+    Promoted(SwitchPoint),
+    /// The setting is enforced everywhere; everything acknowledged under an earlier one lies before this.
+    SyncSet(Lsn),
+}
+
+/// Why a person's command was refused. The code decides the exit status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// It would lose data or is not safe (exit 3).
+    Unsafe(Reason),
+    /// It cannot be done as asked (exit 1).
+    NotNow(Reason),
+    /// This member does not lead: ask that one.
+    AskLeader(Option<MemberName>),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsafe(reason) | Self::NotNow(reason) => write!(f, "{reason}"),
+            Self::AskLeader(Some(leader)) => write!(f, "only the leader can do this; ask {leader}"),
+            Self::AskLeader(None) => write!(f, "only the leader can do this, and there is none"),
+        }
+    }
+}
+
+/// What a person asks of this member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Hand leadership over; only the leader does it.
+    Switchover {
+        /// To whom; the best replica if not said.
+        to: Option<MemberName>,
+        /// Wall-clock text for people.
+        since: String,
+    },
+    /// Make this member the leader now, whoever led before.
+    Failover {
+        /// Accept that commits nobody present holds are lost.
+        allow_data_loss: bool,
+    },
+    /// Restart this member's server.
+    Restart,
+    /// Throw this member's data away and copy it again.
+    Reinit,
+    /// No automatic failover.
+    Pause,
+    /// Automatic failover again.
+    Resume,
+}
+
+/// Something happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Time passed.
+    Tick,
+    /// The store's state, as applied here.
+    Store(Box<StoreView>),
+    /// A store operation ended.
+    StoreResult {
+        /// Which.
+        op: OpId,
+        /// How.
+        result: StoreResult,
+    },
+    /// A message came.
+    Message {
+        /// From whom.
+        from: MemberName,
+        /// What.
+        message: Box<Message>,
+    },
+    /// Both of that member's ports, the link's and the server's, refuse connections.
+    Refused {
+        /// Whose.
+        member: MemberName,
+    },
+    /// A look at our own server.
+    Server(Box<ServerView>),
+    /// Our server's process tree is gone.
+    ServerExited,
+    /// The engine step under way ended.
+    Engine(Result<EngineOutcome, String>),
+    /// The barrier's commit came through (`Ok`), or its wait was cut (`Err`).
+    BarrierPassed {
+        /// The term it was begun in.
+        term: Term,
+        /// It was acknowledged without a warning.
+        ok: bool,
+    },
+    /// The durable state asked for last is on the disk.
+    Saved,
+    /// A person's command.
+    Command {
+        /// Its identity.
+        id: u64,
+        /// What.
+        command: Command,
+    },
+    /// The agent is asked to end: hand over first.
+    Shutdown,
+}

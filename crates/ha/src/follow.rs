@@ -1,0 +1,447 @@
+//! How a member that does not lead finds its place: boot, empty, clone, recover, follow, rejoin.
+//! It only ever follows a leader of its pledged term or later, and cuts off nothing that is not archived.
+
+use crate::core::Core;
+use crate::reason::Reason;
+use crate::roles::{Cause, Role};
+use crate::step::{EngineStep, Step, StoreTxn};
+use crate::variant::Variant;
+use dauphin_model::{
+    Evidence, Leadership, LeadershipState, MemberKind, MemberName, Mono, Position, Published, Run, SetVersion,
+    SpecVersion, Term, Timeline, Voter,
+};
+use std::collections::BTreeSet;
+
+/// Whom we receive from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Following {
+    pub(crate) term: Term,
+    pub(crate) upstream: MemberName,
+    /// Since when nothing streams.
+    idle_since: Option<Mono>,
+}
+
+/// A replica that has not streamed for this many times `suspect`, though its leader is well, is copied again.
+const STUCK: u64 = 20;
+/// Failed starts of the server before the data is given up.
+const STARTS_MAX: u32 = 5;
+
+impl Core {
+    /// Takes in what the store holds.
+    pub(crate) fn on_store(&mut self, view: crate::event::StoreView) {
+        self.store_seen = self.store_seen || !view.cluster_id.is_empty();
+        if let Some(spec) = &view.spec {
+            self.spec = spec.clone();
+        }
+        self.store = view;
+    }
+
+    /// What the record means for us, whatever our role: called first at every step.
+    pub(crate) fn notice_store(&mut self) {
+        let Some(record) = self.record().cloned() else { return };
+        if record.term < self.durable.term || record.published.version < self.durable.set_version {
+            if self.role != Role::Quarantined {
+                self.journal(Reason::StoreRolledBack { seen: self.durable.term, store: record.term });
+                self.push(Step::Fence);
+                self.lead = None;
+                self.role = Role::Quarantined;
+            }
+            return;
+        }
+        self.durable.term = record.term;
+        self.durable.set_version = record.published.version;
+        if self.durable.cluster_id.is_empty() {
+            self.durable.cluster_id.clone_from(&self.store.cluster_id);
+        }
+        self.notice_open(&record);
+        let chosen = record.leader == self.voter() && record.state == LeadershipState::Elected && self.lead.is_none();
+        let ready = match self.role {
+            Role::Frozen => self.frozen_at.is_some() && self.catching_up.is_none() && self.engine.is_none(),
+            Role::Empty => record.evidence == Evidence::Bootstrap,
+            _ => false,
+        };
+        if chosen && ready && record.term >= self.durable.pledge {
+            self.begin_leading(&record);
+        } else if chosen && self.role == Role::Frozen && ready {
+            // another election has begun above our term; the record still names us, and we go on above it
+            self.begin_leading(&record);
+        }
+        if let Some(answered) = self.campaign.as_ref().map(|c| c.term)
+            && record.term >= answered
+        {
+            self.campaign = None;
+            self.campaign_rest = self.now;
+        }
+    }
+
+    /// Just started.
+    pub(crate) fn boot(&mut self) {
+        if self.my_spec().is_some_and(|m| m.kind == MemberKind::Witness) {
+            return self.change(Cause::IsWitness);
+        }
+        if self.server.run != Run::Stopped && self.server.run != Run::Crashed && self.server.in_recovery == Some(false) {
+            // whatever it was, it does not acknowledge anything before the store says so
+            self.push(Step::Fence);
+            self.server.run = Run::Stopped;
+        }
+        if !self.store_seen {
+            return;
+        }
+        if !self.durable.cluster_id.is_empty() && self.durable.cluster_id != self.store.cluster_id {
+            let because = format!(
+                "its disk belongs to cluster {} and the store to {}; start it with the right store, or with empty folders",
+                self.durable.cluster_id, self.store.cluster_id
+            );
+            self.journal(Reason::Quarantined { because });
+            return self.change(Cause::GiveUp);
+        }
+        if !self.has_data {
+            self.change(Cause::NoData);
+            self.next_incarnation();
+        } else if self.durable.incarnation.0 == 0 {
+            let because = "its data directory is not empty and is not known to this cluster; empty it, or move it away".to_owned();
+            self.journal(Reason::Quarantined { because });
+            self.change(Cause::GiveUp);
+        } else if self.server.run == Run::Running {
+            self.change(Cause::ReplicaAdopted);
+        } else {
+            self.change(Cause::DataFound);
+        }
+    }
+
+    /// A copy that is yet to be made has a name of its own, and pledges of the one before outlive it.
+    fn next_incarnation(&mut self) {
+        let published = self.record().map(|r| &r.published.voters).into_iter().flatten();
+        let known = published.filter(|v| v.name == self.me).map(|v| v.incarnation).max().unwrap_or_default();
+        if !self.broken(Variant::SameIncarnation) || self.durable.incarnation.0 == 0 {
+            self.durable.incarnation = self.durable.incarnation.max(known).next();
+        }
+        self.durable.half_done = false;
+        self.frozen_at = None;
+        self.following = None;
+        self.failures = 0;
+    }
+
+    /// Gives this copy of the data up.
+    pub(crate) fn give_data_up(&mut self) {
+        self.change(Cause::CloneNeeded);
+        self.next_incarnation();
+    }
+
+    /// The leader to go behind, when it is there, ours to follow, and takes us.
+    fn leader_to_follow(&self) -> Option<(Leadership, Position)> {
+        let record = self.record().filter(|r| r.leader.name != self.me)?;
+        if record.term < self.durable.pledge && !self.broken(Variant::UnfreezeToOldLeader) {
+            return None;
+        }
+        let leading = self.beat_of(&record.leader.name)?;
+        let position = leading.position.clone()?;
+        let there = leading.leading.as_ref().is_some_and(|l| l.term == record.term && l.attach);
+        (there && position.timeline == record.timeline).then(|| (record.clone(), position))
+    }
+
+    pub(crate) fn while_empty(&mut self) {
+        let Some(record) = self.record().cloned() else {
+            if self.store_seen && self.is_saved() {
+                self.bootstrap(None);
+            }
+            return;
+        };
+        if record.evidence == Evidence::Bootstrap && record.state == LeadershipState::Elected {
+            // nothing was ever acknowledged: whoever began and did not finish may be replaced
+            let mine = record.leader.name == self.me && record.leader != self.voter();
+            if (mine || self.leader_gone().is_some()) && record.leader != self.voter() && self.is_saved() {
+                self.bootstrap(Some(&record));
+                return;
+            }
+        }
+        let leader = record.leader.name.clone();
+        let clone_ok = self.beat_of(&leader).and_then(|b| b.leading.as_ref()).is_some_and(|l| l.term == record.term && l.clone_ok);
+        let listed = record.published.voters.iter().any(|v| v.name == self.me) && !self.broken(Variant::SameIncarnation);
+        if leader == self.me || !clone_ok || listed || record.term < self.durable.pledge || !self.engine_idle() {
+            return;
+        }
+        if !self.durable.half_done {
+            self.durable.half_done = true;
+            return;
+        }
+        if self.is_saved() {
+            self.change(Cause::CloneNeeded);
+            let voter = self.voter();
+            self.engine(EngineStep::Clone { from: leader, voter });
+        }
+    }
+
+    /// The first leader of a new cluster: the first in the file that is there.
+    fn bootstrap(&mut self, failed: Option<&Leadership>) {
+        let before = self
+            .spec
+            .data_members()
+            .filter(|m| m.may_lead())
+            .take_while(|m| m.name != self.me)
+            .any(|m| self.fresh(&m.name) || self.now.since(self.booted) < self.spec.profile.suspect().times(4));
+        let busy = self.campaign_rest > self.now;
+        if before || busy || !self.my_spec().is_some_and(dauphin_model::MemberSpec::may_lead) {
+            return;
+        }
+        self.campaign_rest = self.now + self.spec.profile.beat().times(2);
+        let term = failed.map(|r| r.term).unwrap_or_default().max(self.durable.pledge).next();
+        let leader = self.voter();
+        self.commit(StoreTxn {
+            expect_leadership: Some(self.store.leadership_rev),
+            leadership: Some(Leadership {
+                term,
+                leader,
+                timeline: failed.map_or(Timeline(1), |r| r.timeline),
+                state: LeadershipState::Elected,
+                published: Published {
+                    voters: BTreeSet::new(),
+                    answers: 1,
+                    version: failed.map_or(SetVersion(1), |r| r.published.version.next()),
+                    degraded: false,
+                },
+                holder: None,
+                spec_version: failed.map_or(SpecVersion(1), |r| r.spec_version),
+                evidence: Evidence::Bootstrap,
+                switch: None,
+            }),
+            ..StoreTxn::default()
+        });
+    }
+
+    pub(crate) fn while_cloning(&mut self) {
+        if self.engine.is_none() {
+            self.change(Cause::Retry);
+        }
+    }
+
+    /// A copy or a rewind is complete.
+    pub(crate) fn copied(&mut self) {
+        self.durable.half_done = false;
+        self.has_data = true;
+        self.server.run = Run::Stopped;
+        self.server.position = None;
+        self.frozen_at = None;
+        self.failures = 0;
+        if matches!(self.role, Role::Cloning | Role::Rejoining) {
+            self.change(Cause::Cloned);
+        }
+    }
+
+    /// Starts the server as a replica of nobody.
+    fn keep_running(&mut self) -> bool {
+        match self.server.run {
+            Run::Running if self.server.in_recovery == Some(true) => return true,
+            Run::Running if self.server.in_recovery == Some(false) => {
+                self.push(Step::Fence);
+                self.server.run = Run::Stopped;
+                self.server.in_recovery = None;
+            }
+            Run::Stopped | Run::Crashed if self.engine_idle() && self.is_saved() && self.shutting_down.is_none() && !self.reinitializing() => {
+                if self.failures >= STARTS_MAX {
+                    self.cannot_start();
+                } else {
+                    self.server.in_recovery = None;
+                    self.server.position = None;
+                    self.engine(EngineStep::StartDetached);
+                }
+            }
+            Run::Hung if self.engine.is_none() => {
+                let hung = self.server_hung_since.is_some_and(|s| self.now.since(s) >= self.spec.profile.suspect());
+                if hung {
+                    self.push(Step::Fence);
+                    self.server_hung_since = None;
+                }
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn cannot_start(&mut self) {
+        let Some(record) = self.record().cloned() else { return };
+        let leader = record.leader.name.clone();
+        let open = record.state == LeadershipState::Open && leader != self.me && self.fresh(&leader);
+        if open && self.spec.allow_reclone {
+            self.journal(Reason::Recloning { from: leader, because: "its server does not start with this data".to_owned() });
+            self.give_data_up();
+        } else if open {
+            self.journal(Reason::Quarantined {
+                because: "its server does not start with this data; see its log, then `dauphin reinit`".to_owned(),
+            });
+            self.change(Cause::GiveUp);
+        }
+    }
+
+    pub(crate) fn while_fenced(&mut self) {
+        let unfinished = self.record().is_some_and(|r| {
+            r.evidence == Evidence::Bootstrap && r.state == LeadershipState::Elected && r.leader.name == self.me
+        });
+        if self.durable.half_done || unfinished {
+            if self.server.run != Run::Stopped && self.server.run != Run::Crashed {
+                self.push(Step::Fence);
+                self.server.run = Run::Stopped;
+            } else if self.engine.is_none() {
+                self.half_done_data(unfinished);
+            }
+            return;
+        }
+        if self.restarting() || !self.keep_running() || self.freezing.is_some() || !self.engine_idle() {
+            return;
+        }
+        self.go_behind();
+    }
+
+    fn half_done_data(&mut self, unfinished: bool) {
+        if unfinished || self.spec.allow_reclone {
+            let from = self.record().map_or_else(|| self.me.clone(), |r| r.leader.name.clone());
+            self.journal(Reason::Recloning { from, because: "its data is the rest of a copy or rewind that did not end".to_owned() });
+            self.give_data_up();
+        } else {
+            self.journal(Reason::Quarantined {
+                because: "its data is the rest of a rewind that did not end; `dauphin reinit` copies it again".to_owned(),
+            });
+            self.change(Cause::GiveUp);
+        }
+    }
+
+    pub(crate) fn while_frozen(&mut self) {
+        if !self.keep_running() {
+            if matches!(self.server.run, Run::Stopped | Run::Crashed) && self.engine.is_none() {
+                self.frozen_at = None;
+                self.change(Cause::Fence);
+            }
+            return;
+        }
+        if self.catching_up.is_some() || self.freezing.is_some() || !self.engine_idle() {
+            return;
+        }
+        self.go_behind();
+    }
+
+    /// Follows the leader if our log leads into its own; goes back to where they part if not.
+    fn go_behind(&mut self) {
+        let Some((record, theirs)) = self.leader_to_follow() else { return };
+        let Some(ours) = self.frozen_at.clone().or_else(|| self.server.position.clone()) else { return };
+        match ours.leads_into(&theirs) {
+            Ok(()) => self.follow(&record),
+            Err(at) if record.state == LeadershipState::Open => {
+                let leader = record.leader.name.clone();
+                self.journal(Reason::Diverged { at, ours, leader });
+                self.frozen_at = None;
+                self.change(Cause::LeaderSeen);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn follow(&mut self, record: &Leadership) {
+        let upstream = self.upstream(record);
+        let voter = self.voter();
+        self.engine(EngineStep::Follow { upstream, voter });
+    }
+
+    /// The leader, or the member that the specification names while it is well.
+    fn upstream(&self, record: &Leadership) -> MemberName {
+        let leader = record.leader.name.clone();
+        let wanted = self.my_spec().and_then(|m| m.follow.clone()).filter(|w| *w != self.me);
+        wanted
+            .filter(|w| {
+                self.beat_of(w).is_some_and(|b| {
+                    b.streaming && b.term == record.term && b.position.as_ref().is_some_and(|p| p.timeline == record.timeline)
+                })
+            })
+            .unwrap_or(leader)
+    }
+
+    /// The server has its new upstream.
+    pub(crate) fn followed(&mut self, upstream: MemberName, _voter: Voter) {
+        if self.catching_up.is_some() {
+            return;
+        }
+        let term = self.record().map(|r| r.term).unwrap_or_default();
+        self.frozen_at = None;
+        self.journal(Reason::Following { upstream: upstream.clone(), term });
+        self.following = Some(Following { term, upstream, idle_since: None });
+        if matches!(self.role, Role::Frozen | Role::Fenced) {
+            self.change(Cause::Follows);
+        }
+    }
+
+    pub(crate) fn while_replica(&mut self) {
+        if self.restarting() {
+            return;
+        }
+        match self.server.run {
+            Run::Stopped | Run::Crashed => return self.change(Cause::Fence),
+            Run::Hung | Run::Starting => {
+                self.keep_running();
+                return;
+            }
+            Run::Running => {}
+        }
+        if self.server.in_recovery == Some(false) {
+            self.push(Step::Fence);
+            return self.change(Cause::Fence);
+        }
+        if self.freezing.is_some() || self.frozen_at.is_some() || !self.engine_idle() {
+            return;
+        }
+        let Some((record, theirs)) = self.leader_to_follow() else { return };
+        let upstream = self.upstream(&record);
+        let same = self.following.as_ref().is_some_and(|f| f.term == record.term && f.upstream == upstream);
+        if !same {
+            return self.go_behind();
+        }
+        let (now, streaming) = (self.now, self.server.streaming.is_some());
+        let stuck_after = self.spec.profile.suspect().times(STUCK);
+        let Some(following) = &mut self.following else { return };
+        if streaming {
+            following.idle_since = None;
+            return;
+        }
+        let idle = now.since(*following.idle_since.get_or_insert(now));
+        let behind = self.server.position.as_ref().is_some_and(|p| p.lsn < theirs.lsn);
+        if behind && idle >= stuck_after && record.state == LeadershipState::Open && self.spec.allow_reclone {
+            let because = format!("nothing streamed for {idle} though the leader is well: the log it needs may be gone");
+            self.journal(Reason::Recloning { from: record.leader.name.clone(), because });
+            self.push(Step::Fence);
+            self.server.run = Run::Stopped;
+            self.give_data_up();
+        }
+    }
+
+    pub(crate) fn while_rejoining(&mut self) {
+        if !self.engine_idle() {
+            return;
+        }
+        let Some((record, _)) = self.leader_to_follow().filter(|(r, _)| r.state == LeadershipState::Open) else { return };
+        match self.server.run {
+            Run::Running | Run::Starting => self.engine(EngineStep::Stop),
+            Run::Hung => self.push(Step::Fence),
+            Run::Stopped | Run::Crashed if !self.durable.half_done => self.durable.half_done = true,
+            Run::Stopped | Run::Crashed => {
+                if self.is_saved() {
+                    self.engine(EngineStep::Rewind { from: record.leader.name });
+                }
+            }
+        }
+    }
+
+    /// Going back failed: what is left may only be copied anew.
+    pub(crate) fn cannot_rewind(&mut self, because: &str) {
+        if self.role != Role::Rejoining {
+            return;
+        }
+        if self.spec.allow_reclone {
+            let from = self.record().map_or_else(|| self.me.clone(), |r| r.leader.name.clone());
+            self.journal(Reason::Recloning { from, because: format!("it cannot be rewound: {because}") });
+            self.give_data_up();
+        } else {
+            self.journal(Reason::Quarantined {
+                because: format!("it cannot be rewound ({because}) and the specification forbids a fresh copy (allow_reclone); `dauphin reinit` makes one"),
+            });
+            self.change(Cause::GiveUp);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Everything the decision core can ask for: a closed set, each of which ends in an event and can be repeated.
+//! The agent and the simulator carry them out; nothing here decides.
+
+use crate::event::Refusal;
+use crate::message::Message;
+use crate::reason::Reason;
+use dauphin_model::{
+    Enforced, Incarnation, Leadership, Lease, MemberName, Mono, PastTerm, SetVersion, Term, Timeline, Voter,
+};
+use serde::{Deserialize, Serialize};
+
+/// Revision of a key in the store; 0 where the key does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Rev(pub u64);
+
+/// Identity of one store operation: its answer carries it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct OpId(pub u64);
+
+/// What a member keeps on its own disk beside the data; it outlives a re-clone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Durable {
+    /// The cluster's identity; empty before the first contact with the store.
+    pub cluster_id: String,
+    /// Highest term seen in the store.
+    pub term: Term,
+    /// Highest term pledged to: nothing of an older term is received any more.
+    pub pledge: Term,
+    /// Highest version of the published set seen.
+    pub set_version: SetVersion,
+    /// Which copy of the data this is; 0: there is none yet.
+    pub incarnation: Incarnation,
+    /// The data directory was being cloned or rewound: it must not be started as it is.
+    pub half_done: bool,
+}
+
+/// What a person asked for and the leader works on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// What.
+    pub kind: IntentKind,
+    /// The member that is to lead or to be worked on.
+    pub to: Option<MemberName>,
+    /// Wall-clock text for people.
+    pub since: String,
+}
+
+/// Kinds of intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntentKind {
+    /// A planned change of leader.
+    Switchover,
+}
+
+/// One compare-and-set on the store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreTxn {
+    /// The leadership record must still have this revision.
+    pub expect_leadership: Option<Rev>,
+    /// The lease must still have this revision.
+    pub expect_lease: Option<Rev>,
+    /// The new leadership record.
+    pub leadership: Option<Leadership>,
+    /// The new lease.
+    pub lease: Option<Lease>,
+    /// One more term for the history.
+    pub past: Option<PastTerm>,
+    /// The new intent, or none.
+    pub intent: Option<Option<Intent>>,
+    /// Automatic failover switched off or on.
+    pub paused: Option<bool>,
+}
+
+/// What the database server is asked to do. One at a time; `Fence` alone goes past it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineStep {
+    /// Create the cluster's first database, start it closed, and make the roles.
+    Bootstrap {
+        /// The timeline it writes.
+        timeline: Timeline,
+    },
+    /// Start as a replica of nobody: it recovers its own log and receives nothing.
+    StartDetached,
+    /// Stop in order; ends with the end of the log.
+    Stop,
+    /// Stop receiving, drain, and say how far the log reaches.
+    Freeze,
+    /// Receive from this member, under this name.
+    Follow {
+        /// Whom.
+        upstream: MemberName,
+        /// As whom.
+        voter: Voter,
+    },
+    /// Keep everybody out but ourselves, wait for these voters, and become a leader on this timeline.
+    Promote {
+        /// The never-used timeline.
+        timeline: Timeline,
+        /// What to wait for from the first commit on.
+        enforced: Enforced,
+    },
+    /// Begin the barrier's commit and see it wait: proof that the server enforces the setting. Ends when it is seen; the
+    /// commit's own end comes as [`crate::Event::BarrierPassed`].
+    StartBarrier {
+        /// The term that the record is written in.
+        term: Term,
+        /// What must be enforced.
+        enforced: Enforced,
+    },
+    /// Wait for these voters from now on; ends when no backend or sender uses an older setting.
+    SetSync {
+        /// What to wait for.
+        enforced: Enforced,
+    },
+    /// Let clients in.
+    OpenAccess,
+    /// Let running transactions end (bounded), keep clients out, end their sessions.
+    CloseAccess,
+    /// Copy the data from this member.
+    Clone {
+        /// Whom.
+        from: MemberName,
+        /// The copy's name.
+        voter: Voter,
+    },
+    /// Archive what is cut off, then go back to where this member's log parted from ours.
+    Rewind {
+        /// Whom.
+        from: MemberName,
+    },
+}
+
+impl EngineStep {
+    /// The step's name, for people.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Bootstrap { .. } => "bootstrap",
+            Self::StartDetached => "start",
+            Self::Stop => "stop",
+            Self::Freeze => "freeze",
+            Self::Follow { .. } => "follow",
+            Self::Promote { .. } => "promote",
+            Self::StartBarrier { .. } => "barrier",
+            Self::SetSync { .. } => "set-sync",
+            Self::OpenAccess => "open",
+            Self::CloseAccess => "close",
+            Self::Clone { .. } => "clone",
+            Self::Rewind { .. } => "rewind",
+        }
+    }
+}
+
+/// What the core asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Write this to the disk, then answer [`crate::Event::Saved`]. The last one asked for counts.
+    Save(Durable),
+    /// Send to one member; may be lost.
+    Send {
+        /// Whom.
+        to: MemberName,
+        /// What.
+        message: Message,
+    },
+    /// Change the store; answered by [`crate::Event::Store`] results with the same id.
+    Commit {
+        /// Its identity.
+        op: OpId,
+        /// The compare-and-set.
+        txn: Box<StoreTxn>,
+    },
+    /// Ask the server.
+    Engine(EngineStep),
+    /// Kill the server's whole process tree now, whatever else is under way.
+    Fence,
+    /// The guard kills the server at this moment unless told a later one. `None`: no lease to lose.
+    Deadline(Option<Mono>),
+    /// Keep in the journal.
+    Journal(Reason),
+    /// The answer to a person's command.
+    Reply {
+        /// The command's identity.
+        id: u64,
+        /// Done, or why not.
+        result: Result<Option<Reason>, Refusal>,
+    },
+    /// The agent may end now.
+    Exit,
+}

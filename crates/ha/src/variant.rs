@@ -1,0 +1,55 @@
+//! Deliberately broken variants of the protocol, for the simulator to catch. Outside tests the feature is off and
+//! every question here is answered `false` at compile time.
+
+/// One rule of PROTOCOL.md left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Variant {
+    /// A voter answers without having stopped receiving.
+    SkipFreeze,
+    /// A pledge is kept in memory only: a restart forgets it.
+    ForgetPledge,
+    /// Fewer voters are published before the server is configured for them.
+    PublishBeforeConfigure,
+    /// More voters are enforced before they are published.
+    ConfigureBeforePublish,
+    /// The winner promotes before the compare-and-set has decided.
+    PromoteBeforeDecide,
+    /// The longest log wins, whatever its history.
+    IgnoreBranch,
+    /// Clients are let in before the barrier.
+    SkipBarrier,
+    /// One answer fewer than the published set asks for.
+    FewerAnswers,
+    /// A smaller set is published before its voters hold everything acknowledged.
+    SkipHolders,
+    /// A deposed leader goes on until its lease ends, and promotes itself in place.
+    WinInPlace,
+    /// An `async` election does not wait for the lease.
+    IgnoreLease,
+    /// A frozen voter follows the old leader again when its election failed.
+    UnfreezeToOldLeader,
+    /// A member cloned again keeps its incarnation.
+    SameIncarnation,
+    /// Degraded is enforced before it is published.
+    DegradeBeforePublish,
+}
+
+impl Variant {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 14] = [
+        Self::SkipFreeze,
+        Self::ForgetPledge,
+        Self::PublishBeforeConfigure,
+        Self::ConfigureBeforePublish,
+        Self::PromoteBeforeDecide,
+        Self::IgnoreBranch,
+        Self::SkipBarrier,
+        Self::FewerAnswers,
+        Self::SkipHolders,
+        Self::WinInPlace,
+        Self::IgnoreLease,
+        Self::UnfreezeToOldLeader,
+        Self::SameIncarnation,
+        Self::DegradeBeforePublish,
+    ];
+}

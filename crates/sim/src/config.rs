@@ -1,0 +1,133 @@
+//! What a seed stands for: size, durability, faults and their rates. Swarm testing: each seed draws its own subset.
+
+use crate::rng::Rng;
+use dauphin_ha::variant::Variant;
+use dauphin_model::{
+    ClusterName, Durability, MemberKind, MemberName, MemberSpec, OnShortage, PostgresSpec, Profile, Span, Spec,
+};
+
+/// One simulation.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The seed.
+    pub seed: u64,
+    /// The cluster.
+    pub spec: Spec,
+    /// A rule left out.
+    pub variant: Option<Variant>,
+    /// How long faults go on.
+    pub chaos: Span,
+    /// Which faults happen.
+    pub faults: Faults,
+    /// Keep one line per event.
+    pub trace: bool,
+}
+
+/// Which faults happen, in percent of the fault moments; 0: never.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// The server's processes die.
+    pub kill_server: u64,
+    /// The agent dies; comes back later.
+    pub kill_agent: u64,
+    /// All of a member dies.
+    pub kill_node: u64,
+    /// The agent stands still for a while.
+    pub pause_agent: u64,
+    /// All of a member stands still for a while.
+    pub pause_node: u64,
+    /// A member is cut off from the others, both ways.
+    pub partition: u64,
+    /// One direction only.
+    pub one_way: u64,
+    /// A member does not reach the store.
+    pub store_cut: u64,
+    /// Messages lost, of a hundred.
+    pub loss: u64,
+    /// Engine steps that fail before, or after they were done.
+    pub step_fails: u64,
+    /// Store operations whose outcome is unknown.
+    pub store_unknown: u64,
+    /// A person asks for something.
+    pub operator: u64,
+}
+
+fn name(i: u64) -> MemberName {
+    MemberName::new(&format!("m{i}")).unwrap_or_else(|_| unreachable!("m and a number is a name"))
+}
+
+/// A plain cluster.
+#[must_use]
+pub fn spec(members: u64, durability: Durability) -> Spec {
+    let member = |i| MemberSpec {
+        name: name(i),
+        kind: MemberKind::Data,
+        host: format!("h{i}"),
+        sql_port: 1,
+        api_port: 2,
+        link_port: 3,
+        priority: 100,
+        never_leader: false,
+        reporting: false,
+        zone: None,
+        follow: None,
+    };
+    Spec {
+        cluster: ClusterName::new("sim").unwrap_or_else(|_| unreachable!("a name")),
+        durability,
+        required: None,
+        on_shortage: OnShortage::Wait,
+        profile: Profile::Standard,
+        allow_reclone: true,
+        members: (1..=members).map(member).collect(),
+        postgres: PostgresSpec::default(),
+        read_lag_max_bytes: 1 << 24,
+    }
+}
+
+impl Config {
+    /// What this seed draws.
+    #[must_use]
+    pub fn of_seed(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let members = rng.pick(&[3, 3, 3, 5, 4, 2]).unwrap_or(3);
+        let durability = rng
+            .pick(&[Durability::Quorum, Durability::Quorum, Durability::Sync, Durability::Async])
+            .unwrap_or(Durability::Quorum);
+        let mut spec = spec(members, durability);
+        spec.profile = rng.pick(&[Profile::Standard, Profile::Fast]).unwrap_or_default();
+        if rng.chance(25) {
+            spec.on_shortage = OnShortage::Degrade;
+        }
+        if members == 2 || rng.chance(10) {
+            if let Some(last) = spec.members.last().cloned() {
+                spec.members.push(MemberSpec { name: name(9), kind: MemberKind::Witness, ..last });
+            }
+        }
+        if members > 3 && rng.chance(30) {
+            spec.members[members as usize - 1].reporting = true;
+        }
+        if members > 3 && rng.chance(30) {
+            spec.members[1].priority = 200;
+        }
+        if members > 3 && rng.chance(20) {
+            spec.members[2].never_leader = true;
+        }
+        let mut draw = |likely: u64, most: u64| if rng.chance(likely) { rng.between(1, most + 1) } else { 0 };
+        let faults = Faults {
+            kill_server: draw(60, 30),
+            kill_agent: draw(50, 20),
+            kill_node: draw(60, 30),
+            pause_agent: draw(40, 20),
+            pause_node: draw(40, 20),
+            partition: draw(50, 30),
+            one_way: draw(30, 20),
+            store_cut: draw(30, 20),
+            loss: draw(40, 20),
+            step_fails: draw(40, 15),
+            store_unknown: draw(40, 15),
+            operator: draw(40, 30),
+        };
+        Self { seed, spec, variant: None, chaos: Span::ms(40_000), faults, trace: false }
+    }
+}

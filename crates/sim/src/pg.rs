@@ -1,0 +1,158 @@
+//! A fake PostgreSQL: a log with timelines, synchronous waits, a receiver, crashes that make waiting commits visible.
+//! The world drives it; it never decides anything and knows nothing of the protocol.
+
+use dauphin_model::{Branch, Enforced, Lsn, Position, Timeline, Voter};
+use std::collections::BTreeMap;
+
+/// A record of the log: who wrote it is its timeline; `value` is a client's, or 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// The timeline it was written on.
+    pub timeline: Timeline,
+    /// Identity of the client's commit; 0 for the server's own records.
+    pub value: u64,
+}
+
+/// A commit that waits for replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// The commit; 0 for the barrier's.
+    pub value: u64,
+    /// The log must be held up to here.
+    pub end: usize,
+}
+
+/// What the server process keeps in memory.
+#[derive(Debug, Clone, Default)]
+pub struct Running {
+    /// It is a replica.
+    pub in_recovery: bool,
+    /// Whom it receives from, and under which name; `epoch` tells one stream from the next.
+    pub upstream: Option<(usize, Voter)>,
+    /// Grows whenever the receiver is started or stopped: what an older stream carries is dropped.
+    pub epoch: u64,
+    /// A stream is established.
+    pub streaming: bool,
+    /// Settings that some backend or sender may still use; the last is the one wanted.
+    pub enforced: Vec<Enforced>,
+    /// Clients are let in.
+    pub access: bool,
+    /// Commits that wait.
+    pub waiting: Vec<Waiting>,
+    /// What each attached name has safely on its disk.
+    pub attached: BTreeMap<Voter, usize>,
+}
+
+/// The server: its disk, and its process if it runs.
+#[derive(Debug, Clone, Default)]
+pub struct Postgres {
+    /// The log on the disk.
+    pub log: Vec<Record>,
+    /// The timelines left behind.
+    pub history: Vec<Branch>,
+    /// The current timeline.
+    pub timeline: Timeline,
+    /// There is a data directory.
+    pub has_data: bool,
+    /// The process.
+    pub running: Option<Running>,
+    /// Grows with every start, so that what an older process was asked to do is dropped.
+    pub life: u64,
+}
+
+impl Postgres {
+    /// End of the log, with its history.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        Position { history: self.history.clone(), timeline: self.timeline, lsn: Lsn(self.log.len() as u64) }
+    }
+
+    /// Starts as a replica of nobody. A crash's waiting commits are simply there.
+    pub fn start(&mut self) {
+        self.life += 1;
+        self.running = Some(Running { in_recovery: true, enforced: vec![Enforced::default()], ..Running::default() });
+    }
+
+    /// The process is gone, whatever it was doing.
+    pub fn kill(&mut self) {
+        self.life += 1;
+        self.running = None;
+    }
+
+    /// Becomes a leader on this timeline.
+    pub fn promote(&mut self, timeline: Timeline, enforced: Enforced) {
+        let end = Lsn(self.log.len() as u64);
+        self.history.push(Branch { timeline: self.timeline, end });
+        self.timeline = timeline;
+        if let Some(running) = &mut self.running {
+            running.in_recovery = false;
+            running.upstream = None;
+            running.streaming = false;
+            running.epoch += 1;
+            running.enforced = vec![enforced];
+            running.access = false;
+            running.attached.clear();
+        }
+        self.log.push(Record { timeline, value: 0 });
+    }
+
+    /// Writes a commit; it is acknowledged when [`Self::released`] says so.
+    pub fn write(&mut self, value: u64) -> bool {
+        let timeline = self.timeline;
+        let Some(running) = self.running.as_mut().filter(|r| !r.in_recovery) else { return false };
+        self.log.push(Record { timeline, value });
+        running.waiting.push(Waiting { value, end: self.log.len() });
+        true
+    }
+
+    /// Commits whose wait is over: held by enough voters under any setting that may be in use.
+    pub fn released(&mut self) -> Vec<u64> {
+        let Some(running) = &mut self.running else { return Vec::new() };
+        let attached = &running.attached;
+        let enough = |end: usize, e: &Enforced| {
+            let held = e.voters.iter().filter(|v| attached.get(v).is_some_and(|f| *f >= end)).count();
+            held >= e.required as usize
+        };
+        let settings = &running.enforced;
+        let (done, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut running.waiting).into_iter().partition(|w| settings.iter().any(|e| enough(w.end, e)));
+        running.waiting = waiting;
+        done.into_iter().map(|w| w.value).collect()
+    }
+
+    /// Whether the log holds that commit.
+    #[must_use]
+    pub fn holds(&self, value: u64) -> bool {
+        self.log.iter().any(|r| r.value == value)
+    }
+
+    /// Goes back to where both logs part.
+    pub fn rewind(&mut self, source: &Self) {
+        let common = self.log.iter().zip(&source.log).take_while(|(a, b)| a == b).count();
+        self.log.truncate(common);
+        let end = Lsn(common as u64);
+        self.history = source.history.iter().copied().take_while(|b| b.end < end).collect();
+        self.timeline = source.history.get(self.history.len()).map_or(source.timeline, |b| b.timeline);
+    }
+
+    /// Copies everything.
+    pub fn clone_from(&mut self, source: &Self) {
+        self.log.clone_from(&source.log);
+        self.history.clone_from(&source.history);
+        self.timeline = source.timeline;
+        self.has_data = true;
+        self.kill();
+    }
+
+    /// Takes records of the upstream's log beyond ours, if ours is part of its past; the timeline follows.
+    pub fn receive(&mut self, records: &[Record], from: usize, history: &[Branch], timeline: Timeline) -> bool {
+        if from != self.log.len() {
+            return false;
+        }
+        self.log.extend_from_slice(records);
+        let end = Lsn(self.log.len() as u64);
+        self.history = history.iter().copied().take_while(|b| b.end < end).collect();
+        self.timeline = history.get(self.history.len()).map_or(timeline, |b| b.timeline);
+        true
+    }
+}

@@ -1,0 +1,54 @@
+//! A fake consensus store: linearizable compare-and-set on the record, the lease and the rest. The world adds latency and
+//! unknown outcomes; each member applies changes in order, some time after they were made.
+
+use dauphin_ha::{Rev, StoreResult, StoreTxn, StoreView};
+use dauphin_model::Mono;
+
+/// The store's truth.
+#[derive(Debug, Clone, Default)]
+pub struct Store {
+    /// What it holds. `lease_seen` is each observer's own and unused here.
+    pub view: StoreView,
+    rev: u64,
+}
+
+impl Store {
+    /// A new store of a cluster.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { view: StoreView { cluster_id: "sim".to_owned(), ..StoreView::default() }, rev: 0 }
+    }
+
+    /// One compare-and-set.
+    pub fn commit(&mut self, txn: &StoreTxn) -> StoreResult {
+        if txn.expect_leadership.is_some_and(|r| r != self.view.leadership_rev)
+            || txn.expect_lease.is_some_and(|r| r != self.view.lease_rev)
+        {
+            return StoreResult::Conflict;
+        }
+        self.rev += 1;
+        let rev = Rev(self.rev);
+        if let Some(leadership) = &txn.leadership {
+            self.view.leadership = Some(leadership.clone());
+            self.view.leadership_rev = rev;
+        }
+        if let Some(lease) = txn.lease {
+            self.view.lease = Some(lease);
+            self.view.lease_rev = rev;
+        }
+        if let Some(past) = &txn.past {
+            self.view.timelines.push((past.timeline, past.term));
+        }
+        if let Some(paused) = txn.paused {
+            self.view.paused = paused;
+        }
+        StoreResult::Committed(rev)
+    }
+
+    /// What a member sees that applies the store's state at `now`, and saw `before`.
+    #[must_use]
+    pub fn seen(&self, before: &StoreView, now: Mono) -> StoreView {
+        let moved = before.lease_rev != self.view.lease_rev;
+        StoreView { lease_seen: if moved { now } else { before.lease_seen }, ..self.view.clone() }
+    }
+}
