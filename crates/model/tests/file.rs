@@ -181,10 +181,8 @@ fn every_example_and_default_of_the_reference_is_itself_accepted() {
         assert!(!key.about.is_empty() && !key.example.is_empty(), "{}.{}", key.section, key.name);
         let mut file: toml::Table = whole.parse().expect("TOML");
         let value: toml::Table = format!("value = {}", key.example).parse().expect("TOML");
-        let section = match file.get_mut(key.section).expect("every table is there") {
-            toml::Value::Array(members) => members.first_mut().expect("a member"),
-            table => table,
-        };
+        let table = file.get_mut(key.section).expect("every table is there");
+        let section = if table.is_array() { table.get_mut(0).expect("a member") } else { table };
         section.as_table_mut().expect("a table").insert(key.name.to_owned(), value["value"].clone());
         let text = file.to_string();
         if let Err(errors) = ClusterFile::parse("example", &text) {

@@ -10,7 +10,7 @@ pub struct Key {
     pub name: &'static str,
     /// What a value looks like, for people.
     pub form: &'static str,
-    /// What it is when left out, as it would be written; `None`: see [`Self::about`].
+    /// What it is when left out, as it would be written; `None`: see the meaning.
     pub default: Option<&'static str>,
     /// Whether it must be given.
     pub required: bool,
