@@ -1,0 +1,161 @@
+//! Copies a member's data from another one with pg_basebackup. The copy grows in a staging folder, starts over cleanly
+//! after a crash, loses what made it another member, and is renamed into place whole.
+
+use crate::postgres::config::{FILE, Settings, Upstream, conninfo};
+use crate::postgres::roles::Credentials;
+use crate::postgres::tool::Tool;
+use crate::postgres::{Error, Instance, Result, check, files, history};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long one copy may take in all: a year's worth of patience, the caller drops it sooner.
+const CLONE_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often pg_basebackup tells what it has done is its own; how often the folder's size is looked at is this.
+const SIZE_EVERY: Duration = Duration::from_millis(500);
+
+/// How far a copy has come. Shared with whoever shows it.
+#[derive(Debug)]
+pub struct Progress {
+    begun: Instant,
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { begun: Instant::now(), done: AtomicU64::new(0), total: AtomicU64::new(0) }
+    }
+}
+
+impl Progress {
+    /// Bytes copied.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Bytes there are to copy, as the source estimates; 0 while unknown.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Bytes a second since the beginning.
+    #[must_use]
+    pub fn rate(&self) -> u64 {
+        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        self.done().saturating_mul(1_000) / ms
+    }
+
+    /// How long it will still take; `None` while unknown.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        let left = self.total().saturating_sub(self.done());
+        (self.total() > 0 && self.rate() > 0).then(|| Duration::from_secs(left / self.rate()))
+    }
+
+    /// Tells what the source estimates (`pg_stat_progress_basebackup`, or its databases' sizes).
+    pub fn expect(&self, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+    }
+}
+
+impl Instance {
+    /// Copies the data of `source` (its slot used, if it names one) into the empty data directory. Whatever an earlier
+    /// copy left in the staging folder is thrown away first.
+    ///
+    /// # Errors
+    /// [`Refusal::NotEmpty`](crate::postgres::Refusal::NotEmpty) when the data directory holds anything;
+    /// [`Error::Tool`] with what pg_basebackup said; a refusal when the copy is of another version or cluster.
+    pub async fn clone_from(
+        &self,
+        source: &Upstream,
+        settings: &Settings,
+        credentials: &Credentials,
+        expected_system: Option<u64>,
+        progress: Arc<Progress>,
+    ) -> Result<()> {
+        check::require_empty(&self.data_dir)?;
+        self.make_dirs()?;
+        credentials.write_passfile(&self.passfile())?;
+        let staging = self.staging_dir();
+        files::remove_dir(&staging)?;
+        let mut tool = Tool::new(&self.bin, "pg_basebackup")
+            .arg(format!("--dbname={}", conninfo(self, settings, source)))
+            .arg("--pgdata")
+            .arg(&staging)
+            .arg("--wal-method=stream")
+            .arg("--checkpoint=fast")
+            .arg("--no-password");
+        if let Some(slot) = &source.slot {
+            tool = tool.arg("--slot").arg(slot);
+        }
+        let copy = tool.run(CLONE_LIMIT);
+        let watch = watch_size(&staging, &progress);
+        tokio::select! {
+            done = copy => done.map(|_| ())?,
+            () = watch => {}
+        }
+        progress.done.store(folder_bytes(&staging), Ordering::Relaxed);
+        let copied = Self { data_dir: staging.clone(), ..self.clone() };
+        copied.check_data(expected_system)?;
+        forget_source(&staging)?;
+        self.take_into_place(&staging)
+    }
+
+    /// Throws the data away, for a copy to take its place. What no other member holds must have been archived before:
+    /// that is the caller's promise.
+    ///
+    /// # Errors
+    /// [`Error::Running`]; [`Error::File`].
+    pub fn wipe(&self) -> Result<()> {
+        self.require_stopped()?;
+        // moved away first: half a removal must not look like data
+        let doomed = self.member_dir.join("data.removing");
+        files::remove_dir(&doomed)?;
+        match std::fs::rename(&self.data_dir, &doomed) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::file("move away", &self.data_dir)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        files::remove(&self.rewind_marker())?;
+        files::remove_dir(&doomed)
+    }
+}
+
+/// Removes what belonged to the source alone.
+pub(crate) fn forget_source(data_dir: &Path) -> Result<()> {
+    for name in ["postmaster.pid", "postmaster.opts", FILE, "standby.signal", "recovery.signal", "promote"] {
+        files::remove(&data_dir.join(name))?;
+    }
+    let slots = data_dir.join("pg_replslot");
+    let entries = std::fs::read_dir(&slots).map_err(Error::file("look into", &slots))?;
+    for entry in entries.flatten() {
+        files::remove_dir(&entry.path())?;
+    }
+    history::remove_trailing_stubs(data_dir)
+}
+
+async fn watch_size(dir: &Path, progress: &Progress) {
+    loop {
+        let dir = dir.to_owned();
+        let bytes = tokio::task::spawn_blocking(move || folder_bytes(&dir)).await.unwrap_or(0);
+        progress.done.store(bytes, Ordering::Relaxed);
+        tokio::time::sleep(SIZE_EVERY).await;
+    }
+}
+
+/// Bytes of all files below a folder; what vanishes while looking counts as nothing.
+fn folder_bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => folder_bytes(&entry.path()),
+            Ok(meta) => meta.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}

@@ -1,0 +1,90 @@
+//! Prepares a data directory for a start and says which command the guard shall run. A server always starts as a
+//! replica, closed to clients: promotion is an act of its own. Nothing is started here.
+
+use crate::postgres::config::{FILE, Live, pinned, render, with_include};
+use crate::postgres::hba::{Access, Networks};
+use crate::postgres::roles::Credentials;
+use crate::postgres::{Postgres, Refusal, Result, files, history};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A server's main process, for the guard to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerCommand {
+    /// Program.
+    pub program: PathBuf,
+    /// Arguments; no secrets.
+    pub args: Vec<OsString>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// Where standard output and error go, appended.
+    pub stderr_path: PathBuf,
+}
+
+impl Postgres {
+    /// Makes the stopped data directory ready to start as a fenced replica: our files rendered, clients kept out,
+    /// standby.signal there, left-over stub histories gone. `keep_upstream` false starts it following nobody.
+    ///
+    /// # Errors
+    /// [`Refusal::HalfRewound`] after an unfinished rewind; [`Error::Running`](crate::postgres::Error::Running);
+    /// [`Error::File`](crate::postgres::Error::File).
+    pub async fn prepare_start(
+        &self,
+        networks: &Networks,
+        credentials: &Credentials,
+        keep_upstream: bool,
+    ) -> Result<ServerCommand> {
+        let instance = &self.instance;
+        instance.require_stopped()?;
+        if instance.rewind_marker().exists() {
+            return Err(Refusal::HalfRewound { data_dir: instance.data_dir.clone() }.into());
+        }
+        instance.make_dirs()?;
+        credentials.write_passfile(&instance.passfile())?;
+        {
+            let mut config = self.config.lock().await;
+            let (settings, live) = &mut *config;
+            let kept = if keep_upstream { live.clone() } else { Live::default() };
+            *live = Live { sync_names: Live::default().sync_names, ..kept };
+            files::replace(&instance.data_dir.join(FILE), &render(instance, settings, live), true)?;
+        }
+        let user_conf = instance.data_dir.join("postgresql.conf");
+        let text = files::read_or_empty(&user_conf)?;
+        let included = with_include(&text);
+        if included != text {
+            files::replace(&user_conf, &included, true)?;
+        }
+        instance.write_access(Access::Closed, networks)?;
+        files::replace(&instance.data_dir.join("standby.signal"), "", true)?;
+        for name in ["recovery.signal", "promote", "backup_label.old"] {
+            files::remove(&instance.data_dir.join(name))?;
+        }
+        history::remove_trailing_stubs(&instance.data_dir)?;
+        self.forget_connections().await;
+        Ok(self.command())
+    }
+
+    /// The command for the guard.
+    #[must_use]
+    pub fn command(&self) -> ServerCommand {
+        let bin = &self.instance.bin;
+        let mut args: Vec<OsString> = vec!["-D".into(), self.instance.data_dir.clone().into()];
+        for setting in pinned() {
+            args.extend(["-c".into(), setting.into()]);
+        }
+        let mut env: Vec<(OsString, OsString)> =
+            vec![("LC_ALL".into(), "C".into()), ("PATH".into(), bin.dir.clone().into()), ("TZ".into(), "UTC".into())];
+        if let Some(path) = &bin.library_path {
+            env.push(("LD_LIBRARY_PATH".into(), path.into()));
+        }
+        ServerCommand {
+            program: bin.program("postgres"),
+            args,
+            env,
+            cwd: self.instance.member_dir.clone(),
+            stderr_path: self.instance.stderr_path(),
+        }
+    }
+}
