@@ -10,6 +10,8 @@ use std::time::Duration;
 pub const MAJOR_MIN: u32 = 15;
 /// See [`MAJOR_MIN`].
 pub const MAJOR_MAX: u32 = 18;
+/// What a member needs.
+const PROGRAMS: [&str; 5] = ["postgres", "initdb", "pg_controldata", "pg_basebackup", "pg_rewind"];
 /// How long `postgres --version` may take.
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 /// How deep `.engines` is searched for a `bin` folder.
@@ -82,6 +84,12 @@ impl Binaries {
         let postgres = dir.join("postgres");
         if !postgres.is_file() {
             return Err(Error::NoBinaries { looked: dir.display().to_string() });
+        }
+        // a link to the server alone (/usr/local/bin/postgres) leads to the folder with all of it
+        let real = postgres.canonicalize().map_err(Error::file("find", &postgres))?;
+        let dir = real.parent().unwrap_or(dir);
+        if let Some(missing) = PROGRAMS.iter().find(|name| !dir.join(name).is_file()) {
+            return Err(Error::NoBinaries { looked: format!("{} (it lacks {missing})", dir.display()) });
         }
         let library_path = libraries_beside(dir);
         let mut binaries =
