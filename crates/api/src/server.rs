@@ -54,9 +54,10 @@ pub fn router<O: Operations>(operations: Arc<O>, access: Access) -> Router {
         .route("/v1/pause", post(commands::pause::<O>))
         .route("/v1/resume", post(commands::resume::<O>));
     for (path, check) in Check::PATHS {
-        let handler =
-            move |State(shared): State<Arc<Shared<O>>>, request: Request| reads::check(shared, check, request);
-        router = router.route(path, get(handler.clone()).options(handler));
+        let handler = move |State(shared): State<Arc<Shared<O>>>, request: Request| async move {
+            reads::check(&shared, check, &request)
+        };
+        router = router.route(path, get(handler).options(handler));
     }
     router
         .fallback(nothing_here)

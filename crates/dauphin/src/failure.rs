@@ -45,9 +45,10 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Said(error) => error.into(),
-            ClientError::NoneAnswered { .. } => {
-                Self::failed(error.to_string(), "start the members: dauphin agent --config FILE (in a lab: dauphin lab heal --dir DIR)")
-            }
+            ClientError::NoneAnswered { .. } => Self::failed(
+                error.to_string(),
+                "start the members: dauphin agent --config FILE (in a lab: dauphin lab heal --dir DIR)",
+            ),
             ClientError::Broken { .. } => Self::failed(error.to_string(), "dauphin status, then dauphin history"),
         }
     }

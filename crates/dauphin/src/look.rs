@@ -86,7 +86,11 @@ pub(crate) fn bytes(count: u64) -> String {
         value /= 1024;
         unit += 1;
     }
-    if unit == 0 || value >= 100 { format!("{value} {}", units[unit]) } else { format!("{value}.{rest} {}", units[unit]) }
+    if unit == 0 || value >= 100 {
+        format!("{value} {}", units[unit])
+    } else {
+        format!("{value}.{rest} {}", units[unit])
+    }
 }
 
 /// The value, or a dash.
@@ -110,7 +114,10 @@ mod tests {
 
     #[test]
     fn sizes_read_well() {
-        assert_eq!([0, 1023, 1024, 1536, 150 << 20, 5 << 30].map(bytes), ["0 B", "1023 B", "1.0 kB", "1.5 kB", "150 MB", "5.0 GB"]);
+        assert_eq!(
+            [0, 1023, 1024, 1536, 150 << 20, 5 << 30].map(bytes),
+            ["0 B", "1023 B", "1.0 kB", "1.5 kB", "150 MB", "5.0 GB"]
+        );
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(cut("abcdef", 4), "abc…");
     }

@@ -33,7 +33,9 @@ pub(crate) fn write(lab: &Lab, options: &Options, secrets: &Secrets, engine_bin:
             bundle::make_private(&lab.data_dir(member))?;
         }
         let name = MemberName::new(&member.name).map_err(|e| LabError::Failed(e.to_string()))?;
-        authority.issue_to(&dir.join("identity"), &Peer::member(&name), &[member.host.clone()]).map_err(failed)?;
+        authority
+            .issue_to(&dir.join("identity"), &Peer::member(&name), std::slice::from_ref(&member.host))
+            .map_err(failed)?;
         bundle::write_private(&dir.join("secrets.toml"), secrets.text().as_bytes())?;
         bundle::write_private(&dir.join("token"), lab.token.as_bytes())?;
         let text = shared(lab, options) + &local(lab, member, engine_bin);

@@ -27,11 +27,6 @@ impl Node {
     pub(crate) fn all(&self) -> impl Iterator<Item = &Process> {
         self.agent.iter().chain(&self.guard).chain(&self.server_tree).chain(&self.others)
     }
-
-    /// Whether nothing of it lives.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.all().next().is_none()
-    }
 }
 
 /// The processes of this member, among `all`.

@@ -5,7 +5,7 @@ use dauphin_model::{Durability, OnShortage, Profile};
 use std::path::PathBuf;
 
 /// Most members of a lab: a store of seven is the largest that makes sense.
-pub const MEMBERS_MAX: u16 = 7;
+pub(crate) const MEMBERS_MAX: u16 = 7;
 /// Highest base port: the last port used is the base plus 200 plus the number of members.
 const BASE_PORT_MAX: u16 = 65_000;
 /// Lowest base port: below are ports that only root may open.

@@ -99,7 +99,7 @@ fn parse_stat(line: &str) -> Option<(char, i32, u64)> {
 
 /// Those of `all` that descend from one of `roots`, without these.
 #[must_use]
-pub fn descendants(all: &[Process], roots: &BTreeSet<i32>) -> BTreeSet<i32> {
+pub(crate) fn descendants(all: &[Process], roots: &BTreeSet<i32>) -> BTreeSet<i32> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for process in all {
         children.entry(process.parent).or_default().push(process.pid);
@@ -118,7 +118,7 @@ pub fn descendants(all: &[Process], roots: &BTreeSet<i32>) -> BTreeSet<i32> {
 
 /// Whether `path` is `folder` or lies in it; a deleted folder still counts.
 #[must_use]
-pub fn lies_in(path: &Path, folder: &Path) -> bool {
+pub(crate) fn lies_in(path: &Path, folder: &Path) -> bool {
     if path.starts_with(folder) {
         return true;
     }

@@ -114,10 +114,14 @@ fn head(endpoint: &str, call: &Call<'_>) -> String {
 }
 
 fn in_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer in time".to_owned(),
-        io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
-        _ => error.to_string(),
+    use io::ErrorKind::{ConnectionRefused, TimedOut, WouldBlock};
+    let kind = error.kind();
+    if kind == WouldBlock || kind == TimedOut {
+        "no answer in time".to_owned()
+    } else if kind == ConnectionRefused {
+        "nobody listens there".to_owned()
+    } else {
+        error.to_string()
     }
 }
 

@@ -127,7 +127,7 @@ fn as_event<T: Serialize>(kind: &str, data: &T) -> Event {
 }
 
 /// A load balancer's question. HEAD and OPTIONS get the status alone.
-pub(super) async fn check<O: Operations>(shared: Arc<Shared<O>>, check: Check, request: Request) -> Response {
+pub(super) fn check<O: Operations>(shared: &Shared<O>, check: Check, request: &Request) -> Response {
     let view = shared.operations.health();
     let lag = request.uri().query().and_then(|q| q.split('&').find_map(|p| p.strip_prefix("lag="))).map(byte_count);
     if lag == Some(None) {

@@ -41,7 +41,7 @@ fn one(entry: &JournalEntry, colours: bool) -> Vec<String> {
     let evidence: Vec<String> = match &entry.evidence {
         Value::Object(fields) => fields.iter().map(|(key, value)| format!("{key}: {}", plain(value))).collect(),
         Value::Null => Vec::new(),
-        other => vec![plain(other)],
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => vec![plain(&entry.evidence)],
     };
     let evidence = evidence.iter().flat_map(|text| wrap(text, TEXT_COLUMNS - 8));
     lines.extend(evidence.map(|text| Tone::Dim.paint(&format!("      {text}"), colours)));
@@ -54,8 +54,5 @@ fn clock(at: &str) -> String {
 }
 
 fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -56,7 +56,8 @@ pub(crate) fn lines(cluster: &Cluster, colours: bool) -> Vec<String> {
         lines.push(format!("  under way: {}{to}, since {}", intent.kind, intent.since));
     }
     lines.push(String::new());
-    let mut table = Table::new(&["MEMBER", "ROLE", "STATE", "SYNC", "TL", "POSITION", "LAG", "ALERT", "ADDRESS", "NOTE"]);
+    let mut table =
+        Table::new(&["MEMBER", "ROLE", "STATE", "SYNC", "TL", "POSITION", "LAG", "ALERT", "ADDRESS", "NOTE"]);
     cluster.members.iter().for_each(|member| table.row(row(member)));
     lines.extend(table.lines(colours));
     lines

@@ -1,0 +1,189 @@
+//! `dauphin lab`: clusters in a folder of this machine, and faults for them.
+
+use crate::cli::{Lab as Verb, LabDir, LabDown, LabFault, LabHeal, LabUp, Target};
+use crate::failure::{DONE, Failure, Outcome};
+use crate::look::{Table, dash};
+use crate::say::{self, Progress, Tone};
+use dauphin_lab::{Engine, FaultKind, Lab, Options, Shown};
+use dauphin_model::{Durability, OnShortage, Profile};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+pub(crate) fn run(target: &Target, verb: Verb) -> Outcome {
+    match verb {
+        Verb::Up(options) => up(target, &options),
+        Verb::Show(options) => show(target, &options),
+        Verb::Down(options) => down(target, &options),
+        Verb::Fault(options) => fault(target, &options),
+        Verb::Heal(options) => heal(target, &options),
+    }
+}
+
+fn up(target: &Target, given: &LabUp) -> Outcome {
+    let options = options(given)?;
+    let mut progress = Progress::new();
+    let lab = dauphin_lab::up(&options, &mut |text| progress.say(text))?;
+    drop(progress);
+    let shown = dauphin_lab::show(&lab)?;
+    if target.json {
+        say::json(&shown)?;
+    } else {
+        summary(&shown);
+    }
+    Ok(DONE)
+}
+
+fn options(given: &LabUp) -> Result<Options, Failure> {
+    Ok(Options {
+        dir: absolute(&given.dir)?,
+        engine: match given.engine.as_str() {
+            "mysql" => Engine::Mysql,
+            "mariadb" => Engine::Mariadb,
+            _ => Engine::Postgres,
+        },
+        members: given.members,
+        durability: match given.durability.as_str() {
+            "async" => Durability::Async,
+            "sync" => Durability::Sync,
+            _ => Durability::Quorum,
+        },
+        profile: match given.profile.as_str() {
+            "fast" => Profile::Fast,
+            "wan" => Profile::Wan,
+            _ => Profile::Standard,
+        },
+        on_shortage: if given.on_shortage == "degrade" { OnShortage::Degrade } else { OnShortage::Wait },
+        store: given.store.clone(),
+        bin: given.bin.clone(),
+        base_port: given.base_port,
+        no_proxy: given.no_proxy,
+        hosts: given.hosts,
+        mesh: given.mesh,
+        witness: given.witness,
+        program: program()?,
+    })
+}
+
+/// This program.
+pub(crate) fn program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|e| Failure::failed(format!("this program cannot find itself: {e}"), ""))
+}
+
+/// The path from the root.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|e| Failure::usage(format!("{}: {e}", path.display()), ""))
+}
+
+/// What to do with a new lab.
+fn summary(shown: &Shown) {
+    let dir = shown.dir.display();
+    let config = shown.members.first().map(|m| m.config.display().to_string()).unwrap_or_default();
+    table(shown);
+    say::line("");
+    if let Some(proxy) = &shown.proxy {
+        let (user, password) = (&shown.app.login.user, &shown.app.login.password);
+        let (host, write, read) = (&proxy.proxy.host, proxy.proxy.write_port, proxy.proxy.read_port);
+        say::line(&format!("write:  psql postgresql://{user}:{password}@{host}:{write}/{}", shown.app.database));
+        say::line(&format!("read:   the same with port {read}"));
+    }
+    say::line(&format!("watch:  dauphin status --watch --config {config}"));
+    say::line(&format!("fault:  dauphin lab fault --dir {dir} --member m1 --kind kill-node"));
+    say::line(&format!("heal:   dauphin lab heal --dir {dir}"));
+    say::line(&format!("why:    dauphin explain --config {config}"));
+    say::line(&format!("end:    dauphin lab down --dir {dir}"));
+}
+
+fn table(shown: &Shown) {
+    say::line(&format!(
+        "{}: {} {}, durability {}, profile {}, in {}",
+        Tone::Bold.paint(&shown.cluster, say::colours_out()),
+        shown.engine.kind,
+        shown.engine.version,
+        shown.durability,
+        shown.profile,
+        shown.dir.display()
+    ));
+    let mut table = Table::new(&["MEMBER", "ROLE", "STATE", "SQL", "API", "AGENT", "GUARD", "SERVER"]);
+    for member in &shown.members {
+        let leads = member.role.as_deref() == Some("leader");
+        let state = if member.frozen { Some("frozen".to_owned()) } else { member.state.clone() };
+        table.row(vec![
+            (member.name.clone(), if leads { Tone::Bold } else { Tone::Plain }),
+            (dash(member.role.as_ref()), if leads { Tone::Bold } else { Tone::Plain }),
+            (dash(state), Tone::Plain),
+            (format!("{}:{}", member.host, member.sql_port), Tone::Plain),
+            (format!("{}:{}", member.host, member.api_port), Tone::Plain),
+            (dash(member.agent_pid), Tone::Plain),
+            (dash(member.guard_pid), Tone::Plain),
+            (dash(member.server_pid), Tone::Plain),
+        ]);
+    }
+    table.lines(say::colours_out()).iter().for_each(|line| say::line(line));
+}
+
+fn show(target: &Target, options: &LabDir) -> Outcome {
+    let shown = dauphin_lab::show(&Lab::load(&options.dir)?)?;
+    if target.json {
+        say::json(&shown)?;
+    } else {
+        table(&shown);
+        if let Some(proxy) = &shown.proxy {
+            let place = &proxy.proxy;
+            say::line(&format!(
+                "proxy {}:{} (write), {} (read), pid {}",
+                place.host,
+                place.write_port,
+                place.read_port,
+                dash(proxy.pid)
+            ));
+        }
+        say::line("passwords and the token: --json");
+    }
+    Ok(DONE)
+}
+
+fn down(target: &Target, options: &LabDown) -> Outcome {
+    let lab = Lab::load(&options.dir)?;
+    dauphin_lab::down(&lab, options.keep_data)?;
+    if target.json {
+        say::json(&json!({"stopped": true, "removed": !options.keep_data, "dir": lab.dir}))?;
+    } else if options.keep_data {
+        say::line(&format!("stopped; the files stay in {}", lab.dir.display()));
+    } else {
+        say::line(&format!("stopped, and {} is as it was before", lab.dir.display()));
+    }
+    Ok(DONE)
+}
+
+fn fault(target: &Target, options: &LabFault) -> Outcome {
+    let kind: FaultKind = options.kind.parse()?;
+    let lab = Lab::load(&options.dir)?;
+    let hit = dauphin_lab::fault(&lab, &options.member, kind)?;
+    let pids: Vec<i32> = hit.iter().map(|p| p.pid).collect();
+    if target.json {
+        say::json(&json!({"member": options.member, "kind": options.kind, "pids": pids}))?;
+    } else {
+        let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+        say::line(&format!("{} on {}: hit {}", options.kind, options.member, pids.join(" ")));
+    }
+    Ok(DONE)
+}
+
+fn heal(target: &Target, options: &LabHeal) -> Outcome {
+    let lab = Lab::load(&options.dir)?;
+    let healed = dauphin_lab::heal(&lab, options.member.as_deref())?;
+    if target.json {
+        say::json(&json!({"thawed": healed.thawed, "started": healed.started}))?;
+        return Ok(DONE);
+    }
+    if healed.thawed.is_empty() && healed.started.is_empty() {
+        say::line("nothing was frozen or missing");
+    }
+    if !healed.thawed.is_empty() {
+        say::line(&format!("thawed: {}", healed.thawed.join(", ")));
+    }
+    if !healed.started.is_empty() {
+        say::line(&format!("started: {}", healed.started.join(", ")));
+    }
+    Ok(DONE)
+}
