@@ -386,7 +386,7 @@ async fn a_stranger_who_hangs_up_harms_nobody() {
 }
 
 #[tokio::test]
-async fn a_run_directory_may_have_a_long_path() {
+async fn a_run_directory_may_have_a_path_of_any_length() {
     let root = tempfile::tempdir().expect("a folder");
     let run_dir = root.path().join("d".repeat(120));
     fs::create_dir(&run_dir).expect("a folder");
