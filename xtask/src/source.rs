@@ -107,10 +107,22 @@ pub(crate) fn without_comment(line: &str) -> &str {
     line.split("//").next().unwrap_or(line)
 }
 
-/// The string literal at the start of `text`, spaces skipped; no escapes.
-pub(crate) fn literal(text: &str) -> Option<&str> {
-    let rest = text.trim_start().strip_prefix('"')?;
-    rest.get(..rest.find('"')?)
+/// The string literal at the start of `text`, white space skipped, escapes undone.
+pub(crate) fn literal(text: &str) -> Option<String> {
+    let mut chars = text.trim_start().strip_prefix('"')?.chars().peekable();
+    let mut read = String::new();
+    loop {
+        match chars.next()? {
+            '"' => return Some(read),
+            '\\' => match chars.next()? {
+                // A line that goes on: the next one's indentation is not part of it.
+                '\n' => while chars.next_if(|c| c.is_whitespace()).is_some() {},
+                'n' => read.push('\n'),
+                other => read.push(other),
+            },
+            other => read.push(other),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -130,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_literal_is_taken_from_the_start() {
-        assert_eq!(literal("  \"lost\", 3"), Some("lost"));
+        assert_eq!(literal("  \"lost\", 3").as_deref(), Some("lost"));
+        assert_eq!(literal("\n\"a \\\"b\\\" \\\n   c\"").as_deref(), Some("a \"b\" c"));
         assert_eq!(literal("lost"), None);
         assert_eq!(literal("\"open"), None);
         assert_eq!(without_comment("let a = 1; // why"), "let a = 1; ");

@@ -71,28 +71,27 @@ fn sources<'a>(files: &'a [File], path: &'a str) -> impl Iterator<Item = &'a Fil
 pub(crate) fn reasons(files: &[File]) -> Vec<Reason> {
     let mut found = Vec::new();
     for file in sources(files, "crates/ha/src/reason") {
-        let mut about = String::new();
-        for (number, line) in lines(file.code()) {
-            // The list's own documentation is indented once; that of fields, twice.
-            let indent = line.len() - line.trim_start().len();
-            if let Some(text) = line.trim_start().strip_prefix("///").filter(|_| indent == 4) {
-                about.push_str(text);
-            } else if let Some((before, after)) = line.split_once("\" => (") {
-                let code = before.rsplit('"').next().unwrap_or_default();
-                let name = Name { name: code.to_owned(), path: file.path.clone(), line: number };
-                let sentence = literal(after).unwrap_or_default().to_owned();
-                let is_code =
-                    !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
-                if is_code {
-                    found.push(Reason { name, about: about.trim().to_owned(), sentence });
-                }
-                about.clear();
-            } else if indent == 4 && line.trim_end().ends_with('}') {
-                about.clear();
+        let code = file.code();
+        for (at, arrow) in code.match_indices("\" => (") {
+            let before = code.get(..at).unwrap_or_default();
+            let word = before.rsplit('"').next().unwrap_or_default();
+            if word.is_empty() || !word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
+                continue;
             }
+            let line = before.matches('\n').count() + 1;
+            let name = Name { name: word.to_owned(), path: file.path.clone(), line };
+            let sentence = literal(code.get(at + arrow.len()..).unwrap_or_default()).unwrap_or_default();
+            found.push(Reason { name, about: about(before), sentence });
         }
     }
     found
+}
+
+/// The documentation of the list's last entry in `text`: its lines are indented once, those of its fields twice.
+fn about(text: &str) -> String {
+    let indented = |line: &&str| line.starts_with("    ///");
+    let back: Vec<&str> = text.lines().rev().skip_while(|line| !indented(line)).take_while(indented).collect();
+    back.iter().rev().map(|line| line.trim_start().trim_start_matches('/').trim()).collect::<Vec<_>>().join(" ")
 }
 
 /// Error codes: the first literal of `ApiError::new(Kind::…, "code"` and its shorter forms.
@@ -105,19 +104,31 @@ pub(crate) fn errors(files: &[File]) -> Vec<ErrorCode> {
             let rest = code.get(at + start.len()..).unwrap_or_default();
             let Some((form, rest)) = rest.split_once('(').filter(|(form, _)| FORMS.contains(form)) else { continue };
             let (class, rest) = match rest.trim_start().strip_prefix("Kind::").and_then(|rest| rest.split_once(',')) {
-                Some((kind, rest)) => (kind.to_lowercase(), rest),
+                Some((kind, rest)) => (words(kind), rest),
                 None => (form.to_owned(), rest),
             };
             let Some(word) = literal(rest) else { continue };
             let line = code.get(..at).unwrap_or_default().matches('\n').count() + 1;
             if !found.iter().any(|known| known.name.name == word) {
-                let name = Name { name: word.to_owned(), path: file.path.clone(), line };
+                let name = Name { name: word, path: file.path.clone(), line };
                 found.push(ErrorCode { name, class });
             }
         }
     }
     found.sort_by(|a, b| a.name.name.cmp(&b.name.name));
     found
+}
+
+/// `NotFound` as `not found`.
+fn words(name: &str) -> String {
+    let mut text = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !text.is_empty() {
+            text.push(' ');
+        }
+        text.push(c.to_ascii_lowercase());
+    }
+    text
 }
 
 /// Metrics: literals that begin with `dauphin_`, and first arguments of `register(`, in files about metrics.
@@ -132,7 +143,7 @@ fn metrics(files: &[File]) -> Vec<Name> {
         let code = file.code();
         for (at, start) in code.match_indices("register(") {
             if let Some(name) = literal(code.get(at + start.len()..).unwrap_or_default()) {
-                add(file, code.get(..at).unwrap_or_default().matches('\n').count() + 1, name);
+                add(file, code.get(..at).unwrap_or_default().matches('\n').count() + 1, &name);
             }
         }
         for (number, line) in lines(code) {
@@ -156,7 +167,7 @@ fn keys(files: &[File]) -> Vec<Name> {
             let rest = code.get(at + start.len() - 1..).unwrap_or_default();
             let name = rest.split_once(',').and_then(|(_, rest)| literal(rest));
             let line = code.get(..at).unwrap_or_default().matches('\n').count() + 1;
-            found.extend(name.map(|name| Name { name: name.to_owned(), path: file.path.clone(), line }));
+            found.extend(name.map(|name| Name { name, path: file.path.clone(), line }));
         }
     }
     found
@@ -204,7 +215,7 @@ reasons! {
         "#;
         let found = errors(&[File::new("crates/api/src/server.rs", text)]);
         let short: Vec<(&str, &str)> = found.iter().map(|e| (e.name.name.as_str(), e.class.as_str())).collect();
-        assert_eq!(short, [("no_such_path", "notfound"), ("unsafe", "refused")]);
+        assert_eq!(short, [("no_such_path", "not found"), ("unsafe", "refused")]);
     }
 
     #[test]
