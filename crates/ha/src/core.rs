@@ -13,7 +13,7 @@ use crate::roles::{Cause, Role, find};
 use crate::step::{Durable, EngineStep, OpId, Step, StoreTxn};
 use crate::variant::Variant;
 use dauphin_model::{
-    Leadership, MemberName, MemberSpec, Mono, Position, Run, ServerView, Span, Spec, Term, Voter,
+    Leadership, LeadershipState, MemberName, MemberSpec, Mono, Position, Run, ServerView, Span, Spec, Term, Voter,
 };
 use std::collections::BTreeMap;
 
@@ -67,6 +67,8 @@ pub struct Core {
     /// Since when the leader of that term is believed gone.
     pub(crate) gone_since: Option<(Term, Mono)>,
     pub(crate) lead: Option<Lead>,
+    /// Since when the record is of this term and state.
+    pub(crate) record_since: Option<(Term, LeadershipState, Mono)>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) shutting_down: Option<Mono>,
     pub(crate) handing_over_since: Option<Mono>,
@@ -111,6 +113,7 @@ impl Core {
             campaign_rest: Mono::default(),
             gone_since: None,
             lead: None,
+            record_since: None,
             pending: Vec::new(),
             shutting_down: None,
             handing_over_since: None,
@@ -165,7 +168,7 @@ impl Core {
                 self.server.attached.clear();
             }
             Event::Engine(result) => self.on_engine(result),
-            Event::BarrierPassed { term, ok } => self.on_barrier(term, ok),
+            Event::BarrierPassed { serial, ok } => self.on_barrier(serial, ok),
             Event::Saved => {
                 if let Some(saved) = self.saving.take() {
                     self.saved = saved;
@@ -425,6 +428,28 @@ impl Core {
     #[must_use]
     pub fn own_beat(&self) -> Option<&Beat> {
         self.last_beat.as_ref().map(|(_, beat)| beat)
+    }
+
+    /// One line on where it stands, for whoever looks for a fault.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let campaign = self.campaign.as_ref().map(|c| c.term);
+        format!(
+            "{} record {:?} pledge {} saved {} incarnation {} run {:?} recovery {:?} engine {:?} rest {} failures {} frozen {:?} freezing {:?} campaign {campaign:?} lead {:?}",
+            self.role,
+            self.record().map(|r| (r.term, r.leader.to_string(), r.state)),
+            self.durable.pledge,
+            self.is_saved(),
+            self.durable.incarnation,
+            self.server.run,
+            self.server.in_recovery,
+            self.engine.as_ref().map(|e| e.step.name()),
+            self.engine_rest.since(self.now),
+            self.failures,
+            self.frozen_at.as_ref().map(ToString::to_string),
+            self.freezing.as_ref().map(|f| f.term),
+            self.lead,
+        )
     }
 
     /// The engine step under way.

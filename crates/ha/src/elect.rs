@@ -255,7 +255,7 @@ impl Core {
         } else if pledge >= term {
             // somebody is pledged higher: ask again above it
             campaign.term = pledge.next();
-            campaign.answers.retain(|v, _| v.name == self.me);
+            campaign.answers.retain(|v, a| v.name == self.me && a.holder && self.server.run != Run::Running);
             campaign.enough_since = None;
             let again = campaign.term;
             self.ask_freeze(again);

@@ -139,8 +139,8 @@ pub enum Event {
     Engine(Result<EngineOutcome, String>),
     /// The barrier's commit came through (`Ok`), or its wait was cut (`Err`).
     BarrierPassed {
-        /// The term it was begun in.
-        term: Term,
+        /// Which barrier.
+        serial: u64,
         /// It was acknowledged without a warning.
         ok: bool,
     },

@@ -7,7 +7,7 @@ use crate::roles::{Cause, Role};
 use crate::step::{EngineStep, Step, StoreTxn};
 use crate::variant::Variant;
 use dauphin_model::{
-    Evidence, Leadership, LeadershipState, MemberKind, MemberName, Mono, Position, Published, Run, SetVersion,
+    Evidence, Leadership, LeadershipState, MemberKind, MemberName, Mono, Position, Published, Run, SetVersion, Span,
     SpecVersion, Term, Timeline, Voter,
 };
 use std::collections::BTreeSet;
@@ -52,6 +52,10 @@ impl Core {
         self.durable.set_version = record.published.version;
         if self.durable.cluster_id.is_empty() {
             self.durable.cluster_id.clone_from(&self.store.cluster_id);
+        }
+        match self.record_since {
+            Some((term, state, _)) if term == record.term && state == record.state => {}
+            _ => self.record_since = Some((record.term, record.state, self.now)),
         }
         self.notice_open(&record);
         let chosen = record.leader == self.voter() && record.state == LeadershipState::Elected && self.lead.is_none();
@@ -157,7 +161,11 @@ impl Core {
         }
         let leader = record.leader.name.clone();
         let clone_ok = self.beat_of(&leader).and_then(|b| b.leading.as_ref()).is_some_and(|l| l.term == record.term && l.clone_ok);
-        let listed = record.published.voters.iter().any(|v| v.name == self.me) && !self.broken(Variant::SameIncarnation);
+        // an open leader takes us out of the set first; a decided one cannot, and it holds everything that we vouched for
+        let listed = record.published.voters.iter().any(|v| v.name == self.me)
+            && record.evidence != Evidence::Bootstrap
+            && (record.state == LeadershipState::Open || !self.may_cut(&record))
+            && !self.broken(Variant::SameIncarnation);
         if leader == self.me || !clone_ok || listed || record.term < self.durable.pledge || !self.engine_idle() {
             return;
         }
@@ -319,13 +327,20 @@ impl Core {
         self.go_behind();
     }
 
+    /// Whether what lies beyond the leader's log may be cut off. A decided winner holds everything acknowledged, and so
+    /// do we up to where our logs part; but only if its barrier waits for us is there a reason to hurry.
+    fn may_cut(&self, record: &Leadership) -> bool {
+        let waited = self.record_since.map_or(Span::ZERO, |(_, _, since)| self.now.since(since));
+        record.state == LeadershipState::Open || waited >= self.spec.profile.suspect().times(2)
+    }
+
     /// Follows the leader if our log leads into its own; goes back to where they part if not.
     fn go_behind(&mut self) {
         let Some((record, theirs)) = self.leader_to_follow() else { return };
         let Some(ours) = self.frozen_at.clone().or_else(|| self.server.position.clone()) else { return };
         match ours.leads_into(&theirs) {
             Ok(()) => self.follow(&record),
-            Err(at) if record.state == LeadershipState::Open => {
+            Err(at) if self.may_cut(&record) => {
                 let leader = record.leader.name.clone();
                 self.journal(Reason::Diverged { at, ours, leader });
                 self.frozen_at = None;
@@ -415,7 +430,7 @@ impl Core {
         if !self.engine_idle() {
             return;
         }
-        let Some((record, _)) = self.leader_to_follow().filter(|(r, _)| r.state == LeadershipState::Open) else { return };
+        let Some((record, _)) = self.leader_to_follow().filter(|(r, _)| self.may_cut(r)) else { return };
         match self.server.run {
             Run::Running | Run::Starting => self.engine(EngineStep::Stop),
             Run::Hung => self.push(Step::Fence),

@@ -46,6 +46,8 @@ pub(crate) struct Lead {
     /// What the server waits for is proved: voters may attach.
     pub(crate) attach: bool,
     barrier: bool,
+    /// The barrier under way; an older one's end says nothing.
+    barrier_serial: u64,
     open: bool,
     access: bool,
     pub(crate) switch: Option<SwitchPoint>,
@@ -86,6 +88,7 @@ impl Core {
             running: false,
             attach: false,
             barrier: false,
+            barrier_serial: 0,
             open: false,
             access: false,
             switch: None,
@@ -137,11 +140,9 @@ impl Core {
     /// What must hold for a leader, whatever else it does: called first at every step.
     pub(crate) fn lead_or_fence(&mut self) {
         let Some(lead) = &self.lead else { return };
-        let (term, running, since) = (lead.term, lead.running, lead.since);
-        let deposed = match self.record() {
-            Some(record) => record.term > term && record.leader != self.voter(),
-            None => false,
-        };
+        let (term, timeline, running, since) = (lead.term, lead.timeline, lead.running, lead.since);
+        // another election may even have chosen us again: on another timeline it is another leadership
+        let deposed = self.record().is_some_and(|r| r.term > term && (r.leader != self.voter() || r.timeline != timeline));
         if deposed && !self.broken(Variant::WinInPlace) {
             return self.fence("the store names another leader");
         }
@@ -182,13 +183,19 @@ impl Core {
     /// Voters to wait for from the promotion on: those that are there, or all that are known if they are too few.
     fn first_voters(&self) -> Enforced {
         let known = |m: &&MemberSpec| m.may_vote() && m.name != self.me;
+        let bootstrap = self.lead.as_ref().is_some_and(|l| l.bootstrap)
+            || self.record().is_some_and(|r| r.evidence == Evidence::Bootstrap);
+        let has_data = |v: &Voter| {
+            let role = self.beat_of(&v.name).map(|b| b.role);
+            bootstrap || matches!(role, Some(Role::Replica | Role::Frozen | Role::Fenced | Role::Rejoining))
+        };
         let voter = |m: &MemberSpec| {
             let beat = self.peers.get(&m.name).and_then(|p| p.beat.as_ref());
             let published = self.record().and_then(|r| r.published.voters.iter().find(|v| v.name == m.name).cloned());
             beat.filter(|b| b.incarnation.0 > 0).map(|b| Voter::new(m.name.clone(), b.incarnation)).or(published)
         };
         let all: BTreeSet<Voter> = self.spec.members.iter().filter(known).filter_map(voter).collect();
-        let there: BTreeSet<Voter> = all.iter().filter(|v| self.fresh(&v.name)).cloned().collect();
+        let there: BTreeSet<Voter> = all.iter().filter(|v| self.fresh(&v.name) && has_data(v)).cloned().collect();
         let enough = there.len() >= self.spec.required_min() as usize;
         let voters = if enough { there } else { all };
         let required = self.spec.required_of(voters.len()).max(self.spec.required_min());
@@ -230,7 +237,7 @@ impl Core {
                 }
             }
             if self.engine_idle() {
-                self.engine(EngineStep::StartBarrier { term: lead.term, enforced: lead.enforced.clone() });
+                self.start_barrier(&lead);
             }
             return;
         }
@@ -238,6 +245,14 @@ impl Core {
             return self.while_behind_barrier(&lead);
         }
         self.open(&lead, &lead.enforced, false);
+    }
+
+    fn start_barrier(&mut self, lead: &Lead) {
+        let serial = lead.barrier_serial + 1;
+        if let Some(lead) = &mut self.lead {
+            lead.barrier_serial = serial;
+        }
+        self.engine(EngineStep::StartBarrier { term: lead.term, serial, enforced: lead.enforced.clone() });
     }
 
     /// Whether replicas have been short for long enough to degrade, where the specification says so.
@@ -266,15 +281,32 @@ impl Core {
     }
 
     fn while_behind_barrier(&mut self, lead: &Lead) {
-        let first = self.first_voters();
+        let mut first = self.first_voters();
+        let attached: BTreeSet<Voter> =
+            first.voters.iter().filter(|v| self.streams_to_us(v)).cloned().collect();
+        let required = self.spec.required_of(attached.len()).max(self.spec.required_min());
+        if attached.len() >= required as usize {
+            // do not wait for one that has not come
+            first = Enforced { voters: attached, required };
+        }
         if self.may_degrade(&first) {
             return self.open(lead, &Enforced::default(), true);
         }
         // voters came or went while we wait: nothing was acknowledged yet, the setting may simply change
         let patience = self.now.since(lead.since) >= self.spec.profile.suspect();
-        if first != lead.enforced && patience && self.engine_idle() && first.voters.len() >= first.required as usize {
-            self.engine(EngineStep::SetSync { enforced: first });
+        let fits = first.voters.len() >= first.required as usize;
+        if (lead.unsure || (first != lead.enforced && patience && fits)) && self.engine_idle() {
+            // a barrier that passes meanwhile may have passed under either setting: a new one is needed
+            if let Some(lead) = &mut self.lead {
+                lead.barrier_serial += 1;
+                lead.unsure = true;
+            }
+            self.engine(EngineStep::SetSync { enforced: if fits { first } else { lead.enforced.clone() } });
         }
+    }
+
+    fn streams_to_us(&self, voter: &Voter) -> bool {
+        self.server.attached.iter().any(|a| a.voter.as_ref() == Some(voter) && a.state == "streaming" && a.flush.is_some())
     }
 
     /// Publishes the new set and state `open`, in one compare-and-set.
@@ -385,6 +417,10 @@ impl Core {
         if lead.publishing.is_some() || record.term != lead.term || record.leader != self.voter() {
             return;
         }
+        if matches!(self.engine.as_ref().map(|e| &e.step), Some(EngineStep::SetSync { .. })) {
+            // until it ends either setting is in use
+            return;
+        }
         if lead.unsure {
             if self.engine_idle() {
                 self.engine(EngineStep::SetSync { enforced: lead.enforced.clone() });
@@ -425,8 +461,7 @@ impl Core {
         let (now, suspect) = (self.now, self.spec.profile.suspect());
         let streams = |v: &Voter| {
             let beat = self.beat_of(&v.name);
-            let attached = self.server.attached.iter().any(|a| a.voter.as_ref() == Some(v) && a.state == "streaming" && a.flush.is_some());
-            attached && beat.is_some_and(|b| b.pledge <= lead.term && b.incarnation == v.incarnation && b.run == Run::Running)
+            self.streams_to_us(v) && beat.is_some_and(|b| b.pledge <= lead.term && b.incarnation == v.incarnation && b.run == Run::Running)
         };
         let candidates: BTreeSet<Voter> = self
             .spec
@@ -500,6 +535,9 @@ impl Core {
                 lead.enforced = enforced;
                 lead.unsure = false;
                 lead.confirmed_at = at;
+                if !lead.open {
+                    lead.attach = false;
+                }
             }
             (EngineStep::OpenAccess, _) => {
                 lead.access = true;
@@ -527,8 +565,8 @@ impl Core {
     }
 
     /// The barrier's commit ended.
-    pub(crate) fn on_barrier(&mut self, term: Term, ok: bool) {
-        let Some(lead) = self.lead.as_mut().filter(|l| l.term >= term && !l.open) else { return };
+    pub(crate) fn on_barrier(&mut self, serial: u64, ok: bool) {
+        let Some(lead) = self.lead.as_mut().filter(|l| l.barrier_serial == serial && !l.open) else { return };
         if ok {
             lead.barrier = true;
         } else {

@@ -205,10 +205,17 @@ impl Core {
                 }
                 What::Store { .. } => false,
             };
-            let patience = if matches!(pending.what, What::Reinit { .. }) { PATIENCE_COPY } else { PATIENCE };
+            let cancelled = matches!(pending.what, What::Reinit { wiped: false })
+                && !self.record().is_some_and(|r| r.state == LeadershipState::Open);
+            let patience = if matches!(pending.what, What::Reinit { wiped: true }) { PATIENCE_COPY } else { PATIENCE };
             if done {
                 self.pending.remove(at);
                 self.reply(pending.id, self.how_it_ended(&pending.what));
+            } else if cancelled {
+                // an election is on
+                self.pending.remove(at);
+                let because = "the leader went away meanwhile, and this copy may be needed".to_owned();
+                self.reply(pending.id, Err(Refusal::Unsafe(Reason::WouldLose { because })));
             } else if self.now.since(pending.since) >= patience {
                 self.pending.remove(at);
                 let what = format!("{:?}", pending.what);

@@ -105,6 +105,8 @@ pub enum EngineStep {
     StartBarrier {
         /// The term that the record is written in.
         term: Term,
+        /// Which barrier of that term: its end carries the same number.
+        serial: u64,
         /// What must be enforced.
         enforced: Enforced,
     },

@@ -1,1 +1,17 @@
-//! (being written)
+//! The simulator: whole clusters in virtual time on one thread, running the real decision core against fake servers,
+//! a fake store and a bad network. The same seed gives the same trace. Used by tests and `cargo xtask sim`.
+
+mod config;
+mod faults;
+mod invariants;
+mod pg;
+mod rng;
+mod run;
+mod store;
+mod trace;
+mod world;
+
+pub use config::{Config, Faults, spec};
+pub use run::{Outcome, run};
+pub use trace::Trace;
+pub use world::World;

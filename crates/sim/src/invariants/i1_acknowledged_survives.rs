@@ -1,0 +1,31 @@
+//! I1: an acknowledged commit is in the log of every later leader (`sync` and `quorum`).
+
+use crate::world::World;
+use dauphin_model::{Evidence, Leadership};
+
+impl World {
+    pub(crate) fn i1_opened(&mut self, record: &Leadership) {
+        if self.is_async() || record.evidence == Evidence::DataLossAccepted {
+            return;
+        }
+        let Some(at) = self.nodes.iter().position(|n| n.name == record.leader.name) else { return };
+        self.i1_holds_everything(at, &format!("term {} opens", record.term));
+    }
+
+    fn i1_holds_everything(&mut self, at: usize, when: &str) {
+        let log: std::collections::BTreeSet<u64> = self.nodes[at].pg.log.iter().map(|r| r.value).collect();
+        let lost: Vec<u64> = self.watch.kept.keys().copied().filter(|v| !log.contains(v)).collect();
+        if let Some(first) = lost.first() {
+            let text = format!("I1: {when} on {} without {} acknowledged commits (the first is {first})", self.nodes[at].name, lost.len());
+            self.watch.violate(text);
+        }
+    }
+
+    /// At the end every member holds everything.
+    pub(crate) fn check_final(&mut self) {
+        let Some(record) = self.store.view.leadership.clone() else { return };
+        if let Some(at) = self.nodes.iter().position(|n| n.name == record.leader.name) {
+            self.i1_holds_everything(at, "the run ends");
+        }
+    }
+}

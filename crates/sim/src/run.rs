@@ -1,0 +1,79 @@
+//! One simulation from seed to verdict: form a cluster, break it for a while, heal it, and see whether it lives.
+
+use crate::config::Config;
+use crate::world::World;
+use dauphin_model::{Durability, Mono, Span};
+
+/// How a simulation ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// The invariant that broke, and how.
+    pub violation: Option<String>,
+    /// Commits acknowledged.
+    pub acknowledged: u64,
+    /// Terms that came to be open.
+    pub terms: u64,
+    /// Hash of everything that happened.
+    pub hash: u64,
+    /// One line per event, where asked for.
+    pub lines: Vec<String>,
+}
+
+/// How long a new cluster may take to open.
+const FORMING: Span = Span::ms(30_000);
+/// How long a healed cluster may take until a leader acknowledges (L1), and until every member is back.
+const HEALING: Span = Span::ms(60_000);
+
+/// Runs one configuration.
+#[must_use]
+pub fn run(config: &Config) -> Outcome {
+    let mut world = World::new(config.clone());
+    let formed = wait(&mut world, FORMING, World::healthy);
+    if !formed && world.watch.violation.is_none() {
+        world.watch.violate("L1: a new cluster did not come to be open".to_owned());
+    }
+    if world.watch.violation.is_none() {
+        world.begin_chaos();
+        let end = world.now + config.chaos;
+        world.run_until(end);
+    }
+    if world.watch.violation.is_none() {
+        world.heal();
+        let before = world.watch.acknowledged;
+        let alive = wait(&mut world, HEALING, |w| w.whole() && w.watch.acknowledged > before);
+        if !alive && world.watch.violation.is_none() {
+            let stuck = if world.healthy() { "a member did not come back" } else { "no leader acknowledges" };
+            world.watch.violate(format!("L1: {stuck} {HEALING} after the last fault"));
+        }
+        if world.watch.violation.is_none() && config.spec.durability != Durability::Async {
+            world.check_final();
+        }
+    }
+    if let Some(violation) = world.watch.violation.clone() {
+        world.dump();
+        let now = world.now;
+        world.trace.line(now, 0, &format!("VIOLATION {violation}"));
+    }
+    Outcome {
+        seed: config.seed,
+        violation: world.watch.violation.clone(),
+        acknowledged: world.watch.acknowledged,
+        terms: world.watch.opened,
+        hash: world.trace.hash(),
+        lines: world.trace.lines().to_vec(),
+    }
+}
+
+fn wait(world: &mut World, most: Span, until: impl Fn(&World) -> bool) -> bool {
+    let end = world.now + most;
+    while world.now < end && world.watch.violation.is_none() {
+        if until(world) {
+            return true;
+        }
+        let next: Mono = world.now + Span::ms(50);
+        world.run_until(next);
+    }
+    until(world)
+}
