@@ -1,1 +1,245 @@
-//! (being written)
+//! The proxy: one port for sessions that write and one for sessions that read, which follow the leader. The binary's
+//! verb `proxy` runs it. It acknowledges nothing of a server whose term has ended, and repeats nothing that a server may
+//! have seen.
+
+mod cancel;
+mod client;
+mod config;
+mod hub;
+mod journal;
+mod login;
+mod server;
+mod session;
+mod source;
+mod stats;
+mod table;
+mod tls;
+mod track;
+mod verifier;
+
+pub use config::{AgentLink, ClientTls, Config, Limits, PROXY_ROLE};
+pub use source::Heard;
+pub use stats::Snapshot;
+pub use table::{RouteTable, View};
+
+use client::Client;
+use dauphin_wire::postgres::message::TOO_MANY_CONNECTIONS;
+use hub::Hub;
+use login::Door;
+use session::Port;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+
+/// Connections that may wait to be accepted: a storm of clients after a failover must not be refused.
+const BACKLOG: u32 = 4096;
+
+/// Pause after the system refuses to accept (no file descriptors left, most likely).
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Why the proxy does not run.
+#[derive(Debug, Error)]
+pub enum ProxyError {
+    /// A port cannot be listened on.
+    #[error("cannot listen on {address}: {source}; is another program using it?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A secret that others can read.
+    #[error("{} can be read by others: chmod 600 it", path.display())]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The password file is empty.
+    #[error("{} holds no password: write the password of {PROXY_ROLE} into it", path.display())]
+    NoPassword {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Certificate or key for clients cannot be used.
+    #[error("the certificate or key for clients cannot be used: {0}")]
+    Tls(String),
+    /// The certificates for the agents' links cannot be used.
+    #[error("{0}")]
+    Identity(#[from] dauphin_net::IdentityError),
+    /// An agent's name cannot be one.
+    #[error("no agents are configured: nothing would tell the proxy where the leader is")]
+    NoAgents,
+}
+
+/// A running proxy.
+pub struct Proxy {
+    hub: Arc<Hub>,
+    write: Vec<SocketAddr>,
+    read: Vec<SocketAddr>,
+    /// Ends every accept loop when dropped.
+    accepting: mpsc::Sender<()>,
+    /// Closed once every connection's task has ended.
+    ended: mpsc::Receiver<()>,
+}
+
+/// Runs the proxy until `shutdown` is done, then lets running transactions end, within the limit.
+///
+/// # Errors
+/// [`ProxyError`] when it cannot start.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> Result<(), ProxyError> {
+    let heard = source::agents(&config)?;
+    let proxy = Proxy::start(&config, heard)?;
+    shutdown.await;
+    proxy.stop().await;
+    Ok(())
+}
+
+impl Proxy {
+    /// Starts listening. `heard` brings what the agents say. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ProxyError`] when a port, a file or a certificate cannot be used.
+    pub fn start(config: &Config, heard: mpsc::Receiver<Heard>) -> Result<Self, ProxyError> {
+        let password = read_password(&config.password_file)?;
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let listen = |addresses: &[SocketAddr]| addresses.iter().map(|at| bind(*at)).collect::<Result<Vec<_>, _>>();
+        let (write, read) = (listen(&config.listen_write)?, listen(&config.listen_read)?);
+        let addresses = |listeners: &[(SocketAddr, TcpListener)]| listeners.iter().map(|(at, _)| *at).collect();
+
+        let hub = Hub::new(config.limits.clone(), config.read_from_leader);
+        tokio::spawn(journal::publish(Arc::clone(&hub), RouteTable::new(config.cluster.clone()), heard));
+        let verifiers = verifier::Verifiers::start(Arc::clone(&hub), &config.auth_database, password.clone());
+        let door = Arc::new(Door {
+            hub: Arc::clone(&hub),
+            verifiers,
+            tls,
+            tls_required: config.tls.as_ref().is_some_and(|tls| tls.required),
+            mock_secret: password.into_bytes(),
+        });
+        let (accepting, _) = mpsc::channel(1);
+        let (running, ended) = mpsc::channel(1);
+        let proxy = Self { hub, write: addresses(&write), read: addresses(&read), accepting, ended };
+        let ports = write.into_iter().map(|listener| (Port::Write, listener));
+        for (port, (_, listener)) in ports.chain(read.into_iter().map(|listener| (Port::Read, listener))) {
+            tokio::spawn(accept(Arc::clone(&door), listener, port, running.clone(), proxy.accepting.downgrade()));
+        }
+        Ok(proxy)
+    }
+
+    /// Where it takes sessions that write.
+    #[must_use]
+    pub fn write_addresses(&self) -> &[SocketAddr] {
+        &self.write
+    }
+
+    /// Where it takes sessions that read.
+    #[must_use]
+    pub fn read_addresses(&self) -> &[SocketAddr] {
+        &self.read
+    }
+
+    /// Counters now.
+    #[must_use]
+    pub fn stats(&self) -> Snapshot {
+        self.hub.stats.snapshot()
+    }
+
+    /// Where clients go now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.hub.view()
+    }
+
+    /// Takes no more clients, ends those at rest, and gives running transactions until the limit.
+    pub async fn stop(mut self) {
+        drop(self.accepting);
+        self.hub.stop();
+        if tokio::time::timeout(self.hub.limits.stop, self.ended.recv()).await.is_err() {
+            tracing::warn!(clients = self.hub.stats.clients.get(), "stopping with transactions still running");
+        }
+    }
+}
+
+fn read_password(path: &Path) -> Result<String, ProxyError> {
+    let failed = |source| ProxyError::File { path: path.to_owned(), source };
+    let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(ProxyError::Permissions { path: path.to_owned() });
+    }
+    let password = std::fs::read_to_string(path).map_err(failed)?.trim_end_matches(['\r', '\n']).to_owned();
+    if password.is_empty() { Err(ProxyError::NoPassword { path: path.to_owned() }) } else { Ok(password) }
+}
+
+fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ProxyError> {
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        Ok((listener.local_addr()?, listener))
+    };
+    open().map_err(|source| ProxyError::Listen { address, source })
+}
+
+async fn accept(
+    door: Arc<Door>,
+    listener: TcpListener,
+    port: Port,
+    running: mpsc::Sender<()>,
+    accepting: mpsc::WeakSender<()>,
+) {
+    let mut stopped = door.hub.subscribe();
+    while accepting.upgrade().is_some() {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    tokio::spawn(connection(Arc::clone(&door), stream, port, running.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            },
+            // Wakes at every change, the proxy's stop among them.
+            _ = stopped.changed() => {}
+        }
+    }
+}
+
+async fn connection(door: Arc<Door>, stream: TcpStream, port: Port, running: mpsc::Sender<()>) {
+    let hub = Arc::clone(&door.hub);
+    let _running = running;
+    let _client = stats::Gauge::new(&hub.stats.clients);
+    // What cannot be set on a socket is gone already.
+    let _ = stream.set_nodelay(true);
+    let limits = &hub.limits;
+    if hub.stats.clients.get() > limits.clients as u64 || hub.stats.logging_in.get() >= limits.logins as u64 {
+        hub.stats.refused.add();
+        let text = "sorry, too many clients already: raise the proxy's limit, or pool in the application";
+        let mut client = Client::Plain(stream);
+        return Box::pin(login::refuse(&mut client, TOO_MANY_CONNECTIONS, text)).await;
+    }
+    let session = {
+        let _logging_in = stats::Gauge::new(&hub.stats.logging_in);
+        // Boxed, so that what logging in needs is given back before the session begins.
+        Box::pin(door.enter(stream, port)).await
+    };
+    drop(door);
+    if let Some(session) = session {
+        session.run().await;
+    }
+}

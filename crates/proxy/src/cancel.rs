@@ -1,0 +1,29 @@
+//! Forwards a cancel request to the server that runs the client's statement now, and to nothing else.
+//! The login calls it; the client's own connection closes only after the server's has, so that its next statement is
+//! not hit by a late cancel.
+
+use crate::hub::Hub;
+use dauphin_wire::postgres::startup::cancel_request;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How long a server may take to take a cancel request.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Forwards, or drops a key that is not known or runs nothing.
+pub(crate) async fn forward(hub: &Hub, pid: u32, secret: u32) {
+    let Some(target) = hub.find(pid, secret).and_then(|entry| entry.running_on()) else { return };
+    hub.stats.cancels.add();
+    let forward = async {
+        let mut stream = TcpStream::connect(target.address).await?;
+        stream.write_all(&cancel_request(target.pid, target.secret)).await?;
+        // The server says nothing and closes when the signal is sent.
+        stream.read(&mut [0; 1]).await.map(drop)
+    };
+    match tokio::time::timeout(CANCEL_TIMEOUT, forward).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a cancel request was not taken"),
+        Err(_) => tracing::debug!("a cancel request was not taken in time"),
+    }
+}

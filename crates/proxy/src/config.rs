@@ -1,0 +1,85 @@
+//! The proxy's configuration and its limits. The binary fills it from `dauphin.toml`; nothing here reads a file.
+
+use dauphin_model::{ClusterName, MemberName};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The role under which the proxy reads verifiers.
+pub const PROXY_ROLE: &str = "dauphin_proxy";
+
+/// Where an agent's link is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentLink {
+    /// The member.
+    pub member: MemberName,
+    /// Address or name.
+    pub host: String,
+    /// Port of its mutual-TLS link.
+    pub port: u16,
+}
+
+/// Certificate and key shown to clients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientTls {
+    /// PEM file with the certificate chain.
+    pub certificate: PathBuf,
+    /// PEM file with the private key.
+    pub key: PathBuf,
+    /// Refuse clients without TLS.
+    pub required: bool,
+}
+
+/// What bounds the proxy. Times are lengths.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Clients at once, both ports together.
+    pub clients: usize,
+    /// Connections at once that have not logged in yet.
+    pub logins: usize,
+    /// How long a client may wait for a server that takes its statement.
+    pub wait: Duration,
+    /// How long a client may take to say what it needs to say to log in.
+    pub handshake: Duration,
+    /// How long running transactions may go on when the proxy is told to stop.
+    pub stop: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clients: 10_000,
+            logins: 1_000,
+            wait: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
+            stop: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Everything the proxy needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The cluster it serves.
+    pub cluster: ClusterName,
+    /// Where it listens for sessions that write.
+    pub listen_write: Vec<SocketAddr>,
+    /// Where it listens for sessions that only read.
+    pub listen_read: Vec<SocketAddr>,
+    /// Whether the leader takes reads while no replica can.
+    pub read_from_leader: bool,
+    /// The agents' links.
+    pub agents: Vec<AgentLink>,
+    /// Folder with the certificates for the agents' links.
+    pub identity: PathBuf,
+    /// File (mode 0600) with the password of [`PROXY_ROLE`].
+    pub password_file: PathBuf,
+    /// Database in which `dauphin.scram_verifier(text)` is.
+    pub auth_database: String,
+    /// TLS for clients; none: clients that ask for it are told no.
+    pub tls: Option<ClientTls>,
+    /// What bounds the proxy.
+    pub limits: Limits,
+}

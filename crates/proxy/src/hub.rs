@@ -1,0 +1,203 @@
+//! What all sessions share: the view of where clients go, the register of sessions for cancelling and waking, counters.
+//! The service publishes views here; sessions read them. It never touches a socket.
+
+use crate::config::Limits;
+use crate::stats::Stats;
+use crate::table::View;
+use dauphin_model::{MemberName, Target, Term};
+use dauphin_wire::postgres::scram;
+use futures_util::task::AtomicWaker;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// How often a fresh cancel key is drawn before giving up; keys are 31 random bits.
+const KEY_DRAWS: usize = 16;
+
+/// What a cancel request is forwarded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CancelTarget {
+    pub(crate) address: SocketAddr,
+    pub(crate) pid: u32,
+    pub(crate) secret: u32,
+}
+
+/// A session as others see it.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// The key given to the client.
+    pub(crate) pid: u32,
+    pub(crate) secret: u32,
+    /// Wakes the session's task.
+    pub(crate) waker: AtomicWaker,
+    /// Something of this client runs on the server now.
+    pub(crate) busy: AtomicBool,
+    target: Mutex<Option<CancelTarget>>,
+}
+
+impl Entry {
+    /// The session has another server, or none.
+    pub(crate) fn set_target(&self, target: Option<CancelTarget>) {
+        *lock(&self.target) = target;
+    }
+
+    /// Where to cancel what the session runs now; none when it runs nothing.
+    pub(crate) fn running_on(&self) -> Option<CancelTarget> {
+        let target = *lock(&self.target);
+        target.filter(|_| self.busy.load(Ordering::Acquire))
+    }
+}
+
+/// A registered session; leaves the register when dropped.
+pub(crate) struct Registered {
+    hub: Arc<Hub>,
+    pub(crate) entry: Arc<Entry>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        lock(&self.hub.sessions).remove(&self.entry.pid);
+    }
+}
+
+/// One session counted as a reader of a member; no more when dropped.
+#[derive(Debug)]
+pub(crate) struct ReadSlot {
+    hub: Arc<Hub>,
+    member: MemberName,
+}
+
+impl Drop for ReadSlot {
+    fn drop(&mut self) {
+        if let Some(count) = lock(&self.hub.readers).get_mut(&self.member) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    view: watch::Sender<Arc<View>>,
+    /// The view's term, to be read on the hot path.
+    term: AtomicU64,
+    /// Grows with every change that sessions have to look at.
+    epoch: AtomicU64,
+    sessions: Mutex<HashMap<u32, Arc<Entry>>>,
+    readers: Mutex<BTreeMap<MemberName, usize>>,
+    stopping: AtomicBool,
+    pub(crate) read_from_leader: bool,
+    pub(crate) limits: Limits,
+    pub(crate) stats: Stats,
+}
+
+/// Locks; a panic elsewhere while locked cannot leave these maps half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    pub(crate) fn new(limits: Limits, read_from_leader: bool) -> Arc<Self> {
+        Arc::new(Self {
+            view: watch::Sender::new(Arc::new(View::default())),
+            term: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            sessions: Mutex::default(),
+            readers: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            read_from_leader,
+            limits,
+            stats: Stats::default(),
+        })
+    }
+
+    /// Publishes a view and wakes sessions if it concerns them; gives the view before.
+    pub(crate) fn publish(&self, view: View) -> Arc<View> {
+        // The term first: from here on nothing of an older one is acknowledged.
+        self.term.fetch_max(view.term.0, Ordering::AcqRel);
+        let view = Arc::new(view);
+        let mut before = Arc::clone(&view);
+        let concerns = self.view.send_if_modified(|current| {
+            before = std::mem::replace(current, Arc::clone(&view));
+            before.differs_for_sessions(&view)
+        });
+        if concerns {
+            self.wake_all();
+        }
+        before
+    }
+
+    fn wake_all(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        for entry in lock(&self.sessions).values() {
+            entry.waker.wake();
+        }
+    }
+
+    /// Tells every session that the proxy stops.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.view.send_modify(|_| {});
+        self.wake_all();
+    }
+
+    /// Whether the proxy stops.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The view now.
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// Follows the view.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<View>> {
+        self.view.subscribe()
+    }
+
+    /// The highest term heard of.
+    pub(crate) fn term(&self) -> Term {
+        Term(self.term.load(Ordering::Acquire))
+    }
+
+    /// Grows with every change that sessions have to look at.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Registers a session under a key of its own.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub(crate) fn register(self: &Arc<Self>) -> Result<Registered, getrandom::Error> {
+        let mut sessions = lock(&self.sessions);
+        for _ in 0..KEY_DRAWS {
+            let (pid, secret) = (getrandom::u32()? & 0x7fff_ffff, getrandom::u32()?);
+            if pid == 0 || sessions.contains_key(&pid) {
+                continue;
+            }
+            let entry = Arc::new(Entry { pid, secret, ..Entry::default() });
+            sessions.insert(pid, Arc::clone(&entry));
+            return Ok(Registered { hub: Arc::clone(self), entry });
+        }
+        Err(getrandom::Error::UNEXPECTED)
+    }
+
+    /// The session with this key.
+    pub(crate) fn find(&self, pid: u32, secret: u32) -> Option<Arc<Entry>> {
+        let entry = lock(&self.sessions).get(&pid).map(Arc::clone)?;
+        scram::equal(&entry.secret.to_be_bytes(), &secret.to_be_bytes()).then_some(entry)
+    }
+
+    /// The usable replica with the fewest readers.
+    pub(crate) fn pick_replica(self: &Arc<Self>, view: &View) -> Option<(Target, ReadSlot)> {
+        let mut readers = lock(&self.readers);
+        let target = view.usable_replicas().min_by_key(|target| readers.get(&target.member).copied().unwrap_or(0))?;
+        *readers.entry(target.member.clone()).or_default() += 1;
+        let slot = ReadSlot { hub: Arc::clone(self), member: target.member.clone() };
+        Some((target.clone(), slot))
+    }
+}

@@ -1,0 +1,268 @@
+//! A client's first bytes: TLS, cancel requests, startup, SCRAM. The accept loop calls it for each connection.
+//! Every length and every wait is bounded; exactly one startup is taken, and no SQL before the proof is right.
+
+use crate::cancel;
+use crate::client::Client;
+use crate::hub::Hub;
+use crate::session::{Identity, Port, Session};
+use crate::verifier::{LookupError, Verifiers};
+use dauphin_wire::postgres::message;
+use dauphin_wire::postgres::scram::{self, Keys, MESSAGE_BYTES_MAX, ScramError, Secret, ServerExchange, Verifier};
+use dauphin_wire::postgres::startup::{self, BadStartup, First, Startup};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
+
+/// First byte of a TLS record that carries a handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Name of the protocol in TLS: required of clients that begin with TLS at once.
+pub(crate) const ALPN: &[u8] = b"postgresql";
+
+/// Pause before the verifier is asked for again while no server is there.
+const LOOKUP_RETRY: Duration = Duration::from_millis(50);
+
+/// What a login needs.
+pub(crate) struct Door {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) verifiers: Verifiers,
+    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls_required: bool,
+    /// Makes mock verifiers; the same for the proxy's life.
+    pub(crate) mock_secret: Vec<u8>,
+}
+
+/// Why nobody came in.
+#[derive(Debug, Error)]
+pub(crate) enum LoginError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("the client took too long to log in")]
+    TooSlow,
+    #[error("{0}")]
+    Startup(#[from] BadStartup),
+    #[error("{0}")]
+    Scram(ScramError),
+    #[error("password authentication failed for user \"{0}\"")]
+    Password(String),
+    #[error("the client breaks the protocol during login")]
+    Protocol,
+    #[error("this server takes clients with TLS only")]
+    TlsRequired,
+    #[error("{0}")]
+    Lookup(#[from] LookupError),
+    #[error("no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("the TLS handshake failed: {0}")]
+    Tls(io::Error),
+}
+
+impl LoginError {
+    /// What the client is told: SQLSTATE and message. None when it would not understand, or is gone.
+    fn answer(&self) -> Option<(&'static str, String)> {
+        let code = match self {
+            Self::Io(_) | Self::TooSlow | Self::Tls(_) => return None,
+            Self::Startup(BadStartup::Malformed) => return None,
+            Self::Startup(BadStartup::Version(..)) => "0A000",
+            Self::Startup(BadStartup::NoUser) | Self::TlsRequired => "28000",
+            Self::Scram(_) | Self::Protocol => message::PROTOCOL_VIOLATION,
+            Self::Password(_) => message::INVALID_PASSWORD,
+            Self::Lookup(LookupError::NoServer(_)) => message::CANNOT_CONNECT_NOW,
+            Self::Lookup(LookupError::Refused(_)) | Self::Random(_) => "58000",
+        };
+        Some((code, self.to_string()))
+    }
+}
+
+impl Door {
+    /// Brings a client in; none when it only wanted to cancel, or was refused.
+    pub(crate) async fn enter(&self, stream: TcpStream, port: Port) -> Option<Session> {
+        let mut deadline = Instant::now() + self.hub.limits.handshake;
+        let mut client = Client::Plain(stream);
+        let login = self.login(&mut client, &mut deadline).await;
+        let refused = match login {
+            Ok(None) => return None,
+            Ok(Some((startup, keys))) => match self.hub.register() {
+                Ok(registered) => {
+                    let identity = Identity::new(&startup, Secret::Keys(keys));
+                    return Some(Session::new(Arc::clone(&self.hub), registered, port, client, identity));
+                }
+                Err(error) => LoginError::Random(error),
+            },
+            Err(refused) => refused,
+        };
+        self.hub.stats.refused.add();
+        tracing::debug!(%refused, "a login was refused");
+        if let Some((code, text)) = refused.answer() {
+            refuse(&mut client, code, &text).await;
+        }
+        None
+    }
+
+    async fn login(
+        &self,
+        client: &mut Client,
+        deadline: &mut Instant,
+    ) -> Result<Option<(Startup, Keys)>, LoginError> {
+        let first = timeout_at(*deadline, self.first(client)).await.map_err(|_| LoginError::TooSlow)??;
+        let startup = match first {
+            First::Startup(startup) => startup,
+            First::Cancel { pid, secret } => {
+                cancel::forward(&self.hub, pid, secret).await;
+                return Ok(None);
+            }
+            First::Tls | First::Gss => return Err(LoginError::Protocol),
+        };
+        if self.tls_required && matches!(client, Client::Plain(_)) {
+            return Err(LoginError::TlsRequired);
+        }
+        let asked = Instant::now();
+        let verifier = self.verifier(startup.user()).await?;
+        // The client does not pay for our waiting.
+        *deadline += asked.elapsed();
+        let keys = timeout_at(*deadline, self.prove(client, &startup, verifier))
+            .await
+            .map_err(|_| LoginError::TooSlow)??;
+        Ok(Some((startup, keys)))
+    }
+
+    /// The first packet that is not a question about encryption. Each such question is answered once.
+    async fn first(&self, client: &mut Client) -> Result<First, LoginError> {
+        let mut byte = [0; 1];
+        if let (Client::Plain(stream), Some(_)) = (&*client, &self.tls) {
+            stream.peek(&mut byte).await?;
+        }
+        if byte == [TLS_HANDSHAKE] {
+            self.start_tls(client, true).await?;
+        }
+        let (mut gss_asked, mut tls_asked) = (false, matches!(client, Client::Tls(_)));
+        loop {
+            match read_first(client).await? {
+                First::Gss if !gss_asked => {
+                    gss_asked = true;
+                    send(client, b"N").await?;
+                }
+                First::Tls if !tls_asked => {
+                    tls_asked = true;
+                    if self.tls.is_some() {
+                        send(client, b"S").await?;
+                        self.start_tls(client, false).await?;
+                    } else {
+                        send(client, b"N").await?;
+                    }
+                }
+                other => return Ok(other),
+            }
+        }
+    }
+
+    async fn start_tls(&self, client: &mut Client, direct: bool) -> Result<(), LoginError> {
+        let (Some(acceptor), Client::Plain(stream)) = (&self.tls, std::mem::replace(client, Client::Closed)) else {
+            return Err(LoginError::Protocol);
+        };
+        // First packets are read to the byte: what was sent ahead of the handshake is taken as part of it, and fails.
+        let tls = acceptor.accept(stream).await.map_err(LoginError::Tls)?;
+        if direct && tls.get_ref().1.alpn_protocol() != Some(ALPN) {
+            return Err(LoginError::Protocol);
+        }
+        *client = Client::Tls(Box::new(tls));
+        Ok(())
+    }
+
+    /// The user's verifier, or one that no password fits. Waits, within the limit, while no server can be asked.
+    async fn verifier(&self, user: &str) -> Result<(Verifier, bool), LoginError> {
+        let deadline = Instant::now() + self.hub.limits.wait;
+        loop {
+            match self.verifiers.find(user).await {
+                Ok(Some(verifier)) => return Ok((verifier, true)),
+                Ok(None) => return Ok((Verifier::mock(user, &self.mock_secret), false)),
+                Err(LookupError::NoServer(_)) if Instant::now() < deadline && !self.hub.is_stopping() => {
+                    tokio::time::sleep(LOOKUP_RETRY).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn prove(
+        &self,
+        client: &mut Client,
+        startup: &Startup,
+        (verifier, exists): (Verifier, bool),
+    ) -> Result<Keys, LoginError> {
+        let mut out = Vec::new();
+        if startup.minor > 0 || !startup.options.is_empty() {
+            message::put_negotiate(&mut out, &startup.options);
+        }
+        message::put_sasl(&mut out, 10, &[scram::MECHANISM.as_bytes(), &[0, 0]].concat());
+        send(client, &out).await?;
+        let body = read_proof(client).await?;
+        let (mechanism, data) = message::sasl_initial(&body).ok_or(LoginError::Protocol)?;
+        if mechanism != scram::MECHANISM.as_bytes() {
+            return Err(LoginError::Protocol);
+        }
+        let mut random = [0; 18];
+        getrandom::fill(&mut random)?;
+        let begun = ServerExchange::begin(verifier, data, &scram::nonce_text(&random));
+        let (exchange, answer) = begun.map_err(LoginError::Scram)?;
+        out.clear();
+        message::put_sasl(&mut out, 11, &answer);
+        send(client, &out).await?;
+        let body = read_proof(client).await?;
+        match exchange.finish(&body) {
+            Ok((keys, last)) if exists => {
+                out.clear();
+                message::put_sasl(&mut out, 12, &last);
+                send(client, &out).await?;
+                Ok(keys)
+            }
+            Ok(_) | Err(ScramError::WrongProof) => Err(LoginError::Password(startup.user().to_owned())),
+            Err(other) => Err(LoginError::Scram(other)),
+        }
+    }
+}
+
+async fn read_first(client: &mut Client) -> Result<First, LoginError> {
+    let mut head = [0; 4];
+    client.read_exact(&mut head).await?;
+    let mut packet = vec![0; startup::length(head)?];
+    packet[..4].copy_from_slice(&head);
+    client.read_exact(&mut packet[4..]).await?;
+    Ok(startup::parse(&packet)?)
+}
+
+/// The body of a password message; the only kind of message that is taken here.
+async fn read_proof(client: &mut Client) -> Result<Vec<u8>, LoginError> {
+    let mut header = [0; 5];
+    client.read_exact(&mut header).await?;
+    let [tag, a, b, c, d] = header;
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    if tag != b'p' || !(4..MESSAGE_BYTES_MAX).contains(&length) {
+        return Err(LoginError::Protocol);
+    }
+    let mut body = vec![0; length - 4];
+    client.read_exact(&mut body).await?;
+    Ok(body)
+}
+
+async fn send(client: &mut Client, bytes: &[u8]) -> io::Result<()> {
+    client.write_all(bytes).await?;
+    client.flush().await
+}
+
+/// Tells a client that it is refused, and closes.
+pub(crate) async fn refuse(client: &mut Client, code: &str, text: &str) {
+    let mut out = Vec::new();
+    message::put_fatal(&mut out, code, text, None, None);
+    let goodbye = async {
+        send(client, &out).await?;
+        client.shutdown().await
+    };
+    // A client that does not listen needs no answer.
+    let _ = tokio::time::timeout(Duration::from_secs(2), goodbye).await;
+}

@@ -1,0 +1,175 @@
+//! Finds a server for a session and waits for one, within a limit, while there is none. Only `session` calls it.
+//! It never sends anything of the client's but its login and what is needed to set the session up again.
+
+use super::end::End;
+use super::{Fate, Port, Right, Session};
+use crate::hub::ReadSlot;
+use crate::server::{OpenError, Server};
+use crate::stats::Gauge;
+use crate::table::View;
+use dauphin_model::{Target, Term};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Pause before a server that was not ready is asked again.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// How long access rules that keep a client out are taken for those of a closed server.
+const KEPT_OUT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long opening one connection may take before it is tried again, perhaps elsewhere.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Where to attach.
+enum Place {
+    Leader(Target, Term),
+    Replica(Target, ReadSlot),
+}
+
+impl Place {
+    fn target(&self) -> &Target {
+        match self {
+            Self::Leader(target, _) | Self::Replica(target, _) => target,
+        }
+    }
+
+    fn holds(&self, view: &View) -> bool {
+        match self {
+            Self::Leader(target, term) => view.term == *term && view.admitting_leader() == Some(target),
+            Self::Replica(target, _) => view.usable_replicas().any(|replica| replica == target),
+        }
+    }
+}
+
+impl Session {
+    /// Attaches the session to a server that takes new transactions.
+    ///
+    /// # Errors
+    /// How the session ends instead.
+    pub(super) async fn attach(&mut self) -> Result<(), End> {
+        let hub = Arc::clone(&self.hub);
+        let _held = Gauge::new(&hub.stats.held);
+        let deadline = Instant::now() + hub.limits.wait;
+        let mut views = hub.subscribe();
+        let mut why = String::from("no leader is open");
+        let mut kept_out: Option<Instant> = None;
+        loop {
+            if hub.is_stopping() {
+                return Err(End::stopping());
+            }
+            let view = Arc::clone(&views.borrow_and_update());
+            if self.may_stay(&view)? {
+                self.admitted = true;
+                return Ok(());
+            }
+            let mut next = deadline;
+            if self.backend.is_none()
+                && let Some(place) = self.place(&view)
+            {
+                match self.open(&place, &mut views, deadline).await {
+                    Some(Ok(server)) => {
+                        let right = match place {
+                            Place::Leader(_, term) => Right::Leader(term),
+                            Place::Replica(target, slot) => Right::Replica(target.member, slot),
+                        };
+                        self.adopt(server, right);
+                        continue;
+                    }
+                    Some(Err(error)) => {
+                        why = refused(error, place.target(), &mut kept_out)?;
+                        next = Instant::now() + RETRY;
+                    }
+                    None => why = format!("{} does not answer", place.target().member),
+                }
+            }
+            if Instant::now() >= deadline {
+                hub.stats.waited_too_long.add();
+                return Err(End::waited(hub.limits.wait, &why));
+            }
+            tokio::select! {
+                _ = views.changed() => {}
+                () = tokio::time::sleep_until(next.min(deadline)) => {}
+            }
+        }
+    }
+
+    /// Whether the server that the session has takes new transactions; one that never will again is left.
+    fn may_stay(&mut self, view: &View) -> Result<bool, End> {
+        match self.backend.as_ref().map(|backend| backend.fate(view)) {
+            Some(Fate::Admitted) => Ok(true),
+            Some(Fate::Closed | Fate::Superseded) => {
+                self.leave()?;
+                Ok(false)
+            }
+            Some(Fate::Hold) | None => Ok(false),
+        }
+    }
+
+    fn place(&self, view: &View) -> Option<Place> {
+        let leader = || view.admitting_leader().map(|target| Place::Leader(target.clone(), view.term));
+        match self.port {
+            Port::Write => leader(),
+            Port::Read => match self.hub.pick_replica(view) {
+                Some((target, slot)) => Some(Place::Replica(target, slot)),
+                None if self.hub.read_from_leader => leader(),
+                None => None,
+            },
+        }
+    }
+
+    /// Opens a connection; none when it took too long or the place is no longer right.
+    async fn open(
+        &self,
+        place: &Place,
+        views: &mut watch::Receiver<Arc<View>>,
+        deadline: Instant,
+    ) -> Option<Result<Server, OpenError>> {
+        let opening = async {
+            let mut server = Server::open(place.target(), &self.identity.startup, &self.identity.secret).await?;
+            if matches!(place, Place::Leader(..)) && server.parameter("in_hot_standby") == Some("on") {
+                return Err(OpenError::NotYet(format!("{} is still in recovery", place.target().member)));
+            }
+            if self.greeted {
+                server.restore(self.track.memory()).await?;
+            }
+            Ok(server)
+        };
+        let superseded = async {
+            while views.changed().await.is_ok() {
+                if !place.holds(&views.borrow_and_update()) {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            opened = opening => Some(opened),
+            () = superseded => None,
+            () = tokio::time::sleep_until(deadline.min(Instant::now() + OPEN_TIMEOUT)) => None,
+        }
+    }
+}
+
+/// What a refusal means: a reason to try again, or the session's end.
+fn refused(error: OpenError, target: &Target, kept_out: &mut Option<Instant>) -> Result<String, End> {
+    match error {
+        OpenError::NotYet(why) => {
+            *kept_out = None;
+            Ok(format!("{}: {why}", target.member))
+        }
+        OpenError::KeptOut(body) => {
+            let since = *kept_out.get_or_insert_with(Instant::now);
+            if since.elapsed() > KEPT_OUT_PATIENCE {
+                return Err(End::Server(body));
+            }
+            Ok(format!("{} keeps clients out", target.member))
+        }
+        OpenError::Refused(body) => Err(End::Server(body)),
+        OpenError::NotRestored(why) => Err(End::not_restored(&why)),
+        OpenError::Broken(why) => {
+            tracing::warn!(member = %target.member, %why, "a member cannot be used for clients");
+            Ok(format!("{}: {why}", target.member))
+        }
+    }
+}

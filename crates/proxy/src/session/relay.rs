@@ -1,0 +1,238 @@
+//! Moves a session's bytes both ways without copying them, until something happens that needs a decision.
+//! Only `session` calls it. It forwards no acknowledgement of a server whose term has ended.
+
+use super::{Backend, Right, Session};
+use crate::client::{poll_flush_kept, poll_read_with, write_or_keep};
+use crate::hub::Hub;
+use crate::track::{Track, Verdict};
+use dauphin_wire::postgres::frame::{BadFrame, HEADER_BYTES};
+use std::task::{Context, Poll};
+
+/// Turns before other sessions of the thread get theirs.
+const TURNS_MAX: usize = 16;
+
+/// What needs a decision.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Where clients go has changed.
+    View,
+    /// The client has something that no server may take now.
+    Held,
+    /// The server is gone; the body of its last error.
+    ServerLost(Option<Vec<u8>>),
+    /// The server acknowledges something, and its term has ended.
+    Superseded,
+    /// The server gave up waiting for its replicas.
+    CancelledWait,
+    /// The client is gone, or has said goodbye.
+    ClientGone,
+    /// The client's bytes make no sense.
+    BadClient(BadFrame),
+    /// The server's bytes make no sense.
+    BadServer(BadFrame),
+}
+
+impl Session {
+    /// Moves what can be moved.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        self.registered.entry.waker.register(cx.waker());
+        let epoch = self.hub.epoch();
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            return Poll::Ready(Event::View);
+        }
+        for _ in 0..TURNS_MAX {
+            let flushed = self.poll_flush(cx);
+            if let Poll::Ready(Some(event)) = flushed {
+                return Poll::Ready(event);
+            }
+            // The server first: if it has gone, the client's next statement must not go there.
+            let server = self.poll_server(cx);
+            if let Poll::Ready(Some(event)) = server {
+                return Poll::Ready(event);
+            }
+            let client = self.poll_client(cx);
+            if let Poll::Ready(Some(event)) = client {
+                return Poll::Ready(event);
+            }
+            if server.is_pending() && client.is_pending() {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if self.unflushed || !self.to_client.is_empty() {
+            match poll_flush_kept(&mut self.client, cx, &mut self.to_client) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(_)) => return Poll::Ready(Some(Event::ClientGone)),
+                Poll::Pending => {}
+            }
+        }
+        if let Some(backend) = &mut self.backend
+            && !backend.to_server.is_empty()
+            && let Poll::Ready(Err(_)) = poll_flush_kept(&mut backend.stream, cx, &mut backend.to_server)
+        {
+            return Poll::Ready(Some(Event::ServerLost(None)));
+        }
+        Poll::Pending
+    }
+
+    /// Pending when nothing was read; ready without an event when something was.
+    fn poll_server(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let Self { hub, backend: Some(backend), client, to_client, unflushed, track, .. } = self else {
+            return Poll::Pending;
+        };
+        if !to_client.is_empty() {
+            return Poll::Pending;
+        }
+        let Backend { stream, right, carry, .. } = backend;
+        let read = poll_read_with(stream, cx, |data, cx| {
+            if data.is_empty() {
+                return Some(Event::ServerLost(None));
+            }
+            let joined;
+            let data = if carry.is_empty() {
+                data
+            } else {
+                carry.extend_from_slice(data);
+                joined = std::mem::take(carry);
+                &joined
+            };
+            let mut out = |bytes: &[u8]| {
+                *unflushed = true;
+                write_or_keep(client, cx, to_client, bytes).is_ok()
+            };
+            let scan = scan_server(hub, right, track, data, &mut out);
+            if scan.event.is_none() && scan.rest < data.len() {
+                *carry = data[scan.rest..].to_vec();
+            }
+            scan.event
+        });
+        match read {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(None)) => {}
+            Poll::Ready(Ok(event)) => return Poll::Ready(event),
+            Poll::Ready(Err(_)) => return Poll::Ready(Some(Event::ServerLost(None))),
+        }
+        self.mark_busy();
+        Poll::Ready(None)
+    }
+
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if self.backend.as_ref().is_some_and(|backend| !backend.to_server.is_empty()) {
+            return Poll::Pending;
+        }
+        if self.admitted && !self.held.is_empty() && self.track.is_at_rest() {
+            // What was held, now that there is a server for it.
+            let held = std::mem::take(&mut self.held);
+            if let Some(event) = take_client(&mut self.held, &mut self.backend, &mut self.track, true, cx, &held) {
+                return Poll::Ready(Some(event));
+            }
+            self.mark_busy();
+        }
+        let Self { client, held, backend, track, admitted, .. } = self;
+        let read = poll_read_with(client, cx, |data, cx| {
+            if data.is_empty() {
+                return Some(Event::ClientGone);
+            }
+            let joined;
+            let data = if held.is_empty() {
+                data
+            } else {
+                held.extend_from_slice(data);
+                joined = std::mem::take(held);
+                &joined
+            };
+            take_client(held, backend, track, *admitted, cx, data)
+        });
+        match read {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(None)) => {}
+            Poll::Ready(Ok(event)) => return Poll::Ready(event),
+            Poll::Ready(Err(_)) => return Poll::Ready(Some(Event::ClientGone)),
+        }
+        self.mark_busy();
+        Poll::Ready(None)
+    }
+}
+
+/// Forwards what the client sent; what must wait stays in `held`.
+fn take_client(
+    held: &mut Vec<u8>,
+    backend: &mut Option<Backend>,
+    track: &mut Track,
+    admitted: bool,
+    cx: &mut Context<'_>,
+    data: &[u8],
+) -> Option<Event> {
+    if track.is_at_rest() && (!admitted || backend.is_none()) {
+        if data.first() == Some(&b'X') {
+            return Some(Event::ClientGone);
+        }
+        *held = data.to_vec();
+        return Some(Event::Held);
+    }
+    let Some(backend) = backend else { return Some(Event::ServerLost(None)) };
+    let mut at = 0;
+    while at < data.len() {
+        match track.client(&data[at..]) {
+            Ok(0) => break,
+            Ok(len) => at += len,
+            Err(bad) => return Some(Event::BadClient(bad)),
+        }
+    }
+    if at < data.len() {
+        *held = data[at..].to_vec();
+    }
+    let written = write_or_keep(&mut backend.stream, cx, &mut backend.to_server, &data[..at]);
+    if track.is_terminated() {
+        return Some(Event::ClientGone);
+    }
+    // A server that takes no more bytes may still have sent a last error: the next read says which.
+    if written.is_err() {
+        backend.to_server.clear();
+    }
+    None
+}
+
+struct ServerScan {
+    rest: usize,
+    event: Option<Event>,
+}
+
+/// Looks at what the server sent and hands what may pass to `out`, in as few pieces as possible.
+fn scan_server(
+    hub: &Hub,
+    right: &Right,
+    track: &mut Track,
+    data: &[u8],
+    out: &mut impl FnMut(&[u8]) -> bool,
+) -> ServerScan {
+    let mut at = 0;
+    let event = loop {
+        if at >= data.len() {
+            break None;
+        }
+        match track.server(&data[at..]) {
+            Ok((0, _)) => break None,
+            Ok((len, Verdict::Pass)) => at += len,
+            Ok((len, Verdict::Acknowledges)) => {
+                if matches!(right, Right::Leader(term) if hub.term() > *term) {
+                    break Some(Event::Superseded);
+                }
+                at += len;
+            }
+            Ok((_, Verdict::CancelledWait)) => break Some(Event::CancelledWait),
+            Ok((len, Verdict::Fatal)) => {
+                break Some(Event::ServerLost(Some(data[at + HEADER_BYTES..at + len].to_vec())));
+            }
+            Err(bad) => break Some(Event::BadServer(bad)),
+        }
+    };
+    let passed = out(&data[..at]);
+    let event = if passed { event } else { Some(Event::ClientGone) };
+    ServerScan { rest: at, event }
+}

@@ -1,0 +1,246 @@
+//! Conversations as drivers have them, and what the tracker makes of them. Run with the crate's unit tests.
+
+use super::*;
+use dauphin_wire::postgres::message::{put, put_query, put_texts};
+
+/// Messages of a client or server, one word each: `Q:select 1`, `P:name:select 1`, `C:SET`, `Z:I`, `1`…
+fn bytes(words: &[&str]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for word in words {
+        let (tag, rest) = word.split_at(1);
+        let rest = rest.strip_prefix(':').unwrap_or(rest);
+        let tag = tag.as_bytes()[0];
+        match tag {
+            b'Q' => put_query(&mut out, rest),
+            b'P' => {
+                let (name, text) = rest.split_once(':').expect("name:text");
+                put_texts(&mut out, tag, &[name, text]);
+            }
+            b'S' if rest.contains('=') => {
+                let (name, value) = rest.split_once('=').expect("name=value");
+                put_texts(&mut out, tag, &[name, value]);
+            }
+            b'X' | b'S' | b'H' | b'1' | b'2' | b'3' => put(&mut out, tag, &[]),
+            b'Z' => put(&mut out, tag, rest.as_bytes()),
+            _ => put_texts(&mut out, tag, &[rest]),
+        }
+    }
+    out
+}
+
+fn client(track: &mut Track, words: &[&str]) {
+    let data = bytes(words);
+    let mut at = 0;
+    while at < data.len() {
+        at += track.client(&data[at..]).expect("valid");
+    }
+}
+
+fn server(track: &mut Track, words: &[&str]) -> Vec<Verdict> {
+    let data = bytes(words);
+    let (mut at, mut verdicts) = (0, Vec::new());
+    while at < data.len() {
+        let (len, verdict) = track.server(&data[at..]).expect("valid");
+        verdicts.push(verdict);
+        at += len;
+    }
+    verdicts
+}
+
+/// Plays turns of client and server.
+fn play(turns: &[(&[&str], &[&str])]) -> Track {
+    let mut track = Track::new(false);
+    for (from_client, from_server) in turns {
+        client(&mut track, from_client);
+        server(&mut track, from_server);
+    }
+    track
+}
+
+fn settings(track: &Track) -> Vec<String> {
+    track.memory().settings().map(|text| String::from_utf8_lossy(text).into_owned()).collect()
+}
+
+fn statements(track: &Track) -> usize {
+    track.memory().statements().count()
+}
+
+#[test]
+fn a_session_is_at_rest_between_transactions_only() {
+    let mut track = Track::new(false);
+    assert!(track.is_at_rest());
+    client(&mut track, &["Q:begin"]);
+    assert!(!track.is_at_rest() && track.is_in_flight() && track.may_have_committed());
+    server(&mut track, &["C:BEGIN", "Z:T"]);
+    assert!(!track.is_at_rest() && !track.is_in_flight());
+    client(&mut track, &["Q:insert into t values (1)"]);
+    assert!(!track.may_have_committed(), "inside a transaction nothing commits by itself");
+    server(&mut track, &["C:INSERT 0 1", "Z:T"]);
+    client(&mut track, &["Q:commit"]);
+    assert!(track.may_have_committed());
+    server(&mut track, &["C:COMMIT"]);
+    assert!(!track.is_at_rest());
+    server(&mut track, &["Z:I"]);
+    assert!(track.is_at_rest());
+}
+
+#[test]
+fn a_pipeline_is_at_rest_after_its_last_sync() {
+    let mut track = Track::new(false);
+    client(&mut track, &["P::select 1", "B:", "E:", "S", "P::select 2", "B:", "E:", "S", "H"]);
+    server(&mut track, &["1", "2", "C:SELECT 1", "Z:I"]);
+    assert!(!track.is_at_rest());
+    server(&mut track, &["1", "2", "C:SELECT 1", "Z:I"]);
+    assert!(!track.is_at_rest(), "a flush was sent");
+    client(&mut track, &["S"]);
+    server(&mut track, &["Z:I"]);
+    assert!(track.is_at_rest() && track.memory().pins().is_empty());
+}
+
+#[test]
+fn an_error_skips_the_rest_of_its_pipeline() {
+    let track = play(&[
+        (&["P:a:selec", "P:b:select 1", "C:Sa", "B:", "E:", "S"], &["E:x", "Z:I"]),
+        (&["P:c:select 1", "S"], &["1", "Z:I"]),
+    ]);
+    assert!(track.is_at_rest());
+    assert_eq!(statements(&track), 1);
+}
+
+#[test]
+fn statements_are_kept_until_closed() {
+    let track = play(&[(&["P:a:select 1", "P:b:select 2", "P::select 3", "S"], &["1", "1", "1", "Z:I"])]);
+    assert_eq!(statements(&track), 3);
+    let track = play(&[
+        (&["P:a:select 1", "P:b:select 2", "P::select 3", "S"], &["1", "1", "1", "Z:I"]),
+        (&["C:Sa", "C:Pportal", "S"], &["3", "3", "Z:I"]),
+        (&["Q:deallocate b"], &["C:DEALLOCATE", "Z:I"]),
+    ]);
+    assert_eq!((statements(&track), track.memory().pins().is_empty()), (0, true));
+}
+
+#[test]
+fn settings_are_remembered_once_they_stay() {
+    let track = play(&[
+        (&["Q:SET a.b = 1"], &["C:SET", "Z:I"]),
+        (&["P::set work_mem = '1MB'", "B:", "E:", "S"], &["1", "2", "C:SET", "Z:I"]),
+        (&["Q:set nonsense = 1"], &["E:x", "Z:I"]),
+        (&["Q:set a.b to 2"], &["C:SET", "Z:I"]),
+    ]);
+    assert_eq!(settings(&track), ["set work_mem = '1MB'", "set a.b to 2"]);
+    assert!(track.memory().pins().is_empty() && track.is_at_rest());
+}
+
+#[test]
+fn settings_follow_their_transaction() {
+    let begin: (&[&str], &[&str]) = (&["Q:begin"], &["C:BEGIN", "Z:T"]);
+    let set: (&[&str], &[&str]) = (&["Q:set x.y = 1"], &["C:SET", "Z:T"]);
+    let committed = play(&[begin, set, (&["Q:commit"], &["C:COMMIT", "Z:I"])]);
+    assert_eq!((settings(&committed).len(), committed.memory().pins().is_empty()), (1, true));
+    let taken_back = play(&[begin, set, (&["Q:rollback"], &["C:ROLLBACK", "Z:I"])]);
+    assert_eq!((settings(&taken_back).len(), taken_back.memory().pins().is_empty()), (0, true));
+    let failed = play(&[begin, set, (&["Q:x"], &["E:x", "Z:E"]), (&["Q:commit"], &["C:ROLLBACK", "Z:I"])]);
+    assert_eq!(settings(&failed).len(), 0);
+    let tangled = play(&[
+        begin,
+        (&["Q:savepoint a"], &["C:SAVEPOINT", "Z:T"]),
+        set,
+        (&["Q:rollback to a"], &["C:ROLLBACK", "Z:T"]),
+        (&["Q:commit"], &["C:COMMIT", "Z:I"]),
+    ]);
+    assert!(!tangled.memory().pins().is_empty(), "savepoints are not followed");
+}
+
+#[test]
+fn discard_all_makes_a_session_movable_again() {
+    let mut track = play(&[
+        (&["Q:set x.y = 1"], &["C:SET", "Z:I"]),
+        (&["Q:listen a"], &["C:LISTEN", "Z:I"]),
+        (&["Q:create temp table t (a int)"], &["C:CREATE TABLE", "Z:I"]),
+    ]);
+    assert_eq!(track.memory().pins().text(), "temporary tables, LISTEN");
+    client(&mut track, &["Q:discard all"]);
+    server(&mut track, &["C:DISCARD ALL", "Z:I"]);
+    assert!(track.memory().pins().is_empty() && settings(&track).is_empty());
+    client(&mut track, &["Q:load 'x'"]);
+    server(&mut track, &["C:LOAD", "Z:I"]);
+    client(&mut track, &["Q:discard all"]);
+    server(&mut track, &["C:DISCARD ALL", "Z:I"]);
+    assert_eq!(track.memory().pins().text(), "a loaded library");
+}
+
+#[test]
+fn copy_ends_as_the_drivers_do_it() {
+    let simple = play(&[
+        (&["Q:copy t from stdin"], &["G:"]),
+        (&["d:1", "c"], &["C:COPY 1", "Z:I"]),
+    ]);
+    assert!(simple.is_at_rest());
+    let extended = play(&[
+        (&["P::copy t from stdin", "B:", "E:", "H"], &["1", "2", "G:"]),
+        (&["d:1", "c", "S"], &["C:COPY 1", "Z:I"]),
+    ]);
+    assert!(extended.is_at_rest() && extended.memory().pins().is_empty());
+    let ambiguous = play(&[(&["P::copy t from stdin", "B:", "E:", "S"], &["1", "2", "G:"])]);
+    assert!(!ambiguous.memory().pins().is_empty());
+}
+
+#[test]
+fn reports_decide() {
+    let mut track = Track::new(false);
+    client(&mut track, &["Q:commit"]);
+    let mut data = Vec::new();
+    put(&mut data, b'N', b"VWARNING\0RSyncRepWaitForLSN\0\0");
+    assert_eq!(track.server(&data).expect("valid").1, Verdict::CancelledWait);
+    data.clear();
+    put(&mut data, b'E', b"VFATAL\0C57P01\0\0");
+    assert_eq!(track.server(&data).expect("valid").1, Verdict::Fatal);
+    assert_eq!(server(&mut track, &["C:COMMIT", "Z:I"]), [Verdict::Acknowledges, Verdict::Acknowledges]);
+}
+
+#[test]
+fn reported_parameters_are_known_as_the_client_saw_them() {
+    let track = play(&[(&[], &["S:TimeZone=UTC", "S:application_name=", "S:TimeZone=Asia/Tokyo"])]);
+    let seen: Vec<_> = track.memory().reported().collect();
+    assert_eq!(seen, [("application_name", ""), ("TimeZone", "Asia/Tokyo")]);
+}
+
+#[test]
+fn a_long_query_is_examined_in_parts() {
+    let mut track = Track::new(false);
+    let text = format!("select '{}'; listen x", "a".repeat(100_000));
+    let mut data = Vec::new();
+    put_query(&mut data, &text);
+    let mut at = 0;
+    for chunk in [1, 7, 60_000, data.len()] {
+        let end = data.len().min(at + chunk);
+        while at < end {
+            match track.client(&data[at..end]).expect("valid") {
+                0 => break,
+                len => at += len,
+            }
+        }
+        assert!(at == 0 || !track.is_at_rest());
+    }
+    assert_eq!(at, data.len());
+    assert_eq!(track.memory().pins().text(), "LISTEN");
+    server(&mut track, &["C:SELECT 1", "C:LISTEN", "Z:I"]);
+    assert!(track.is_at_rest());
+}
+
+#[test]
+fn nobody_makes_it_remember_without_bound() {
+    let mut track = Track::new(false);
+    for _ in 0..=PENDING_MAX {
+        client(&mut track, &["S"]);
+    }
+    assert!(!track.is_at_rest() && track.pending.is_empty() && !track.memory().pins().is_empty());
+    let mut track = Track::new(false);
+    for n in 0..200 {
+        let parse = format!("P:{n}:select '{}'", "x".repeat(5000));
+        client(&mut track, &[&parse, "S"]);
+        server(&mut track, &["1", "Z:I"]);
+    }
+    assert!(!track.memory().pins().is_empty());
+    assert!(track.memory().statements().map(<[u8]>::len).sum::<usize>() <= 512 * 1024);
+}

@@ -1,0 +1,228 @@
+//! Reads roles' SCRAM verifiers from the cluster, so that the proxy can check clients' proofs itself. One task and one
+//! connection serve all logins. What was read is used again only while no server can be asked.
+
+use crate::config::PROXY_ROLE;
+use crate::hub::Hub;
+use crate::server::{Message, OpenError, Server};
+use crate::table::View;
+use dauphin_model::{Target, Term};
+use dauphin_wire::postgres::message::{self, Report};
+use dauphin_wire::postgres::scram::{Secret, Verifier};
+use dauphin_wire::postgres::startup::Startup;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+/// Most logins asked about at once.
+const BATCH_MAX: usize = 256;
+
+/// Most roles remembered.
+const CACHE_MAX: usize = 10_000;
+
+/// How long a server may take to answer about one batch.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest role name asked about, in bytes. PostgreSQL cuts names at 63.
+const ROLE_BYTES_MAX: usize = 256;
+
+/// The search path is empty so that nobody's function is called instead.
+const LOOKUP: &str = "SELECT dauphin.scram_verifier($1)";
+
+/// Why there is no verifier.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum LookupError {
+    /// No server can be asked, and nothing is remembered. Worth another try.
+    #[error("no server can be asked for the password verifier: {0}")]
+    NoServer(String),
+    /// A server was asked and said no.
+    #[error("the proxy may not read password verifiers: {0}")]
+    Refused(String),
+}
+
+type Answer = Result<Option<Verifier>, LookupError>;
+
+/// One question.
+struct Question {
+    role: String,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Asks the lookup task.
+#[derive(Clone)]
+pub(crate) struct Verifiers(mpsc::Sender<Question>);
+
+impl Verifiers {
+    /// Starts the task. It ends when nobody can ask any more.
+    pub(crate) fn start(hub: Arc<Hub>, database: &str, password: String) -> Self {
+        let (sender, receiver) = mpsc::channel(BATCH_MAX);
+        let parameters = [
+            ("user", PROXY_ROLE),
+            ("database", database),
+            ("application_name", "dauphin proxy"),
+            ("search_path", ""),
+            ("client_encoding", "UTF8"),
+        ];
+        let startup = Startup {
+            minor: 0,
+            parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+            options: Vec::new(),
+        };
+        let lookup = Lookup {
+            hub,
+            startup: startup.encode(),
+            secret: Secret::Password(password),
+            connection: None,
+            cache: BTreeMap::new(),
+        };
+        tokio::spawn(lookup.run(receiver));
+        Self(sender)
+    }
+
+    /// The verifier of a role; none when there is no such role, or no SCRAM password.
+    pub(crate) async fn find(&self, role: &str) -> Answer {
+        if role.len() > ROLE_BYTES_MAX {
+            return Ok(None);
+        }
+        let (answer, receiver) = oneshot::channel();
+        let stopped = || LookupError::NoServer("the proxy is stopping".into());
+        self.0.send(Question { role: role.to_owned(), answer }).await.map_err(|_| stopped())?;
+        receiver.await.map_err(|_| stopped())?
+    }
+}
+
+struct Lookup {
+    hub: Arc<Hub>,
+    startup: Vec<u8>,
+    secret: Secret,
+    connection: Option<(Server, Target, Term)>,
+    cache: BTreeMap<String, Option<Verifier>>,
+}
+
+impl Lookup {
+    async fn run(mut self, mut questions: mpsc::Receiver<Question>) {
+        let mut batch = Vec::new();
+        while questions.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            let mut roles: Vec<&str> = batch.iter().map(|question| question.role.as_str()).collect();
+            roles.sort_unstable();
+            roles.dedup();
+            let roles: Vec<String> = roles.into_iter().map(str::to_owned).collect();
+            let asked = self.ask(&roles).await;
+            if let Ok(found) = &asked {
+                for (role, verifier) in roles.iter().zip(found) {
+                    if self.cache.len() < CACHE_MAX || self.cache.contains_key(role) {
+                        self.cache.insert(role.clone(), verifier.clone());
+                    }
+                }
+            }
+            for Question { role, answer } in batch.drain(..) {
+                let found = match &asked {
+                    Ok(found) => {
+                        let at = roles.binary_search(&role).ok();
+                        Ok(at.and_then(|at| found.get(at)).cloned().flatten())
+                    }
+                    Err(LookupError::NoServer(why)) => match self.cache.get(&role) {
+                        Some(Some(known)) => Ok(Some(known.clone())),
+                        // A role that did not exist then may exist now.
+                        Some(None) | None => Err(LookupError::NoServer(why.clone())),
+                    },
+                    Err(refused) => Err(refused.clone()),
+                };
+                // A client that gave up needs no answer.
+                let _ = answer.send(found);
+            }
+        }
+    }
+
+    /// Asks about all roles at once, on a new connection if the one at hand has died meanwhile.
+    async fn ask(&mut self, roles: &[String]) -> Result<Vec<Option<Verifier>>, LookupError> {
+        let view = self.hub.view();
+        let target = place(&view).ok_or_else(|| LookupError::NoServer("no leader is open".into()))?;
+        if !matches!(&self.connection, Some((_, at, term)) if at == target && *term == view.term) {
+            self.connection = None;
+        }
+        let mut last = String::new();
+        for _ in 0..2 {
+            let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.ask_once(target, view.term, roles)).await;
+            match asked {
+                Ok(Ok(found)) => return Ok(found),
+                Ok(Err(error @ (OpenError::Refused(_) | OpenError::Broken(_) | OpenError::NotRestored(_)))) => {
+                    self.connection = None;
+                    tracing::warn!(%error, member = %target.member, "password verifiers cannot be read");
+                    return Err(LookupError::Refused(error.to_string()));
+                }
+                Ok(Err(error @ (OpenError::NotYet(_) | OpenError::KeptOut(_)))) => last = error.to_string(),
+                Err(_) => last = format!("{} does not answer", target.member),
+            }
+            self.connection = None;
+        }
+        Err(LookupError::NoServer(last))
+    }
+
+    async fn ask_once(
+        &mut self,
+        target: &Target,
+        term: Term,
+        roles: &[String],
+    ) -> Result<Vec<Option<Verifier>>, OpenError> {
+        // Taken out: a connection that is left in the middle of an answer is never used again.
+        let mut server = match self.connection.take() {
+            Some((server, ..)) => server,
+            None => Server::open(target, &self.startup, &self.secret).await?,
+        };
+        let mut batch = Vec::new();
+        for role in roles {
+            put_question(&mut batch, role);
+        }
+        server.send(&batch).await?;
+        let mut found = Vec::with_capacity(roles.len());
+        for _ in roles {
+            found.push(read_answer(&mut server).await?);
+        }
+        self.connection = Some((server, target.clone(), term));
+        Ok(found)
+    }
+}
+
+/// Any server of the cluster knows the roles; the leader knows the newest.
+fn place(view: &View) -> Option<&Target> {
+    view.open_leader().or_else(|| view.usable_replicas().next())
+}
+
+fn put_question(out: &mut Vec<u8>, role: &str) {
+    let mut parse = b"\0".to_vec();
+    parse.extend_from_slice(LOOKUP.as_bytes());
+    // One parameter of type text (25).
+    parse.extend_from_slice(&[0, 0, 1, 0, 0, 0, 25]);
+    message::put(out, b'P', &parse);
+    let mut bind = b"\0\0\0\0\0\x01".to_vec();
+    bind.extend_from_slice(&u32::try_from(role.len()).unwrap_or(0).to_be_bytes());
+    bind.extend_from_slice(role.as_bytes());
+    bind.extend_from_slice(&[0, 0]);
+    message::put(out, b'B', &bind);
+    message::put(out, b'E', &[0, 0, 0, 0, 0]);
+    message::put(out, b'S', &[]);
+}
+
+async fn read_answer(server: &mut Server) -> Result<Option<Verifier>, OpenError> {
+    let mut found = None;
+    loop {
+        let Message { tag, body } = server.next().await?;
+        match tag {
+            b'D' => found = column(&body).and_then(|text| Verifier::parse(text).ok()),
+            b'E' if Report::parse(&body).is_fatal() => return Err(OpenError::NotYet(Report::parse(&body).text())),
+            b'E' => return Err(OpenError::Refused(body)),
+            b'Z' => return Ok(found),
+            _ => {}
+        }
+    }
+}
+
+/// The only column of a row.
+fn column(body: &[u8]) -> Option<&str> {
+    let (head, rest) = body.split_at_checked(6)?;
+    let length = i32::from_be_bytes(head[2..6].try_into().ok()?);
+    let text = rest.get(..usize::try_from(length).ok()?)?;
+    std::str::from_utf8(text).ok()
+}
