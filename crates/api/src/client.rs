@@ -107,7 +107,7 @@ impl Client {
                         break;
                     }
                 }
-                Err(error) => tried.push((endpoint, error.to_string())),
+                Err(error) => add(&mut tried, endpoint, error),
             }
         }
         for endpoint in &self.endpoints {
@@ -115,6 +115,7 @@ impl Client {
                 tried.push((endpoint.clone(), format!("no answer in {} ms", ANSWER_WAIT_MAX.as_millis())));
             }
         }
+        tried.sort_by_key(|(at, _)| self.endpoints.iter().position(|endpoint| endpoint == at));
         best.ok_or(ClientError::NoneAnswered { tried })
     }
 
@@ -136,7 +137,7 @@ impl Client {
             match get_from(&endpoint, path, self.token.as_ref(), STORE_ANSWER_WAIT_MAX) {
                 Ok(document) => return Ok(document),
                 Err(ClientError::Said(error)) if error.kind != crate::Kind::Unavailable => return Err(error.into()),
-                Err(error) => tried.push((endpoint, error.to_string())),
+                Err(error) => add(&mut tried, endpoint, error),
             }
         }
         Err(ClientError::NoneAnswered { tried })
@@ -188,6 +189,15 @@ impl Client {
             .collect();
         let living: Vec<_> = asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect();
         if living.is_empty() { self.endpoints.clone() } else { living }
+    }
+}
+
+/// Notes what came of asking one agent.
+fn add(tried: &mut Vec<(String, String)>, endpoint: String, error: ClientError) {
+    match error {
+        ClientError::NoneAnswered { tried: inner } => tried.extend(inner),
+        ClientError::Said(said) => tried.push((endpoint, said.message)),
+        ClientError::Broken { why, .. } => tried.push((endpoint, why)),
     }
 }
 

@@ -3,12 +3,13 @@
 
 use super::Shared;
 use crate::dto::{self, Line, NoArguments};
-use crate::error::ApiError;
+use crate::error::{ApiError, ErrorBody};
 use crate::operations::{Answer, Operations, Progress};
 use crate::request;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -21,11 +22,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 type Ask<O> = State<Arc<Shared<O>>>;
+type Sent = Result<Bytes, BytesRejection>;
 
 macro_rules! command {
     ($name:ident, $request:ty, |$operations:ident, $body:ident, $progress:ident| $call:expr) => {
-        pub(super) async fn $name<O: Operations>(State(shared): Ask<O>, headers: HeaderMap, bytes: Bytes) -> Response {
-            run::<$request, _, _, _>(&headers, &bytes, move |$body, $progress| async move {
+        pub(super) async fn $name<O: Operations>(State(shared): Ask<O>, headers: HeaderMap, bytes: Sent) -> Response {
+            run::<$request, _, _, _>(&headers, bytes, move |$body, $progress| async move {
                 let $operations = &shared.operations;
                 $call.await
             })
@@ -46,14 +48,21 @@ command!(store_add, dto::StoreMemberRequest, |operations, body, _progress| opera
 command!(store_remove, dto::StoreMemberRequest, |operations, body, _progress| operations.store_remove(body));
 command!(store_snapshot, NoArguments, |operations, _body, _progress| operations.store_snapshot());
 
-async fn run<R, T, F, Fut>(headers: &HeaderMap, bytes: &[u8], command: F) -> Response
+async fn run<R, T, F, Fut>(headers: &HeaderMap, bytes: Sent, command: F) -> Response
 where
     R: DeserializeOwned + Send + 'static,
     T: Serialize + Send + 'static,
     F: FnOnce(R, Progress) -> Fut,
     Fut: Future<Output = Answer<T>> + Send + 'static,
 {
-    let body = match request::body::<R>(bytes) {
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(rejection) => {
+            let error = ApiError::usage("unreadable_body", rejection.body_text(), "see GET /openapi.json");
+            return (rejection.status(), Json(ErrorBody { error })).into_response();
+        }
+    };
+    let body = match request::body::<R>(&bytes) {
         Ok(body) => body,
         Err(error) => return error.into_response(),
     };
