@@ -22,6 +22,7 @@ const RULES: &[Rule] = &[
         names: |files| errors(files).into_iter().map(|e| e.name).collect(),
     },
     Rule { what: "metric", page: "docs/metrics.md", names: metrics },
+    Rule { what: "crate", page: "docs/decisions/crates.md", names: crates },
     Rule { what: "configuration key", page: "docs/configuration.md", names: keys },
 ];
 
@@ -158,6 +159,20 @@ fn metrics(files: &[File]) -> Vec<Name> {
     found
 }
 
+/// Crates: the workspace's dependencies that are not its own.
+fn crates(files: &[File]) -> Vec<Name> {
+    let Some(manifest) = files.iter().find(|file| file.path == "Cargo.toml") else { return Vec::new() };
+    let begins = |(_, line): &(usize, &str)| *line == "[workspace.dependencies]";
+    let list =
+        lines(&manifest.text).skip_while(|line| !begins(line)).skip(1).take_while(|(_, line)| !line.starts_with('['));
+    list.filter_map(|(line, text)| {
+        let name = text.split_once('=')?.0.trim();
+        let foreign = !name.starts_with('#') && !text.contains("path = ");
+        foreign.then(|| Name { name: name.to_owned(), path: manifest.path.clone(), line })
+    })
+    .collect()
+}
+
 /// Configuration keys: `key("table", "name", …)` in the file format's list.
 fn keys(files: &[File]) -> Vec<Name> {
     let mut found = Vec::new();
@@ -225,6 +240,14 @@ reasons! {
         let found =
             metrics(&[File::new("crates/agent/src/metrics.rs", text), File::new("crates/agent/src/a.rs", text)]);
         assert_eq!(found.iter().map(|name| name.name.as_str()).collect::<Vec<_>>(), ["term", "dauphin_up"]);
+    }
+
+    #[test]
+    fn crates_are_read_from_the_manifest() {
+        let text = "[workspace]\n[workspace.dependencies]\n# ours\nour = { path = \"x\" }\n\nbytes = \"1\"\ntoml = \"1\"\n[x]\ny = 1\n";
+        let found = crates(&[File::new("Cargo.toml", text)]);
+        let short: Vec<(&str, usize)> = found.iter().map(|name| (name.name.as_str(), name.line)).collect();
+        assert_eq!(short, [("bytes", 6), ("toml", 7)]);
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn hosts(line: &str) -> impl Iterator<Item = &str> {
     line.split("://").skip(1).map(|rest| {
         let end =
             rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))).unwrap_or(rest.len());
-        rest.get(..end).unwrap_or(rest)
+        rest.get(..end).unwrap_or(rest).trim_end_matches('.')
     })
 }
 
@@ -87,6 +87,7 @@ mod tests {
         assert_eq!(of(concat!("see /ro", "ot/.cargo")), 1);
         assert_eq!(of("see /etc/dauphin"), 0);
         assert_eq!(of(concat!("index = \"https:", "//mirror.internal.corp/simple\"")), 1);
+        assert_eq!(of("as in https://semver.org."), 0);
         assert_eq!(of("https://docs.rs/openraft and https://www.postgresql.org/docs/"), 0);
         assert_eq!(of(concat!("https:", "//evildocs.rs.co/")), 1);
         assert_eq!(
