@@ -1,0 +1,386 @@
+//! Real servers for the proxy's tests: independent copies of one data directory, so that roles have the same verifiers
+//! everywhere, as physical replication would make it. Each test owns its servers and its proxy.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use dauphin_model::{ClusterName, MemberName, ReplicaTarget, Route, RouteState, Target, Term};
+use dauphin_proxy::{Config, Heard, Limits, Proxy};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_postgres::{Client, NoTls};
+
+pub(crate) const PASSWORD: &str = "app secret";
+const PROXY_PASSWORD: &str = "proxy secret";
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// PostgreSQL's programs.
+pub(crate) fn bin() -> PathBuf {
+    static BIN: OnceLock<PathBuf> = OnceLock::new();
+    BIN.get_or_init(|| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+        for entry in fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
+            places.push(entry.path().join("bin"));
+        }
+        places.into_iter().find(|place| ["initdb", "psql", "postgres"].iter().all(|program| place.join(program).is_file())).expect("PostgreSQL is installed")
+    })
+    .clone()
+}
+
+/// The user that servers run as when we are root.
+fn server_user() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    static USER: OnceLock<(u32, u32)> = OnceLock::new();
+    Some(*USER.get_or_init(|| {
+        let find = || {
+            let users = fs::read_to_string("/etc/passwd").expect("readable");
+            let line = users.lines().find(|line| line.starts_with("dauphin:"))?.to_owned();
+            let mut ids = line.split(':').skip(2).map(|id| id.parse().expect("a number"));
+            Some((ids.next()?, ids.next()?))
+        };
+        find().unwrap_or_else(|| {
+            let args = ["--system", "--user-group", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"];
+            Command::new("useradd").args(args).arg("dauphin").status().expect("useradd runs");
+            find().expect("useradd made the user")
+        })
+    }))
+}
+
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    if let Some((uid, gid)) = server_user() {
+        command.uid(uid).gid(gid);
+    }
+    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn folder() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("dauphin-proxy-").tempdir_in("/tmp").expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("ours");
+    if let Some((uid, gid)) = server_user() {
+        chown(folder.path(), Some(uid), Some(gid)).expect("root may");
+    }
+    folder
+}
+
+const ROLES: &str = "\
+create role dauphin_proxy login password 'proxy secret';\n\
+create role app login password 'app secret';\n\
+create role expired login password 'x' valid until '2000-01-01';\n\
+create database app owner app;\n\
+create schema dauphin;\n\
+create function dauphin.scram_verifier(text) returns text language sql security definer set search_path = '' as $$ select rolpassword from pg_catalog.pg_authid where rolname = $1 and rolcanlogin and rolpassword like 'SCRAM-SHA-256$%' and (rolvaliduntil is null or rolvaliduntil > pg_catalog.now()) $$;\n\
+revoke execute on function dauphin.scram_verifier(text) from public;\n\
+grant usage on schema dauphin to dauphin_proxy;\n\
+grant execute on function dauphin.scram_verifier(text) to dauphin_proxy;\n";
+
+/// Made once for all runs of this build, copied for every server.
+fn template() -> PathBuf {
+    static TEMPLATE: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut made = TEMPLATE.lock().expect("no panic while locked");
+    made.get_or_insert_with(|| {
+        let mut hash = DefaultHasher::new();
+        (ROLES, bin(), server_user()).hash(&mut hash);
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("proxy-template-{:x}", hash.finish()));
+        if !kept.exists() {
+            let folder = folder();
+            make_template(&folder.path().join("data"));
+            // Renamed when whole, so that an interrupted run leaves nothing that looks done.
+            let half = kept.with_extension(std::process::id().to_string());
+            copy(&folder.path().join("data"), &half);
+            fs::rename(&half, &kept).expect("same folder");
+        }
+        kept
+    })
+    .clone()
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().expect("cp runs");
+    assert!(copied.success(), "{} could not be copied", from.display());
+}
+
+fn make_template(data: &Path) {
+    let args = ["-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C", "-D"];
+    let made = command(&bin().join("initdb")).args(args).arg(data).status().expect("initdb runs");
+    assert!(made.success(), "initdb failed");
+    let rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+    fs::write(data.join("pg_hba.conf"), rules).expect("writable");
+    let script = data.join("roles.sql");
+    fs::write(&script, ROLES).expect("writable");
+    let input = fs::File::open(&script).expect("readable");
+    let mut single = command(&bin().join("postgres"));
+    single.args(["--single", "-D"]).arg(data).arg("postgres").stdin(input);
+    assert!(single.status().expect("postgres runs").success(), "the roles could not be made");
+}
+
+/// A running server.
+pub(crate) struct Server {
+    folder: TempDir,
+    pub(crate) port: u16,
+    child: Child,
+}
+
+impl Server {
+    pub(crate) fn start(settings: &[&str]) -> Self {
+        let template = template();
+        let folder = folder();
+        copy(&template, &folder.path().join("data"));
+        let port = free_port();
+        let child = Self::spawn(&folder, port, settings);
+        let server = Self { folder, port, child };
+        server.await_ready();
+        server
+    }
+
+    fn spawn(folder: &TempDir, port: u16, settings: &[&str]) -> Child {
+        let mut command = command(&bin().join("postgres"));
+        command.arg("-D").arg(folder.path().join("data")).arg("-k").arg(folder.path()).args(["-p", &port.to_string()]);
+        let small = ["listen_addresses=127.0.0.1", "fsync=off", "shared_buffers=16MB", "max_connections=60"];
+        for setting in small.iter().chain(settings) {
+            command.args(["-c", setting]);
+        }
+        command.spawn().expect("postgres runs")
+    }
+
+    pub(crate) fn restart(&mut self, settings: &[&str]) {
+        self.stop(rustix::process::Signal::QUIT);
+        self.child = Self::spawn(&self.folder, self.port, settings);
+        self.await_ready();
+    }
+
+    fn await_ready(&self) {
+        let by = Instant::now() + DEADLINE;
+        while !self.sql_ok("select 1") {
+            assert!(Instant::now() < by, "the server does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> std::process::Output {
+        Command::new(bin().join("psql"))
+            .args(["-X", "-A", "-t", "-U", "postgres", "-d", database, "-p", &self.port.to_string(), "-h"])
+            .arg(self.folder.path())
+            .args(["-c", sql])
+            .output()
+            .expect("psql runs")
+    }
+
+    fn sql_ok(&self, sql: &str) -> bool {
+        self.psql("postgres", sql).status.success()
+    }
+
+    /// Runs SQL as superuser in the database `app`.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        let output = self.psql("app", sql);
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    pub(crate) fn until(&self, sql: &str, expected: &str) {
+        let by = Instant::now() + DEADLINE;
+        while self.sql(sql) != expected {
+            assert!(Instant::now() < by, "{sql} never gives {expected}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn stop(&mut self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, signal);
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop(rustix::process::Signal::QUIT);
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("bound").port()
+}
+
+pub(crate) fn name(text: &str) -> MemberName {
+    MemberName::new(text).expect("a name")
+}
+
+/// A proxy, and the word of the agents.
+pub(crate) struct Lab {
+    pub(crate) proxy: Option<Proxy>,
+    heard: mpsc::Sender<Heard>,
+    pub(crate) route: Route,
+    _folder: TempDir,
+}
+
+pub(crate) fn config(folder: &Path) -> Config {
+    let password_file = folder.join("password");
+    fs::write(&password_file, PROXY_PASSWORD).expect("writable");
+    fs::set_permissions(&password_file, fs::Permissions::from_mode(0o600)).expect("ours");
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Config {
+        cluster: ClusterName::new("lab").expect("a name"),
+        listen_write: vec![any],
+        listen_read: vec![any],
+        read_from_leader: true,
+        agents: Vec::new(),
+        identity: folder.join("identity"),
+        password_file,
+        auth_database: "postgres".into(),
+        tls: None,
+        limits: Limits { wait: Duration::from_secs(10), ..Limits::default() },
+    }
+}
+
+impl Lab {
+    pub(crate) fn start(change: impl FnOnce(&mut Config, &Path)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = config(folder.path());
+        change(&mut config, folder.path());
+        let (heard, receiver) = mpsc::channel(16);
+        let proxy = Proxy::start(&config, receiver).expect("the proxy starts");
+        let route = Route {
+            cluster: config.cluster,
+            from: name("m1"),
+            term: Term(0),
+            state: RouteState::Closed,
+            leader: None,
+            replicas: Vec::new(),
+            draining: false,
+            generation: 0,
+        };
+        Self { proxy: Some(proxy), heard, route, _folder: folder }
+    }
+
+    /// Publishes a change of the route and waits until the proxy has it.
+    pub(crate) async fn route(&mut self, change: impl FnOnce(&mut Route)) {
+        change(&mut self.route);
+        self.route.generation += 1;
+        self.heard.send(Heard::Route(Box::new(self.route.clone()))).await.expect("the proxy listens");
+        let by = Instant::now() + DEADLINE;
+        loop {
+            let view = self.proxy().view();
+            let same = (view.term, view.open, view.draining) == (self.route.term, self.open(), self.route.draining);
+            if same && view.leader == self.route.leader && view.replicas == self.route.replicas {
+                return;
+            }
+            assert!(Instant::now() < by, "the proxy does not take the route");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn open(&self) -> bool {
+        self.route.state == RouteState::Open
+    }
+
+    /// `server` leads as `member` in a new term.
+    pub(crate) async fn lead(&mut self, member: &str, server: &Server) {
+        self.elect(member, server.port).await;
+        self.route(|route| route.state = RouteState::Open).await;
+    }
+
+    /// A new term has a leader, which is not open yet.
+    pub(crate) async fn elect(&mut self, member: &str, port: u16) {
+        self.route(|route| {
+            route.from = name(member);
+            route.term = route.term.next();
+            route.state = RouteState::Closed;
+            route.draining = false;
+            route.leader = Some(target(member, port));
+        })
+        .await;
+    }
+
+    pub(crate) fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("running")
+    }
+
+    pub(crate) fn write_port(&self) -> u16 {
+        self.proxy().write_addresses()[0].port()
+    }
+
+    pub(crate) fn read_port(&self) -> u16 {
+        self.proxy().read_addresses()[0].port()
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        connect(self.write_port(), "app", PASSWORD).await.expect("the proxy takes the client")
+    }
+
+    /// Waits until the counters say so.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(dauphin_proxy::Snapshot) -> bool) {
+        let by = Instant::now() + DEADLINE;
+        while !holds(self.proxy().stats()) {
+            assert!(Instant::now() < by, "{what} never happens: {:?}", self.proxy().stats());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+pub(crate) fn target(member: &str, port: u16) -> Target {
+    Target { member: name(member), host: "127.0.0.1".into(), port }
+}
+
+pub(crate) fn replica(member: &str, server: &Server, usable: bool) -> ReplicaTarget {
+    ReplicaTarget { target: target(member, server.port), lag_bytes: Some(0), usable }
+}
+
+pub(crate) async fn connect(port: u16, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(port).user(user).password(password).dbname("app");
+    connect_with(&config).await
+}
+
+pub(crate) async fn connect_with(config: &tokio_postgres::Config) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::spawn(async move {
+        // The client's own calls show the error.
+        let _ = connection.await;
+    });
+    Ok(client)
+}
+
+/// The one value of a query's one row.
+pub(crate) async fn one(client: &Client, sql: &str) -> String {
+    let rows = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    rows.iter()
+        .find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
+/// SQLSTATE and message of an error from the server's side.
+pub(crate) fn told(error: &tokio_postgres::Error) -> (String, String) {
+    match error.as_db_error() {
+        Some(db) => (db.code().code().to_owned(), db.message().to_owned()),
+        None => (String::new(), error.to_string()),
+    }
+}
+
+/// Resident memory of this process, in bytes.
+pub(crate) fn resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("readable");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("there");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") * 1024
+}
+
+pub(crate) fn raw(port: u16) -> TcpStream {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the proxy listens");
+    stream.set_read_timeout(Some(DEADLINE)).expect("settable");
+    stream
+}
