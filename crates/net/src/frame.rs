@@ -36,16 +36,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
-        Self::Call,
-        Self::Note,
-        Self::Subscribe,
-        Self::Cancel,
-        Self::Reply,
-        Self::Refused,
-        Self::Event,
-        Self::End,
-    ];
+    const ALL: [Self; 8] =
+        [Self::Call, Self::Note, Self::Subscribe, Self::Cancel, Self::Reply, Self::Refused, Self::Event, Self::End];
 
     fn parse(byte: u8) -> Option<Self> {
         Self::ALL.get(usize::from(byte)).copied()
@@ -81,6 +73,14 @@ impl Frame {
         head[13] = self.channel;
         head
     }
+}
+
+/// Version of the link's protocol.
+const VERSION: u8 = 1;
+
+/// What the server says first: it has proven and accepted the client.
+pub(crate) fn greeting() -> Frame {
+    Frame::new(Kind::Reply, 0, 0, Bytes::from_static(&[VERSION]))
 }
 
 fn broken(what: &str) -> io::Error {
@@ -121,10 +121,7 @@ async fn body<R: AsyncRead + Unpin>(from: &mut R, length: usize) -> io::Result<B
 }
 
 /// Writes queued frames until the queue's senders are gone or the connection fails. Flushes when the queue is empty.
-pub(crate) async fn write_all<W: AsyncWrite + Unpin>(
-    mut to: W,
-    queue: &mut mpsc::Receiver<Frame>,
-) -> io::Result<()> {
+pub(crate) async fn write_all<W: AsyncWrite + Unpin>(mut to: W, queue: &mut mpsc::Receiver<Frame>) -> io::Result<()> {
     while let Some(frame) = queue.recv().await {
         let mut next = Some(frame);
         while let Some(frame) = next {

@@ -154,8 +154,7 @@ fn read(dir: &Path) -> Result<(Configs, Peer, ClusterName), IdentityError> {
     let chain = certs(&dir.join(CERT_FILE))?;
     let key_file = dir.join(KEY_FILE);
     let key = PrivateKeyDer::from_pem_file(&key_file).map_err(|e| bad(&key_file, e))?;
-    let (me, cluster) =
-        chain.first().and_then(named).ok_or_else(|| IdentityError::Nameless { dir: dir.to_owned() })?;
+    let (me, cluster) = chain.first().and_then(named).ok_or_else(|| IdentityError::Nameless { dir: dir.to_owned() })?;
     let configs = configs(trusted, chain, key);
     let configs = configs.map_err(|source| IdentityError::Unfit { dir: dir.to_owned(), source })?;
     Ok((configs, me, cluster))

@@ -106,10 +106,7 @@ impl CallError {
 /// What waits for frames of the peer.
 pub(crate) enum Waiting {
     Answer(oneshot::Sender<Result<Bytes, CallError>>),
-    Events {
-        begun: Option<oneshot::Sender<Result<Bytes, CallError>>>,
-        to: mpsc::Sender<Bytes>,
-    },
+    Events { begun: Option<oneshot::Sender<Result<Bytes, CallError>>>, to: mpsc::Sender<Bytes> },
 }
 
 /// What the link and its task share.
@@ -233,31 +230,15 @@ impl Link {
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn subscribe(
-        &self,
-        channel: u8,
-        body: Bytes,
-        timeout: Duration,
-    ) -> Result<mpsc::Receiver<Bytes>, CallError> {
+    pub async fn subscribe(&self, channel: u8, body: Bytes, timeout: Duration) -> Result<Subscription, CallError> {
         let deadline = tokio::time::Instant::now() + timeout;
         let (tx, rx) = oneshot::channel();
         let (to, events) = mpsc::channel(SUBSCRIPTION_QUEUE_MAX);
-        let waiting = Waiting::Events { begun: Some(tx), to: to.clone() };
+        let waiting = Waiting::Events { begun: Some(tx), to };
         let sent = self.send(Kind::Subscribe, channel, body, waiting, deadline).await?;
         let id = sent.id;
         self.answer(sent, rx, deadline).await?;
-        // When the reader is gone, the peer is told.
-        let shared = Arc::downgrade(&self.shared);
-        tokio::spawn(async move {
-            to.closed().await;
-            let Some(shared) = shared.upgrade() else { return };
-            if shared.waiting().remove(&id).is_some()
-                && let Some(queue) = shared.queue()
-            {
-                let _ = queue.try_send(Frame::new(Kind::Cancel, id, channel, Bytes::new()));
-            }
-        });
-        Ok(events)
+        Ok(Subscription { events, shared: self.shared.clone(), id, channel })
     }
 
     /// Queues a frame on the connection, waiting for the first one if there never was any.
@@ -329,6 +310,42 @@ impl Link {
                 }
                 Err(CallError::TimedOut)
             }
+        }
+    }
+}
+
+/// What a peer sends of its own accord. Dropping it tells the peer to stop.
+pub struct Subscription {
+    events: mpsc::Receiver<Bytes>,
+    shared: Arc<Shared>,
+    id: u64,
+    channel: u8,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Subscription({} channel {})", self.shared.peer, self.channel)
+    }
+}
+
+impl Subscription {
+    /// The next event; `None` when the stream has ended.
+    pub async fn recv(&mut self) -> Option<Bytes> {
+        self.events.recv().await
+    }
+
+    /// An event that is already here.
+    pub fn try_recv(&mut self) -> Option<Bytes> {
+        self.events.try_recv().ok()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if self.shared.waiting().remove(&self.id).is_some()
+            && let Some(queue) = self.shared.queue()
+        {
+            let _ = queue.try_send(Frame::new(Kind::Cancel, self.id, self.channel, Bytes::new()));
         }
     }
 }

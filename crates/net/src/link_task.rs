@@ -40,12 +40,16 @@ async fn keep_up(shared: &Shared) {
     loop {
         let why = match timeout(CONNECT_WITHIN, connect(shared)).await {
             Ok(Ok(stream)) => {
+                let began = Instant::now();
                 let why = serve(shared, stream).await;
                 disconnected(shared);
-                down(shared, why);
-                // At once, once: if the peer's process is gone, its port refuses, and that is worth knowing now.
-                backoff = BACKOFF_MIN;
-                continue;
+                if began.elapsed() > BACKOFF_MIN {
+                    // At once, once: if the peer's process is gone, its port refuses, and that is worth knowing now.
+                    down(shared, why);
+                    backoff = BACKOFF_MIN;
+                    continue;
+                }
+                why
             }
             Ok(Err(why)) => why,
             Err(_) => Down::TimedOut,
@@ -61,10 +65,17 @@ async fn connect(shared: &Shared) -> Result<TlsStream<TcpStream>, Down> {
     socket::prepare(&stream).map_err(|e| reason(&e))?;
     let name = shared.identity.expect(&shared.peer).map_err(|e| Down::Tls(e.to_string()))?;
     let connector = TlsConnector::from(shared.identity.client());
-    connector.connect(name, stream).await.map_err(|e| reason(&e))
+    let mut stream = connector.connect(name, stream).await.map_err(|e| reason(&e))?;
+    // With TLS 1.3 our side is done before the peer has looked at our certificate: wait until it greets us.
+    match frame::read(&mut stream).await.map_err(|e| reason(&e))? {
+        Some(greeting) if greeting == frame::greeting() => Ok(stream),
+        Some(_) => Err(Down::Other("it speaks another version of the link".to_owned())),
+        None => Err(Down::Reset),
+    }
 }
 
 /// Why an attempt or a connection failed.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the system's own words for everything else")]
 fn reason(error: &io::Error) -> Down {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     if let Some(tls) = tls {
@@ -125,10 +136,10 @@ fn deliver(shared: &Shared, frame: Frame) {
         Kind::Event => {
             let kept = match all.get(&frame.id) {
                 Some(Waiting::Events { to, .. }) => to.try_send(frame.body).is_ok(),
-                Some(Waiting::Answer(_)) | None => true,
+                Some(Waiting::Answer(_)) | None => false,
             };
             if !kept {
-                // Its reader is too slow or gone. Without its sender the stream ends and says so.
+                // Its reader is too slow or gone. Without its sender the stream ends; the peer is told.
                 all.remove(&frame.id);
                 drop(all);
                 if let Some(queue) = shared.queue() {

@@ -126,7 +126,8 @@ mod tests {
         let name = peer.certificate_name(&cluster);
         assert_eq!(name, "p_1.proxy.lab.dauphin");
         assert_eq!(Peer::from_certificate_name(&name), Some((peer, cluster)));
-        for other in ["m1", "m1.member.lab", "m1.member.lab.example", "m1.guest.lab.dauphin", "a.m1.member.lab.dauphin"] {
+        for other in ["m1", "m1.member.lab", "m1.member.lab.example", "m1.guest.lab.dauphin", "a.m1.member.lab.dauphin"]
+        {
             assert_eq!(Peer::from_certificate_name(other), None, "{other}");
         }
     }

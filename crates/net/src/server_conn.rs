@@ -19,6 +19,7 @@ const ANSWERS_MAX: usize = 64;
 pub(crate) async fn run(stream: TlsStream<TcpStream>, peer: Peer, handler: Arc<dyn Handler>) {
     let (read, write) = tokio::io::split(stream);
     let (answers, mut queue) = mpsc::channel(ANSWERS_MAX);
+    let _ = answers.try_send(frame::greeting());
     let mut connection = Connection {
         peer,
         handler,

@@ -85,8 +85,7 @@ impl Machine {
     fn too_large(&self, txn: &Txn) -> Option<String> {
         let size = |key: &Key, value: &[u8]| key.as_str().len() + value.len();
         let before: usize = self.entries.iter().map(|(k, e)| size(k, &e.value)).sum();
-        let mut after: BTreeMap<&Key, usize> =
-            self.entries.iter().map(|(k, e)| (k, size(k, &e.value))).collect();
+        let mut after: BTreeMap<&Key, usize> = self.entries.iter().map(|(k, e)| (k, size(k, &e.value))).collect();
         for key in &txn.delete {
             after.remove(key);
         }

@@ -140,12 +140,8 @@ impl Store {
     fn begin(&self, start: Option<Start>) {
         let node = &self.node;
         let health = node.health.clone();
-        let mut tasks = vec![tokio::spawn(follow::follow(
-            node.id.clone(),
-            node.raft.clone(),
-            node.heard.clone(),
-            health,
-        ))];
+        let mut tasks =
+            vec![tokio::spawn(follow::follow(node.id.clone(), node.raft.clone(), node.heard.clone(), health))];
         match start {
             Some(Start::Bootstrap { members }) => {
                 tasks.push(tokio::spawn(bootstrap::found(Arc::downgrade(node), members)));
@@ -209,8 +205,7 @@ impl Store {
         let matched = metrics.replication.iter().flatten();
         let progress = matched.filter(|(id, _)| **id != node.id).map(|(id, log)| {
             let beat = metrics.heartbeat.as_ref().and_then(|all| all.get(id)).and_then(Option::as_ref);
-            let progress =
-                MemberProgress { matched: log.as_ref().map(|l| l.index), seen: beat.map(follow::moment) };
+            let progress = MemberProgress { matched: log.as_ref().map(|l| l.index), seen: beat.map(follow::moment) };
             (id.name.clone(), progress)
         });
         StoreStatus {
@@ -251,14 +246,17 @@ impl Store {
         let deadline = tokio::time::Instant::now() + timeout;
         Box::pin(self.node.order(Order::HandTo(to.clone()), timeout)).await?;
         let leads = self.node.leader_within(deadline, Some(to)).await;
-        leads.map(|_| ()).ok_or_else(|| StoreError::unknown(format!("{to} was asked to lead and was not heard leading")))
+        leads
+            .map(|_| ())
+            .ok_or_else(|| StoreError::unknown(format!("{to} was asked to lead and was not heard leading")))
     }
 
     /// Stands for election at once. Only for a caller that *knows* that the leader is dead (its port refuses): a living
-    /// leader is deposed by it. Returns when the election has started; [`Self::health`] tells how it ends.
+    /// leader is deposed by it. Every survivor should call it: the one whose log is shorter cannot win. Returns when the
+    /// store has another leader, whoever it is.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] without a vote, [`StoreError::Unavailable`] when the leadership changed meanwhile.
+    /// [`StoreError::Refused`] without a vote, [`StoreError::Unavailable`] when no majority voted within half a second.
     pub async fn elect_now(&self) -> Result<(), StoreError> {
         self.node.elect_now().await
     }
@@ -293,11 +291,7 @@ impl Store {
     }
 }
 
-fn prepare(
-    dir: &Path,
-    name: &MemberName,
-    start: Option<&Start>,
-) -> Result<(redb::Database, open::Loaded), StoreError> {
+fn prepare(dir: &Path, name: &MemberName, start: Option<&Start>) -> Result<(redb::Database, open::Loaded), StoreError> {
     if !open::exists(dir)? {
         match start {
             None => return Err(StoreError::Empty { dir: dir.to_owned() }),

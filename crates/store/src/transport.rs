@@ -40,5 +40,10 @@ pub enum TransportError {
 /// the true sender to [`crate::Store::handle`].
 pub trait RaftTransport: Send + Sync + 'static {
     /// Sends `body` and waits for the answer, no longer than `timeout`.
-    fn call(&self, to: &MemberName, body: Bytes, timeout: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>>;
+    fn call(
+        &self,
+        to: &MemberName,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>>;
 }

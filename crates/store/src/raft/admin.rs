@@ -1,5 +1,6 @@
 //! Changes of who takes part: adding, removing, handing the lead over. Carried out on the Raft leader, one at a time;
 //! a new member has the whole log before it votes, and no removal may cost the majority.
+#![expect(clippy::wildcard_enum_match_arm, reason = "an answer to another question is no answer, whichever it is")]
 
 use crate::error::StoreError;
 use crate::raft::node::Node;
@@ -21,6 +22,12 @@ type WriteError = RaftError<crate::raft::types::TC, ClientWriteError<crate::raft
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
 /// Heartbeats that a member may miss before it no longer counts as present when another is to be removed.
 const BEATS_MISSED_MAX: u32 = 4;
+/// How long one try of an election may take: two rounds of messages, each with a disk write.
+const ELECT_WITHIN: Duration = Duration::from_millis(60);
+/// How much longer each voter waits than the one before it, so that they do not stand together again.
+const ELECT_APART: Duration = Duration::from_millis(25);
+/// Tries of an immediate election; after that the ordinary one takes over.
+const ELECT_TRIES_MAX: usize = 5;
 
 impl Node {
     /// Carries out `order`, wherever the leader is.
@@ -176,21 +183,28 @@ impl Node {
     /// The lease only spares a living leader disturbance; reads never rely on it.
     pub(crate) async fn elect_now(&self) -> Result<(), StoreError> {
         let (voters, _) = self.members();
-        if !voters.contains(&self.id) {
+        let Some(rank) = voters.iter().position(|id| *id == self.id) else {
             return Err(StoreError::refused("this member has no vote in the store, so it cannot lead it"));
-        }
-        let (vote, leads) = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow_watched();
-            (metrics.vote.clone(), metrics.current_leader.as_ref() == Some(&self.id))
         };
-        if leads {
+        let gone = self.leader();
+        if gone.as_ref() == Some(&self.id.name) {
             return Ok(());
         }
-        // A transfer to oneself is Raft's own way past the lease. It counts only if the vote is still the one seen.
-        let request = TransferLeaderRequest::new(vote, self.id.clone(), None);
-        let done = self.raft.handle_transfer_leader(request).await.map_err(StoreError::stopped)?;
-        done.map_err(StoreError::unavailable)
+        // Survivors that stand in the same moment may take each other's votes; none tries again when another does.
+        let patience = ELECT_WITHIN + ELECT_APART * u32::try_from(rank).unwrap_or(u32::MAX);
+        let mut health = self.health.subscribe();
+        for _ in 0..ELECT_TRIES_MAX {
+            let vote = self.raft.metrics().borrow_watched().vote.clone();
+            // A transfer to oneself is Raft's own way past the lease. It counts only if the vote is still the one seen.
+            let request = TransferLeaderRequest::new(vote, self.id.clone(), None);
+            let stood = self.raft.handle_transfer_leader(request).await.map_err(StoreError::stopped)?;
+            tracing::debug!(?stood, "stood for election");
+            let led = health.wait_for(|h| h.leader.is_some() && h.leader != gone);
+            if let Ok(Ok(_)) = timeout(patience, led).await {
+                return Ok(());
+            }
+        }
+        Err(StoreError::unavailable("no majority of the store's members voted"))
     }
 
     /// Waits until the store has a leader, or a given one.

@@ -1,4 +1,5 @@
 //! Raft's outgoing messages, over the transport that the caller gave.
+#![expect(clippy::wildcard_enum_match_arm, reason = "an answer to another question is no answer, whichever it is")]
 
 use crate::raft::rpc::{Answer, Ask, Envelope, decode, encode};
 use crate::raft::types::{NodeId, SnapshotMeta, TC, Vote};
@@ -34,7 +35,12 @@ impl Wire {
     }
 
     /// Asks whoever has that name.
-    pub(crate) async fn ask_name(&self, to: &MemberName, ask: Ask, timeout: Duration) -> Result<Answer, TransportError> {
+    pub(crate) async fn ask_name(
+        &self,
+        to: &MemberName,
+        ask: Ask,
+        timeout: Duration,
+    ) -> Result<Answer, TransportError> {
         self.send(to, None, ask, timeout).await
     }
 

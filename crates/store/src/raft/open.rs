@@ -1,5 +1,6 @@
 //! Opening a member's folder: reads every record once, checks every checksum, and refuses what is damaged.
 //! Called when the store starts. It never repairs, truncates or guesses.
+#![expect(clippy::wildcard_enum_match_arm, reason = "whatever else redb says of a file, the file is not to be trusted")]
 
 use crate::error::{Corruption, StoreError};
 use crate::raft::disk::{LOG, META, Saved, format, place};
@@ -150,12 +151,11 @@ impl Reader<'_> {
 /// The pair assertion to what the writer promises: no hole, nothing missing at either end.
 fn gap(loaded: &Loaded, tail: Option<u64>) -> Option<String> {
     let purged = loaded.purged.as_ref().map(|id| id.index);
-    let mut next = purged.map_or(0, |index| index + 1);
-    for (index, entry) in &loaded.entries {
-        if *index != next || entry.index() != *index {
-            return Some(format!("log entry {next} is missing"));
+    let first = purged.map_or(0, |index| index + 1);
+    for (expected, (index, entry)) in (first..).zip(&loaded.entries) {
+        if *index != expected || entry.index() != *index {
+            return Some(format!("log entry {expected} is missing"));
         }
-        next += 1;
     }
     let last = loaded.entries.last_key_value().map(|(index, _)| *index);
     let end = match (last, tail) {
@@ -171,4 +171,124 @@ fn gap(loaded: &Loaded, tail: Option<u64>) -> Option<String> {
         return Some("the start of the log was compacted and the snapshot is missing".to_owned());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::disk::Disk;
+    use crate::raft::types::TC;
+    use openraft::storage::IOFlushed;
+    use redb::ReadableDatabase;
+
+    /// A folder with a vote and ten entries; what it holds.
+    async fn written(dir: &Path) -> Loaded {
+        let node = NodeId::from(1);
+        create(dir, &node).expect("made");
+        let (database, _) = load(dir, &node.name).expect("opens");
+        let disk = Disk::spawn(database, &dir.join(FILE)).expect("a thread");
+        disk.vote(&Vote::new(3, node.clone())).await.expect("saved");
+        let entries: Vec<_> = (0..10).map(|i| openraft::testing::blank_ent::<TC>(3, node.clone(), i)).collect();
+        disk.append(&entries, IOFlushed::noop()).expect("queued");
+        disk.stop().await;
+        load(dir, &node.name).expect("opens").1
+    }
+
+    fn same(a: &Loaded, b: &Loaded) -> bool {
+        (&a.node, &a.vote, &a.purged, &a.entries, &a.committed)
+            == (&b.node, &b.vote, &b.purged, &b.entries, &b.committed)
+    }
+
+    /// What a damaged copy of the file is taken for.
+    fn opened(bytes: &[u8], good: &Loaded) -> &'static str {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join(FILE), bytes).expect("written");
+        let open = std::panic::AssertUnwindSafe(|| match load(dir.path(), &good.node.name) {
+            Ok((_, loaded)) if same(&loaded, good) => "the same",
+            Ok(_) => "something else",
+            Err(StoreError::Corrupt(_)) => "damaged",
+            Err(_) => "another error",
+        });
+        // Debug builds of redb panic at some damage, also when the database is dropped.
+        std::panic::catch_unwind(open).unwrap_or("damaged")
+    }
+
+    #[tokio::test]
+    async fn a_flipped_byte_is_harmless_or_refused_never_believed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let good = written(dir.path()).await;
+        let bytes = std::fs::read(dir.path().join(FILE)).expect("read");
+        let used: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+        let mut seen = BTreeMap::new();
+        for at in used.iter().step_by(1 + used.len() / 100) {
+            let mut damaged = bytes.clone();
+            damaged[*at] ^= 0x10;
+            *seen.entry(opened(&damaged, &good)).or_insert(0) += 1;
+        }
+        // and inside a record, wherever the file has a copy of it
+        let record = record::seal(&4_u64.to_le_bytes(), &good.entries[&4]).expect("encodes");
+        for at in 0..record.len() {
+            let mut damaged = bytes.clone();
+            for start in 0..bytes.len() - record.len() {
+                if bytes[start..].starts_with(&record) {
+                    damaged[start + at] ^= 0x10;
+                }
+            }
+            assert_eq!(opened(&damaged, &good), "damaged", "byte {at} of a record");
+        }
+        assert!(seen.keys().all(|k| matches!(*k, "the same" | "damaged")), "{seen:?}");
+    }
+
+    /// Damages one record below the database's own checks.
+    fn tamper(dir: &Path, index: Option<u64>, change: impl Fn(&mut Vec<u8>)) {
+        let database = builder().open(dir.join(FILE)).expect("opens");
+        let read = database.begin_read().expect("reads");
+        let mut record = match index {
+            Some(index) => {
+                read.open_table(LOG).expect("a table").get(index).expect("reads").expect("there").value().to_vec()
+            }
+            None => read
+                .open_table(META)
+                .expect("a table")
+                .get(place::VOTE)
+                .expect("reads")
+                .expect("there")
+                .value()
+                .to_vec(),
+        };
+        drop(read);
+        change(&mut record);
+        let write = database.begin_write().expect("writes");
+        match (index, record.is_empty()) {
+            (Some(index), true) => drop(write.open_table(LOG).expect("a table").remove(index).expect("writes")),
+            (Some(index), false) => {
+                drop(write.open_table(LOG).expect("a table").insert(index, record.as_slice()).expect("writes"))
+            }
+            (None, _) => {
+                drop(write.open_table(META).expect("a table").insert(place::VOTE, record.as_slice()).expect("writes"))
+            }
+        }
+        write.commit().expect("commits");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_vote_or_entry_names_the_file_and_the_way_out() {
+        type Change = fn(&mut Vec<u8>);
+        let cases: [(Option<u64>, Change, &str); 4] = [
+            (None, |r| *r.last_mut().expect("bytes") ^= 1, "record vote: its checksum"),
+            (Some(4), |r| r[7] ^= 1, "record log entry 4: its checksum"),
+            (Some(4), Vec::clear, "log entry 4 is missing"),
+            (Some(9), Vec::clear, "the log should end with entry 9"),
+        ];
+        for (index, change, expected) in cases {
+            let dir = tempfile::tempdir().expect("a folder");
+            let good = written(dir.path()).await;
+            tamper(dir.path(), index, change);
+            let Err(StoreError::Corrupt(corruption)) = load(dir.path(), &good.node.name) else {
+                panic!("believed: {expected}");
+            };
+            let text = corruption.to_string();
+            assert!(text.contains(expected) && text.contains(FILE) && text.contains("store remove"), "{text}");
+        }
+    }
 }

@@ -34,15 +34,29 @@ pub(crate) enum Ask {
     Append(AppendEntriesRequest<TC>),
     Vote(VoteRequest<TC>),
     PreVote(VoteRequest<TC>),
-    Snapshot { vote: Vote, meta: SnapshotMeta, data: Vec<u8> },
+    Snapshot {
+        vote: Vote,
+        meta: SnapshotMeta,
+        data: Vec<u8>,
+    },
     /// The Raft leader asks `to` to take over.
-    Transfer { from_leader: Vote, to: NodeId, last_log_id: Option<LogId> },
+    Transfer {
+        from_leader: Vote,
+        to: NodeId,
+        last_log_id: Option<LogId>,
+    },
     /// To the leader: do this.
-    Txn { txn: Txn, timeout_ms: u64 },
+    Txn {
+        txn: Txn,
+        timeout_ms: u64,
+    },
     /// To the leader: up to where must a member have applied to read what is true now?
     ReadIndex,
     /// To the leader: change the members.
-    Admin { order: Order, timeout_ms: u64 },
+    Admin {
+        order: Order,
+        timeout_ms: u64,
+    },
 }
 
 /// Changes of the store's members.
@@ -56,7 +70,11 @@ pub(crate) enum Order {
 /// Answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    Hello { node: NodeId, cluster: Option<ClusterIdentity>, has_log: bool },
+    Hello {
+        node: NodeId,
+        cluster: Option<ClusterIdentity>,
+        has_log: bool,
+    },
     Append(AppendEntriesResponse<TC>),
     Vote(VoteResponse<TC>),
     Snapshot(Vote),

@@ -33,7 +33,10 @@ impl Node {
         if let Some(to) = &envelope.to
             && *to != self.id
         {
-            return Some(format!("{to} is not here any more: this is {}; remove the old one and add this one", self.id));
+            return Some(format!(
+                "{to} is not here any more: this is {}; remove the old one and add this one",
+                self.id
+            ));
         }
         let mine = self.state.borrow().identity.clone();
         match (&envelope.cluster, mine) {

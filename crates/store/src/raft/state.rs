@@ -8,9 +8,9 @@ use crate::raft::types::{LogId, Membership, SnapshotMeta, TC};
 use crate::types::{Key, Rev, Snapshot};
 use futures_util::{Stream, StreamExt};
 use openraft::EntryPayload;
+use openraft::OptionalSend;
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use openraft::OptionalSend;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -79,7 +79,11 @@ impl StateStore {
         Ok(())
     }
 
-    fn apply_one(&mut self, index: u64, payload: EntryPayload<crate::machine::Command, super::types::NodeId, openraft::EmptyNode>) -> Reply {
+    fn apply_one(
+        &mut self,
+        index: u64,
+        payload: EntryPayload<crate::machine::Command, super::types::NodeId, openraft::EmptyNode>,
+    ) -> Reply {
         match payload {
             EntryPayload::Normal(command) => {
                 let reply = self.machine.apply(Rev(index), command);

@@ -2,9 +2,9 @@
 
 use crate::health::{Standing, StoreHealth};
 use crate::raft::types::{NodeId, Raft, TC};
+use openraft::RaftMetrics;
 use openraft::async_runtime::WatchReceiver;
 use openraft::metrics::SerdeInstant;
-use openraft::RaftMetrics;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;

@@ -1,5 +1,6 @@
 //! Transactions and linearizable reads: on the leader at once, elsewhere passed on to it. What may have been applied is
 //! never tried again.
+#![expect(clippy::wildcard_enum_match_arm, reason = "an answer to another question is no answer, whichever it is")]
 
 use crate::error::StoreError;
 use crate::machine::{Command, Reply};
@@ -14,6 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
+/// How long one try of a read may take: it changes nothing, so a lost message costs no more than this.
+const READ_TRY_WITHIN: Duration = Duration::from_millis(500);
 /// Pause before the next try when nothing tells that the leader has changed.
 const RETRY_AFTER: Duration = Duration::from_millis(20);
 
@@ -46,7 +49,7 @@ impl Node {
     pub(crate) async fn read(&self, within: Duration) -> Result<Arc<Snapshot>, StoreError> {
         let deadline = Instant::now() + within;
         let index = loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now()).min(READ_TRY_WITHIN);
             let answer = match self.leader() {
                 Some(leader) if leader == self.id.name => {
                     let read = timeout(left, self.lead_read()).await;
@@ -88,7 +91,9 @@ impl Node {
         match self.wire.ask_name(leader, ask, within).await {
             Ok(answer) => answer,
             Err(e @ TransportError::Unreachable { .. }) => Answer::Unavailable(e.to_string()),
-            Err(e @ (TransportError::TimedOut { .. } | TransportError::Broken { .. })) => Answer::Unknown(e.to_string()),
+            Err(e @ (TransportError::TimedOut { .. } | TransportError::Broken { .. })) => {
+                Answer::Unknown(e.to_string())
+            }
         }
     }
 

@@ -61,7 +61,12 @@ struct Wire {
 }
 
 impl RaftTransport for Wire {
-    fn call(&self, to: &MemberName, body: Bytes, timeout: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn call(
+        &self,
+        to: &MemberName,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let (me, to, net) = (self.me.clone(), to.clone(), self.net.clone());
         Box::pin(async move {
             let mine = net.stores.lock().unwrap().contains_key(&me);
@@ -115,8 +120,7 @@ impl Cluster {
 
     pub async fn start(&self, member: &MemberName, start: Option<Start>) -> Result<Store, StoreError> {
         let transport = Arc::new(Wire { me: member.clone(), net: self.net.clone() });
-        let open =
-            Open { dir: self.dir(member), name: member.clone(), start, timings: self.timings, transport };
+        let open = Open { dir: self.dir(member), name: member.clone(), start, timings: self.timings, transport };
         let store = Store::open(open).await?;
         self.net.stores.lock().unwrap().insert(member.clone(), store.clone());
         Ok(store)
