@@ -4,7 +4,7 @@
 use crate::postgres::config::{FILE, Settings, Upstream, conninfo};
 use crate::postgres::roles::Credentials;
 use crate::postgres::tool::Tool;
-use crate::postgres::{Error, Instance, Result, check, files, history};
+use crate::postgres::{Error, Instance, Result, check, disk, files, history};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -128,7 +128,8 @@ impl Instance {
 
 /// Removes what belonged to the source alone.
 pub(crate) fn forget_source(data_dir: &Path) -> Result<()> {
-    for name in ["postmaster.pid", "postmaster.opts", FILE, "standby.signal", "recovery.signal", "promote"] {
+    for name in ["postmaster.pid", "postmaster.opts", FILE, "standby.signal", "recovery.signal", "promote", disk::FILE]
+    {
         files::remove(&data_dir.join(name))?;
     }
     let slots = data_dir.join("pg_replslot");

@@ -17,7 +17,7 @@ pub const NOBODY: &str = "dauphin_nobody";
 /// Log segments kept beyond what slots keep, in MiB.
 const WAL_KEEP_MIB: u64 = 256;
 /// How long a replica waits before it tries again to reach its upstream, in milliseconds.
-pub(crate) const RETRIEVE_RETRY_MS: u64 = 100;
+const RETRIEVE_RETRY_MS: u64 = 100;
 
 /// Settings that Dauphin owns, each with what to use instead.
 const OWNED: &[(&str, &str)] = &[

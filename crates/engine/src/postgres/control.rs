@@ -58,6 +58,8 @@ pub struct ControlData {
     pub timeline: Timeline,
     /// Recovery must reach this before the data is consistent.
     pub minimum_recovery: Lsn,
+    /// The timeline of that.
+    pub minimum_recovery_timeline: Timeline,
     /// Data pages carry checksums.
     pub checksums: bool,
     /// Hint bits are logged: pg_rewind may work without checksums.
@@ -165,11 +167,14 @@ impl Postgres {
         let login = login("dauphin_start", false, "");
         let mut seen = false;
         loop {
-            match Client::connect(&self.instance.socket(), &login, limit).await {
-                Ok(_) => return Ok(()),
-                Err(ClientError::Connect(_) | ClientError::Lost(_) | ClientError::TimedOut(_)) => {}
-                Err(error) if error.is_not_ready() => {}
-                Err(error) => return Err(Error::sql("waiting for the server")(error)),
+            // asked only then: every refused attempt would be a line in the server's log
+            if Postmaster::says_ready(&self.instance.data_dir) {
+                match Client::connect(&self.instance.socket(), &login, limit).await {
+                    Ok(_) => return Ok(()),
+                    Err(ClientError::Connect(_) | ClientError::Lost(_) | ClientError::TimedOut(_)) => {}
+                    Err(error) if error.is_not_ready() => {}
+                    Err(error) => return Err(Error::sql("waiting for the server")(error)),
+                }
             }
             let there = self.instance.postmaster().is_some();
             if seen && !there {
@@ -199,6 +204,7 @@ fn parse_control(text: &str) -> Option<ControlData> {
         redo: of("Latest checkpoint's REDO location")?.parse().ok()?,
         timeline: Timeline(of("Latest checkpoint's TimeLineID")?.parse().ok()?),
         minimum_recovery: of("Minimum recovery ending location")?.parse().ok()?,
+        minimum_recovery_timeline: Timeline(of("Min recovery ending loc's timeline")?.parse().ok()?),
         checksums: of("Data page checksum version")? != "0",
         wal_log_hints: of("wal_log_hints setting")? == "on",
         max_settings: max
@@ -234,7 +240,7 @@ mod tests {
         let text = "pg_control version number:            1300\nDatabase system identifier:           7435\n\
             Database cluster state:               shut down in recovery\nLatest checkpoint location:           0/3000060\n\
             Latest checkpoint's REDO location:    0/3000028\nLatest checkpoint's TimeLineID:       4\n\
-            Minimum recovery ending location:     0/30000D8\nwal_log_hints setting:                on\n\
+            Minimum recovery ending location:     0/30000D8\nMin recovery ending loc's timeline:   4\nwal_log_hints setting:                on\n\
             max_connections setting:              100\nmax_prepared_xacts setting:           0\n\
             max_locks_per_xact setting:           64\nData page checksum version:           1\n";
         let control = parse_control(text).expect("all fields are there");

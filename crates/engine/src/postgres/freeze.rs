@@ -1,7 +1,6 @@
 //! Freezes a replica: it stops receiving, provably, and its position is read. The election's voters are frozen before
 //! they pledge. Only following another leader, or promotion, ends it.
 
-use crate::postgres::config::RETRIEVE_RETRY_MS;
 use crate::postgres::control::POLL;
 use crate::postgres::probe::LogState;
 use crate::postgres::process::{Child, Postmaster, Process};
@@ -15,8 +14,6 @@ use tokio::time::Instant;
 const LOOK_LIMIT: Duration = Duration::from_millis(1_000);
 /// The receiver counts as gone when it was not there for this long.
 const GONE_FOR: Duration = Duration::from_millis(10);
-/// Replay that stands still for this long, waiting for log, has read all there is on disk.
-const DRAINED_AFTER: Duration = Duration::from_millis(2 * RETRIEVE_RETRY_MS + 50);
 
 /// A frozen replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,13 +42,12 @@ impl Postgres {
         let postmaster = self.instance.running()?;
         postmaster.process.signal(Signal::HUP)?;
         self.stop_receiver(&postmaster, until).await?;
-        let mut still: Option<(Lsn, Instant)> = None;
         loop {
             let state = self.log_state(false, LOOK_LIMIT).await?;
             if !state.in_recovery {
                 return Err(Error::PositionUnknown("the server is a leader; a leader is fenced, not frozen"));
             }
-            if state.received.is_some() || drained(&state, &mut still) {
+            if state.received.is_some() || drained(&state) {
                 let position = state.position(&self.instance.data_dir)?;
                 return Ok(Frozen { position, replay_paused: state.paused, replayed: state.replayed });
             }
@@ -101,16 +97,10 @@ impl Postgres {
     }
 }
 
-/// Whether replay stands still, waiting for log that is not there.
-fn drained(state: &LogState, still: &mut Option<(Lsn, Instant)>) -> bool {
-    let waiting = state.startup_wait.as_deref().is_some_and(|w| w.contains("RecoveryRetrieveRetryInterval"));
-    match still {
-        Some((at, since)) if *at == state.replayed => waiting && since.elapsed() >= DRAINED_AFTER,
-        _ => {
-            *still = Some((state.replayed, Instant::now()));
-            false
-        }
-    }
+/// Whether the local log is read to its end. Recovery reads what is on disk first, and comes to this wait only then;
+/// where a receiver ran, what it received counts instead.
+fn drained(state: &LogState) -> bool {
+    state.startup_wait.as_deref().is_some_and(|w| w.contains("RecoveryRetrieveRetryInterval"))
 }
 
 /// `postgres: lab_m1: walreceiver streaming 0/3000148`: the part after the cluster's name is the kind.

@@ -95,6 +95,13 @@ impl Postmaster {
         Some(Self { started: stat(pid)?.started, process })
     }
 
+    /// Whether it says, in its postmaster.pid, that it takes connections: on a replica, once its data is consistent.
+    #[must_use]
+    pub fn says_ready(data_dir: &Path) -> bool {
+        let text = std::fs::read_to_string(data_dir.join("postmaster.pid")).unwrap_or_default();
+        text.lines().nth(7).is_some_and(|status| status.trim() == "ready")
+    }
+
     /// Its children as they are now.
     #[must_use]
     pub fn children(&self, data_dir: &Path) -> Vec<Child> {

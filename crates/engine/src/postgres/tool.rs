@@ -51,6 +51,13 @@ impl Tool {
         self
     }
 
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<const N: usize>(mut self, args: [&str; N]) -> Self {
+        self.command.args(args);
+        self
+    }
+
     /// Gives it this text on standard input.
     #[must_use]
     pub fn input(mut self, text: String) -> Self {

@@ -213,7 +213,8 @@ impl Member {
         if let Some(path) = &self.pg.instance.bin.library_path {
             command.env("LD_LIBRARY_PATH", path);
         }
-        let output = command.stdin(Stdio::null()).output().await.unwrap();
+        let run = command.stdin(Stdio::null()).output();
+        let output = tokio::time::timeout(LIMIT, run).await.expect("psql ends in time").unwrap();
         let text = |b: &[u8]| String::from_utf8_lossy(b).trim().to_owned();
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
@@ -223,11 +224,13 @@ impl Drop for Member {
     fn drop(&mut self) {
         if let Some(mut server) = self.server.take() {
             for pid in dauphin_engine::postgres::process::all_in(&self.pg.instance.data_dir) {
-                let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+                let _ = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
             }
             let _ = server.wait();
             if std::thread::panicking() {
-                eprintln!("--- log of {}\n{}", self.voter, self.log());
+                let log = self.log();
+                let lines: Vec<&str> = log.lines().collect();
+                eprintln!("--- log of {}\n{}", self.voter, lines[lines.len().saturating_sub(25)..].join("\n"));
             }
         }
     }

@@ -1,0 +1,301 @@
+//! The traps of knowledge/postgres-ha.md that are this crate's, each on real servers.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod support;
+
+use dauphin_engine::postgres::{Access, Error, Refusal, StopMode, SyncMethod};
+use dauphin_model::{Enforced, Run, Timeline};
+use std::time::{Duration, Instant};
+use support::{LIMIT, Lab, Member, as_dauphin, took, until};
+
+/// A leader with one replica that streams.
+async fn pair(lab: &Lab) -> (Member, Member) {
+    let one = lab.leader("m1").await;
+    let mut two = lab.member("m2");
+    lab.clone_of(&one, &mut two).await;
+    one.pg.ensure_slots(&[two.voter.clone()]).await.unwrap();
+    lab.start(&mut two, false).await;
+    two.pg.follow(&one.upstream_for(&two, true)).await.unwrap();
+    two.pg.wait_streaming(Timeline(2), LIMIT).await.unwrap();
+    one.psql("app", "CREATE TABLE t (n int)").await.unwrap();
+    (one, two)
+}
+
+fn one_of(member: &Member) -> Enforced {
+    Enforced { voters: [member.voter.clone()].into(), required: 1 }
+}
+
+#[test]
+fn a_freeze_holds_with_replay_paused() {
+    as_dauphin("a_freeze_holds_with_replay_paused", async {
+        let lab = Lab::new().await;
+        let (one, two) = pair(&lab).await;
+        two.sql("SELECT pg_wal_replay_pause()").await;
+        one.psql("app", "INSERT INTO t SELECT generate_series(1, 10000)").await.unwrap();
+        let end = one.pg.look(LIMIT).await.position.unwrap();
+        until("the log", async || two.pg.look(LIMIT).await.position.unwrap().holds(&end)).await;
+        let begun = Instant::now();
+        let frozen = two.pg.freeze(LIMIT).await.unwrap();
+        took("freeze while paused", begun);
+        assert!(frozen.replay_paused && frozen.position.lsn > frozen.replayed, "{frozen:?}");
+        assert!(frozen.position.holds(&end), "{frozen:?} {end:?}");
+        one.psql("app", "INSERT INTO t VALUES (0)").await.unwrap();
+        assert_eq!(two.pg.freeze(LIMIT).await.unwrap(), frozen, "nothing was received since");
+        assert!(one.pg.look(LIMIT).await.attached.is_empty());
+        // a paused replica that is promoted goes on and loses nothing
+        two.pg.promote(Timeline(3), LIMIT).await.unwrap();
+        assert_eq!(two.sql("SELECT current_setting('synchronous_standby_names')").await, "ANY 1 (\"dauphin_nobody\")");
+    });
+}
+
+#[test]
+fn a_position_after_a_restart_is_the_whole_log() {
+    as_dauphin("a_position_after_a_restart_is_the_whole_log", async {
+        let lab = Lab::new().await;
+        let (one, mut two) = pair(&lab).await;
+        one.psql("app", "INSERT INTO t SELECT generate_series(1, 1000)").await.unwrap();
+        let end = one.pg.look(LIMIT).await.position.unwrap();
+        until("the log", async || two.pg.look(LIMIT).await.position.unwrap().holds(&end)).await;
+        for mode in [StopMode::Fast, StopMode::Immediate, StopMode::Kill] {
+            two.stop(mode).await;
+            let run = two.pg.look(LIMIT).await.run;
+            assert_eq!(run, if mode == StopMode::Fast { Run::Stopped } else { Run::Crashed });
+            lab.start(&mut two, false).await;
+            let begun = Instant::now();
+            let frozen = two.pg.freeze(LIMIT).await.unwrap();
+            took("freeze after a restart", begun);
+            assert!(frozen.position.holds(&end), "{frozen:?} {end:?}");
+        }
+    });
+}
+
+#[test]
+fn a_leader_waits_before_it_is_told_for_whom_and_a_cancelled_wait_is_no_proof() {
+    as_dauphin("a_leader_waits_before_it_is_told_for_whom_and_a_cancelled_wait_is_no_proof", async {
+        let lab = Lab::new().await;
+        let mut one = lab.leader("m1").await;
+        let two = lab.member("m2");
+        one.stop(StopMode::Fast).await;
+        lab.start(&mut one, false).await;
+        one.pg.promote(Timeline(3), LIMIT).await.unwrap();
+        // the probe waits though no replica was ever there, and ends with a warning when its wait is cancelled
+        let probe = one.pg.start_barrier(support::term(2), &one_of(&two), SyncMethod::Any).await.unwrap();
+        let cancel =
+            "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE application_name = 'dauphin_barrier'";
+        assert_eq!(one.sql(cancel).await, "1");
+        let said = probe.done().await.expect_err("not replicated").to_string();
+        assert!(said.contains("canceling wait for synchronous replication"), "{said}");
+        // required by nobody, it is open at once
+        let none = Enforced::default();
+        one.pg.start_barrier(support::term(2), &none, SyncMethod::Any).await.unwrap().done().await.unwrap();
+    });
+}
+
+#[test]
+fn a_change_of_voters_is_confirmed_by_every_walsender() {
+    as_dauphin("a_change_of_voters_is_confirmed_by_every_walsender", async {
+        let lab = Lab::new().await;
+        let (one, two) = pair(&lab).await;
+        let set = one_of(&two);
+        for method in [SyncMethod::Any, SyncMethod::First, SyncMethod::First, SyncMethod::Any, SyncMethod::Any] {
+            let begun = Instant::now();
+            one.pg.confirm_sync(&set, method).await.unwrap();
+            took("confirm", begun);
+            one.psql("app", "INSERT INTO t VALUES (1)").await.unwrap();
+        }
+        // a walsender that cannot take it (frozen) is not believed
+        let sender = one.sql("SELECT pid FROM pg_stat_replication WHERE state = 'streaming'").await;
+        let signal = |name: &str| std::process::Command::new("kill").args([name, &sender]).status().unwrap();
+        signal("-STOP");
+        let refused = one.pg.confirm_sync(&set, SyncMethod::Any).await;
+        signal("-CONT");
+        assert!(matches!(refused, Err(Error::TimedOut { .. })), "{refused:?}");
+        one.pg.confirm_sync(&set, SyncMethod::Any).await.unwrap();
+        // fewer voters than required: commits wait, and the walsender no longer releases them
+        let short = Enforced { voters: Default::default(), required: 1 };
+        one.pg.confirm_sync(&short, SyncMethod::Any).await.unwrap();
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'SyncRep'";
+        let release = async {
+            until("the commit that waits", async || one.sql(waiting).await == "1").await;
+            one.pg.confirm_sync(&Enforced::default(), SyncMethod::Any).await.unwrap();
+        };
+        let (inserted, ()) = tokio::join!(one.psql("app", "INSERT INTO t VALUES (2)"), release);
+        inserted.unwrap();
+    });
+}
+
+#[test]
+fn an_override_of_a_setting_that_safety_rests_on_is_seen() {
+    as_dauphin("an_override_of_a_setting_that_safety_rests_on_is_seen", async {
+        let lab = Lab::new().await;
+        let one = lab.leader("m1").await;
+        one.sql("ALTER SYSTEM SET synchronous_standby_names = 'mine'").await;
+        let refused = one.pg.block_commits().await.expect_err("overridden").to_string();
+        assert!(refused.contains("ALTER SYSTEM RESET synchronous_standby_names"), "{refused}");
+        one.sql("ALTER SYSTEM RESET synchronous_standby_names").await;
+        one.pg.block_commits().await.unwrap();
+    });
+}
+
+#[test]
+fn closing_ends_sessions_and_a_bad_line_of_the_user_is_reported() {
+    as_dauphin("closing_ends_sessions_and_a_bad_line_of_the_user_is_reported", async {
+        let lab = Lab::new().await;
+        let one = lab.leader("m1").await;
+        assert!(one.app_can_connect("SELECT 1").await);
+        let sleeping = one.psql("app", "SELECT pg_sleep(60)");
+        let closing = async {
+            let there = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'";
+            until("the session", async || one.sql(there).await == "1").await;
+            let begun = Instant::now();
+            one.pg.set_access(Access::Closed, &lab.networks).await.unwrap();
+            took("close", begun);
+            assert_eq!(one.sql(there).await, "0");
+        };
+        let (ended, ()) = tokio::join!(sleeping, closing);
+        assert!(ended.unwrap_err().contains("terminating connection"));
+        assert!(!one.app_can_connect("SELECT 1").await);
+        assert!(one.psql("admin", "SELECT 1").await.is_err(), "superusers are kept out too");
+        let path = one.pg.instance.data_dir.join("pg_hba.conf");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}host nonsense\n")).unwrap();
+        let refused = one.pg.set_access(Access::Open, &lab.networks).await;
+        assert!(matches!(refused, Err(Error::AccessRules { .. })), "{refused:?}");
+        assert!(!one.app_can_connect("SELECT 1").await);
+        std::fs::write(&path, text).unwrap();
+        one.pg.set_access(Access::Open, &lab.networks).await.unwrap();
+        assert!(one.app_can_connect("SELECT 1").await);
+        // the proxy's function tells verifiers of ordinary roles only
+        let verifier = |name: &str| format!("SELECT left(dauphin.scram_verifier('{name}'), 14)");
+        assert_eq!(one.sql(&verifier("app")).await, "SCRAM-SHA-256$");
+        for hidden in ["admin", "dauphin", "dauphin_proxy", "dauphin_replication"] {
+            assert_eq!(one.sql(&verifier(hidden)).await, "", "{hidden}");
+        }
+        assert!(one.psql("app", &verifier("app")).await.is_err());
+    });
+}
+
+#[test]
+fn two_members_promote_and_the_loser_is_rewound() {
+    as_dauphin("two_members_promote_and_the_loser_is_rewound", async {
+        let lab = Lab::new().await;
+        let (mut one, two) = pair(&lab).await;
+        two.pg.freeze(LIMIT).await.unwrap();
+        one.psql("app", "INSERT INTO t VALUES (666)").await.unwrap();
+        two.pg.promote(Timeline(5), LIMIT).await.unwrap();
+        two.pg.set_sync(&Enforced::default(), SyncMethod::Any).await.unwrap();
+        two.pg.ensure_slots(&[one.voter.clone()]).await.unwrap();
+        one.stop(StopMode::Kill).await;
+        assert!(one.pg.instance.stopped_position().await.is_err(), "a crashed server has no known end");
+        lab.start(&mut one, false).await;
+        let mine = one.pg.freeze(LIMIT).await.unwrap().position;
+        one.stop(StopMode::Fast).await;
+        assert_eq!(one.pg.instance.stopped_position().await.unwrap(), mine);
+        let theirs = two.pg.look(LIMIT).await.position.unwrap();
+        let upstream = two.upstream_for(&one, true);
+        let settings = one.pg.settings().await;
+        let rewind = async |one: &Member| {
+            one.pg.instance.rewind(&upstream, &theirs, &settings, &lab.credentials, support::term(9)).await
+        };
+        two.pg.checkpoint().await.unwrap();
+        let before = dauphin_engine::postgres::control::identity_on_disk(&one.pg.instance.data_dir).unwrap();
+        assert_eq!(before, dauphin_engine::postgres::control::identity_on_disk(&two.pg.instance.data_dir).unwrap());
+        let begun = Instant::now();
+        let cut = rewind(&one).await.unwrap().expect("something was cut off");
+        took("rewind", begun);
+        assert_eq!(cut.timeline, Timeline(2));
+        assert!(cut.to > cut.from && !cut.segments.is_empty() && cut.folder.join("cut-off.json").is_file());
+        assert_eq!(rewind(&one).await.unwrap(), None, "nothing is left to rewind");
+        lab.start(&mut one, false).await;
+        one.pg.follow(&upstream).await.unwrap();
+        one.pg.wait_streaming(Timeline(5), LIMIT).await.unwrap();
+        until("the table", async || one.sql("SELECT pg_is_in_recovery()").await == "t").await;
+        // a half-done rewind is quarantined
+        one.stop(StopMode::Fast).await;
+        std::fs::write(one.pg.instance.rewind_marker(), "").unwrap();
+        let refused = one.pg.prepare_start(&lab.networks, &lab.credentials, false).await;
+        assert!(matches!(refused, Err(Error::Refused(Refusal::HalfRewound { .. }))), "{refused:?}");
+        one.pg.instance.wipe().unwrap();
+        lab.clone_of(&two, &mut one).await;
+        lab.start(&mut one, false).await;
+        one.pg.follow(&upstream).await.unwrap();
+        one.pg.wait_streaming(Timeline(5), LIMIT).await.unwrap();
+    });
+}
+
+#[test]
+fn a_frozen_server_is_seen_and_killed() {
+    as_dauphin("a_frozen_server_is_seen_and_killed", async {
+        let lab = Lab::new().await;
+        let mut one = lab.leader("m1").await;
+        let postmaster = one.pg.instance.postmaster().unwrap();
+        let signal = |pid: i32, name: &str| {
+            // one may have ended meanwhile
+            std::process::Command::new("kill")
+                .args([name, &pid.to_string()])
+                .stderr(std::process::Stdio::null())
+                .status()
+                .unwrap();
+        };
+        signal(postmaster.process.pid, "-STOP");
+        until("the frozen postmaster", async || one.pg.look(LIMIT).await.run == Run::Hung).await;
+        signal(postmaster.process.pid, "-CONT");
+        assert_eq!(one.pg.look(LIMIT).await.run, Run::Running);
+        // only the backend behind the probe hangs: seen by the time limit
+        for child in postmaster.children(&one.pg.instance.data_dir) {
+            signal(child.pid, "-STOP");
+        }
+        assert_eq!(one.pg.look(Duration::from_millis(300)).await.run, Run::Hung);
+        let begun = Instant::now();
+        let used = one.pg.instance.stop(StopMode::Fast, Duration::from_millis(300)).await.unwrap();
+        assert_eq!(used, StopMode::Kill);
+        took("stop of a frozen server, by escalation", begun);
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        one.stop(StopMode::Fast).await;
+    });
+}
+
+#[test]
+fn foreign_missing_and_unexpected_data_is_refused_with_what_to_do() {
+    as_dauphin("foreign_missing_and_unexpected_data_is_refused_with_what_to_do", async {
+        let lab = Lab::new().await;
+        let one = lab.member("m1");
+        let instance = &one.pg.instance;
+        let refusal = |result: Result<u64, Error>| match result {
+            Err(Error::Refused(refusal)) => refusal,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(refusal(instance.check_data(None)), Refusal::NoData { .. }));
+        let system = instance.initdb("").await.unwrap();
+        assert_eq!(instance.control_data().await.unwrap().system_identifier, system);
+        assert_eq!(instance.check_data(Some(system)).unwrap(), system);
+        assert!(matches!(refusal(instance.check_data(Some(1))), Refusal::System { expected: 1, .. }));
+        assert!(matches!(refusal(instance.initdb("").await), Refusal::NotEmpty { .. }));
+        std::fs::write(instance.data_dir.join("PG_VERSION"), "11\n").unwrap();
+        let said = refusal(instance.check_data(None)).to_string();
+        assert!(said.contains("was made by PostgreSQL 11"), "{said}");
+    });
+}
+
+#[test]
+fn settings_change_with_a_check_and_are_taken_back() {
+    as_dauphin("settings_change_with_a_check_and_are_taken_back", async {
+        let lab = Lab::new().await;
+        let one = lab.leader("m1").await;
+        let mut settings = one.pg.settings().await;
+        settings.user.insert("work_mem".to_owned(), "8MB".to_owned());
+        settings.user.insert("max_connections".to_owned(), "120".to_owned());
+        let changes = one.pg.changes_to(&settings.user).await.unwrap();
+        let restart: Vec<_> = changes.iter().map(|c| (c.name.as_str(), c.restart)).collect();
+        assert_eq!(restart, [("max_connections", true), ("work_mem", false)]);
+        one.pg.change_settings(settings.clone()).await.unwrap();
+        assert_eq!(one.sql("SHOW work_mem").await, "8MB");
+        assert_eq!(one.pg.pending_restart(LIMIT).await.unwrap(), ["max_connections"]);
+        settings.user.insert("work_mem".to_owned(), "a lot".to_owned());
+        assert!(matches!(one.pg.change_settings(settings.clone()).await, Err(Error::Setting { .. })));
+        one.pg.reload().await.unwrap();
+        assert_eq!(one.sql("SHOW work_mem").await, "8MB");
+        settings.user.insert("wrok_mem".to_owned(), "1MB".to_owned());
+        assert!(matches!(one.pg.changes_to(&settings.user).await, Err(Error::Setting { .. })));
+    });
+}
