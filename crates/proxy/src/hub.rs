@@ -121,7 +121,12 @@ impl Hub {
         let mut before = Arc::clone(&view);
         let concerns = self.view.send_if_modified(|current| {
             before = std::mem::replace(current, Arc::clone(&view));
-            before.differs_for_sessions(&view)
+            let concerns = before.differs_for_sessions(&view);
+            if concerns {
+                // Within the lock: who sees the new view sees the new epoch, and the other way round.
+                self.epoch.fetch_add(1, Ordering::AcqRel);
+            }
+            concerns
         });
         if concerns {
             self.wake_all();
@@ -130,7 +135,6 @@ impl Hub {
     }
 
     fn wake_all(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
         for entry in lock(&self.sessions).values() {
             entry.waker.wake();
         }
@@ -139,7 +143,9 @@ impl Hub {
     /// Tells every session that the proxy stops.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        self.view.send_modify(|_| {});
+        self.view.send_modify(|_| {
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+        });
         self.wake_all();
     }
 

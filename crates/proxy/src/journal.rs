@@ -70,7 +70,9 @@ fn note(hub: &Hub, before: &View, view: &View, gap: &mut Option<Gap>, opened: &m
         };
         tracing::info!(clients = hub.stats.clients.get(), "term {}: leader {leader} {state}", view.term);
     }
-    if admits(view) && let Some(gap) = gap.take() {
+    if admits(view)
+        && let Some(gap) = gap.take()
+    {
         *opened = Some(Opened { due: Instant::now() + SETTLE, gap: gap.since.elapsed(), before: gap.before });
     }
 }

@@ -188,6 +188,8 @@ fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ProxyError> {
     let open = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        // Accepted sockets inherit it: a client that is gone without a word is noticed at last.
+        socket.set_keepalive(true)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
         Ok((listener.local_addr()?, listener))

@@ -89,7 +89,7 @@ impl Door {
             Ok(None) => return None,
             Ok(Some((startup, keys))) => match self.hub.register() {
                 Ok(registered) => {
-                    let identity = Identity::new(&startup, Secret::Keys(keys));
+                    let identity = Identity::new(startup, Secret::Keys(keys));
                     return Some(Session::new(Arc::clone(&self.hub), registered, port, client, identity));
                 }
                 Err(error) => LoginError::Random(error),
@@ -104,11 +104,7 @@ impl Door {
         None
     }
 
-    async fn login(
-        &self,
-        client: &mut Client,
-        deadline: &mut Instant,
-    ) -> Result<Option<(Startup, Keys)>, LoginError> {
+    async fn login(&self, client: &mut Client, deadline: &mut Instant) -> Result<Option<(Startup, Keys)>, LoginError> {
         let first = timeout_at(*deadline, self.first(client)).await.map_err(|_| LoginError::TooSlow)??;
         let startup = match first {
             First::Startup(startup) => startup,
@@ -125,9 +121,8 @@ impl Door {
         let verifier = self.verifier(startup.user()).await?;
         // The client does not pay for our waiting.
         *deadline += asked.elapsed();
-        let keys = timeout_at(*deadline, self.prove(client, &startup, verifier))
-            .await
-            .map_err(|_| LoginError::TooSlow)??;
+        let keys =
+            timeout_at(*deadline, self.prove(client, &startup, verifier)).await.map_err(|_| LoginError::TooSlow)??;
         Ok(Some((startup, keys)))
     }
 
@@ -156,7 +151,7 @@ impl Door {
                         send(client, b"N").await?;
                     }
                 }
-                other => return Ok(other),
+                other @ (First::Tls | First::Gss | First::Cancel { .. } | First::Startup(_)) => return Ok(other),
             }
         }
     }

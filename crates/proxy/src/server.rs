@@ -92,6 +92,41 @@ impl Server {
         Ok(server)
     }
 
+    /// The first column of a statement's first row.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the server refuses or is gone.
+    pub(crate) async fn ask(&mut self, sql: &str) -> Result<Option<String>, OpenError> {
+        let mut query = Vec::new();
+        message::put_query(&mut query, sql);
+        self.send(&query).await?;
+        self.answer().await
+    }
+
+    /// The first column of the first row that comes until the server is ready.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the server refuses or is gone.
+    pub(crate) async fn answer(&mut self) -> Result<Option<String>, OpenError> {
+        let mut found = None;
+        loop {
+            let Message { tag, body } = self.next().await?;
+            match tag {
+                b'D' if found.is_none() => found = message::first_column(&body).map(str::to_owned),
+                b'E' => {
+                    let report = Report::parse(&body);
+                    return Err(if report.is_fatal() {
+                        OpenError::NotYet(report.text())
+                    } else {
+                        OpenError::Refused(body)
+                    });
+                }
+                b'Z' => return Ok(found),
+                _ => self.note(tag, &body),
+            }
+        }
+    }
+
     /// What it reported under this name.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())

@@ -99,9 +99,9 @@ impl RouteTable {
         let leader = of_term().find_map(|word| word.route.leader.clone());
         let own = of_term().find(|word| word.route.is_from_leader());
         // The leader's own word counts first, open or closed; then anybody's who has heard it open.
-        let word = own.filter(|word| word.live).or_else(|| {
-            of_term().filter(|word| word.live).max_by_key(|word| word.route.state == RouteState::Open)
-        });
+        let word = own
+            .filter(|word| word.live)
+            .or_else(|| of_term().filter(|word| word.live).max_by_key(|word| word.route.state == RouteState::Open));
         let word = word.or(own).or_else(|| of_term().max_by_key(|word| word.route.state == RouteState::Open));
         let Some(word) = word else { return View { term: self.term, ..View::default() } };
         View {

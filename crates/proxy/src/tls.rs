@@ -1,8 +1,8 @@
 //! TLS for clients, from a certificate and a key in PEM files. Only the service's start calls it.
 
+use crate::ProxyError;
 use crate::config::ClientTls;
 use crate::login::ALPN;
-use crate::ProxyError;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -15,7 +15,8 @@ pub(crate) fn acceptor(tls: &ClientTls) -> Result<TlsAcceptor, ProxyError> {
     let chain = CertificateDer::pem_file_iter(&tls.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| bad(&format!("{}: {error}", tls.certificate.display())))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| bad(&format!("{}: {error}", tls.key.display())))?;
+    let key =
+        PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| bad(&format!("{}: {error}", tls.key.display())))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

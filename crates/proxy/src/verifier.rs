@@ -3,10 +3,10 @@
 
 use crate::config::PROXY_ROLE;
 use crate::hub::Hub;
-use crate::server::{Message, OpenError, Server};
+use crate::server::{OpenError, Server};
 use crate::table::View;
 use dauphin_model::{Target, Term};
-use dauphin_wire::postgres::message::{self, Report};
+use dauphin_wire::postgres::message;
 use dauphin_wire::postgres::scram::{Secret, Verifier};
 use dauphin_wire::postgres::startup::Startup;
 use std::collections::BTreeMap;
@@ -178,7 +178,7 @@ impl Lookup {
         server.send(&batch).await?;
         let mut found = Vec::with_capacity(roles.len());
         for _ in roles {
-            found.push(read_answer(&mut server).await?);
+            found.push(server.answer().await?.and_then(|text| Verifier::parse(&text).ok()));
         }
         self.connection = Some((server, target.clone(), term));
         Ok(found)
@@ -193,8 +193,8 @@ fn place(view: &View) -> Option<&Target> {
 fn put_question(out: &mut Vec<u8>, role: &str) {
     let mut parse = b"\0".to_vec();
     parse.extend_from_slice(LOOKUP.as_bytes());
-    // One parameter of type text (25).
-    parse.extend_from_slice(&[0, 0, 1, 0, 0, 0, 25]);
+    // No types of parameters: the function's own are taken.
+    parse.extend_from_slice(&[0, 0, 0]);
     message::put(out, b'P', &parse);
     let mut bind = b"\0\0\0\0\0\x01".to_vec();
     bind.extend_from_slice(&u32::try_from(role.len()).unwrap_or(0).to_be_bytes());
@@ -203,26 +203,4 @@ fn put_question(out: &mut Vec<u8>, role: &str) {
     message::put(out, b'B', &bind);
     message::put(out, b'E', &[0, 0, 0, 0, 0]);
     message::put(out, b'S', &[]);
-}
-
-async fn read_answer(server: &mut Server) -> Result<Option<Verifier>, OpenError> {
-    let mut found = None;
-    loop {
-        let Message { tag, body } = server.next().await?;
-        match tag {
-            b'D' => found = column(&body).and_then(|text| Verifier::parse(text).ok()),
-            b'E' if Report::parse(&body).is_fatal() => return Err(OpenError::NotYet(Report::parse(&body).text())),
-            b'E' => return Err(OpenError::Refused(body)),
-            b'Z' => return Ok(found),
-            _ => {}
-        }
-    }
-}
-
-/// The only column of a row.
-fn column(body: &[u8]) -> Option<&str> {
-    let (head, rest) = body.split_at_checked(6)?;
-    let length = i32::from_be_bytes(head[2..6].try_into().ok()?);
-    let text = rest.get(..usize::try_from(length).ok()?)?;
-    std::str::from_utf8(text).ok()
 }

@@ -178,14 +178,26 @@ async fn a_cancelled_wait_for_replicas_is_never_success() {
     // The extended protocol, and the end of the server's process instead of a cancel.
     for act in ["pg_cancel_backend", "pg_terminate_backend"] {
         let client = lab.connect().await;
-        let commit = tokio::spawn(async move { client.execute("insert into t values ($1)", &[&3_i32]).await.map(drop) });
+        let commit =
+            tokio::spawn(async move { client.execute("insert into t values ($1)", &[&3_i32]).await.map(drop) });
         server.until(waiting, "1");
         server.sql(&format!("select {act}(pid) from pg_stat_activity where wait_event = 'SyncRep'"));
         let error = commit.await.expect("no panic").expect_err("not acknowledged");
         let (code, text) = told(&error);
         assert_eq!(code, "08007", "{text}");
     }
-    assert_eq!(server.sql("select count(*) from t"), "4", "each has committed all the same");
+    // Clients that ask not to hear warnings, for themselves or by their role.
+    server.sql("set synchronous_commit = local; alter role app set client_min_messages = error");
+    for hide in ["set client_min_messages = error", "reset all"] {
+        let client = lab.connect().await;
+        client.batch_execute(hide).await.expect("set");
+        let cancel = client.cancel_token();
+        let commit = tokio::spawn(async move { client.simple_query("insert into t values (4)").await.map(drop) });
+        server.until(waiting, "1");
+        cancel.cancel_query(tokio_postgres::NoTls).await.expect("sent");
+        assert_eq!(told(&commit.await.expect("no panic").expect_err("not acknowledged")).0, "08007", "{hide}");
+    }
+    assert_eq!(server.sql("select count(*) from t"), "6", "each has committed all the same");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -197,7 +209,8 @@ async fn a_cancel_hits_what_the_client_runs_and_nothing_else() {
     let idle = client.cancel_token();
     idle.cancel_query(tokio_postgres::NoTls).await.expect("sent");
     assert_eq!(lab.proxy().stats().cancels, 0, "nothing runs, nothing is forwarded");
-    let other = tokio::spawn(async move { other.simple_query("select pg_sleep(1)").await.map(drop) });
+    let other_cancel = other.cancel_token();
+    let other = tokio::spawn(async move { other.simple_query("select pg_sleep(60)").await.map(drop) });
     let sleeping = tokio::spawn(async move {
         let error = client.simple_query("select pg_sleep(60)").await.expect_err("cancelled");
         (told(&error).0, one(&client, "select 1").await)
@@ -205,8 +218,10 @@ async fn a_cancel_hits_what_the_client_runs_and_nothing_else() {
     server.until("select count(*) from pg_stat_activity where wait_event = 'PgSleep'", "2");
     idle.cancel_query(tokio_postgres::NoTls).await.expect("sent");
     assert_eq!(sleeping.await.expect("no panic"), ("57014".to_owned(), "1".to_owned()));
-    other.await.expect("no panic").expect("not cancelled");
-    assert_eq!(lab.proxy().stats().cancels, 1);
+    assert!(!other.is_finished(), "another client's statement goes on");
+    other_cancel.cancel_query(tokio_postgres::NoTls).await.expect("sent");
+    assert_eq!(told(&other.await.expect("no panic").expect_err("cancelled")).0, "57014");
+    assert_eq!(lab.proxy().stats().cancels, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

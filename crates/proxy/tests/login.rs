@@ -44,9 +44,8 @@ async fn psql_gets_in_with_and_without_tls() {
     let server = Server::start(&[]);
     let mut plain = Lab::start(|_, _| {});
     plain.lead("m1", &server).await;
-    let target = |lab: &Lab, mode: &str| {
-        format!("host=127.0.0.1 port={} user=app dbname=app sslmode={mode}", lab.write_port())
-    };
+    let target =
+        |lab: &Lab, mode: &str| format!("host=127.0.0.1 port={} user=app dbname=app sslmode={mode}", lab.write_port());
     for mode in ["disable", "prefer"] {
         assert_eq!(psql(&target(&plain, mode), PASSWORD, "select 1"), (true, "1".into()), "{mode}");
     }

@@ -8,6 +8,7 @@ use crate::server::{OpenError, Server};
 use crate::stats::Gauge;
 use crate::table::View;
 use dauphin_model::{Target, Term};
+use dauphin_wire::postgres::warnings;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -127,7 +128,13 @@ impl Session {
         deadline: Instant,
     ) -> Option<Result<Server, OpenError>> {
         let opening = async {
-            let mut server = Server::open(place.target(), &self.identity.startup, &self.identity.secret).await?;
+            let identity = &self.identity;
+            let mut server = Server::open(place.target(), &identity.startup.encode(), &identity.secret).await?;
+            // A role or a database may have warnings hidden: the one that matters would be, too.
+            let level = server.ask("SHOW client_min_messages").await?;
+            if level.is_some_and(|level| warnings::hides(&level)) {
+                server = Server::open(place.target(), &identity.audible(), &identity.secret).await?;
+            }
             if matches!(place, Place::Leader(..)) && server.parameter("in_hot_standby") == Some("on") {
                 return Err(OpenError::NotYet(format!("{} is still in recovery", place.target().member)));
             }

@@ -15,12 +15,17 @@ use dauphin_model::{MemberName, Term};
 use dauphin_wire::postgres::message::{self, Report};
 use dauphin_wire::postgres::scram::Secret;
 use dauphin_wire::postgres::startup::Startup;
+use dauphin_wire::postgres::warnings;
 use end::End;
 use relay::Event;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
+
+/// The setting that may hide warnings, and the highest level that does not.
+const MESSAGES: &str = "client_min_messages";
+const AUDIBLE: &str = "warning";
 
 /// Which port a client came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,15 +39,28 @@ pub(crate) enum Port {
 /// Who the client is, enough to log in as it anywhere.
 pub(crate) struct Identity {
     /// The startup packet for servers.
-    pub(crate) startup: Box<[u8]>,
-    pub(crate) secret: Secret,
-    pub(crate) replication: bool,
+    startup: Startup,
+    secret: Secret,
 }
 
 impl Identity {
     /// From the client's startup and the secret that its proof gave.
-    pub(crate) fn new(startup: &Startup, secret: Secret) -> Self {
-        Self { startup: startup.encode().into(), secret, replication: startup.is_replication() }
+    pub(crate) fn new(mut startup: Startup, secret: Secret) -> Self {
+        for (name, value) in &mut startup.parameters {
+            if name == MESSAGES && warnings::hides(value) {
+                AUDIBLE.clone_into(value);
+            } else if let Some(text) = warnings::audible(value.as_bytes()).filter(|_| name == "options") {
+                *value = String::from_utf8_lossy(&text).into_owned();
+            }
+        }
+        Self { startup, secret }
+    }
+
+    /// The startup packet for a server that would hide warnings by itself.
+    fn audible(&self) -> Vec<u8> {
+        let mut startup = self.startup.clone();
+        startup.parameters.push((MESSAGES.to_owned(), AUDIBLE.to_owned()));
+        startup.encode()
     }
 }
 
@@ -84,7 +102,9 @@ impl Backend {
             Right::Leader(_) if !view.open => Fate::Closed,
             Right::Leader(_) if view.draining => Fate::Hold,
             Right::Leader(_) => Fate::Admitted,
-            Right::Replica(member, _) if view.usable_replicas().any(|target| target.member == *member) => Fate::Admitted,
+            Right::Replica(member, _) if view.usable_replicas().any(|target| target.member == *member) => {
+                Fate::Admitted
+            }
             Right::Replica(..) => Fate::Closed,
         }
     }
@@ -114,7 +134,7 @@ pub(crate) struct Session {
 impl Session {
     /// A session whose client has proved who it is.
     pub(crate) fn new(hub: Arc<Hub>, registered: Registered, port: Port, client: Client, identity: Identity) -> Self {
-        let track = Track::new(identity.replication);
+        let track = Track::new(identity.startup.is_replication());
         Self {
             hub,
             registered,

@@ -4,7 +4,7 @@
 use super::{Backend, Right, Session};
 use crate::client::{poll_flush_kept, poll_read_with, write_or_keep};
 use crate::hub::Hub;
-use crate::track::{Track, Verdict};
+use crate::track::{Taken, Track, Verdict};
 use dauphin_wire::postgres::frame::{BadFrame, HEADER_BYTES};
 use std::task::{Context, Poll};
 
@@ -176,26 +176,32 @@ fn take_client(
         return Some(Event::Held);
     }
     let Some(backend) = backend else { return Some(Event::ServerLost(None)) };
-    let mut at = 0;
+    let Backend { stream, to_server, .. } = backend;
+    // A server that takes no more bytes may still have sent a last error: the next read says which.
+    let mut out = |bytes: &[u8]| {
+        if write_or_keep(stream, cx, to_server, bytes).is_err() {
+            to_server.clear();
+        }
+    };
+    let (mut from, mut at) = (0, 0);
     while at < data.len() {
         match track.client(&data[at..]) {
-            Ok(0) => break,
-            Ok(len) => at += len,
+            Ok(Taken::Pass(0)) => break,
+            Ok(Taken::Pass(len)) => at += len,
+            Ok(Taken::Instead(len, message)) => {
+                out(&data[from..at]);
+                out(&message);
+                at += len;
+                from = at;
+            }
             Err(bad) => return Some(Event::BadClient(bad)),
         }
     }
+    out(&data[from..at]);
     if at < data.len() {
         *held = data[at..].to_vec();
     }
-    let written = write_or_keep(&mut backend.stream, cx, &mut backend.to_server, &data[..at]);
-    if track.is_terminated() {
-        return Some(Event::ClientGone);
-    }
-    // A server that takes no more bytes may still have sent a last error: the next read says which.
-    if written.is_err() {
-        backend.to_server.clear();
-    }
-    None
+    track.is_terminated().then_some(Event::ClientGone)
 }
 
 struct ServerScan {

@@ -74,13 +74,21 @@ impl Pins {
     }
 }
 
+/// A setting that the session has made.
+#[derive(Debug)]
+struct Setting {
+    key: Box<[u8]>,
+    /// The SET as the client sent it.
+    text: Box<[u8]>,
+}
+
 /// What goes along with a session.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pins: Pins,
     backslashes: bool,
     /// In the order of their last change.
-    settings: Vec<(Box<[u8]>, Box<[u8]>)>,
+    settings: Vec<Setting>,
     /// Name to whole Parse message; the unnamed statement has the empty name.
     statements: BTreeMap<Box<[u8]>, Box<[u8]>>,
     statements_bytes: usize,
@@ -107,7 +115,7 @@ impl Memory {
 
     /// SET statements to repeat, in order.
     pub(crate) fn settings(&self) -> impl Iterator<Item = &[u8]> {
-        self.settings.iter().map(|(_, text)| &**text)
+        self.settings.iter().map(|setting| &*setting.text)
     }
 
     /// Parse messages to repeat.
@@ -166,15 +174,15 @@ impl Memory {
         match sole {
             Sole::Set(key) => {
                 let key = canonical(key);
-                self.settings.retain(|(old, _)| **old != *key);
+                self.settings.retain(|setting| *setting.key != *key);
                 if self.settings.len() >= SETTINGS_MAX {
                     return self.pin(Pin::Setting);
                 }
-                self.settings.push((key.into(), text.into()));
+                self.settings.push(Setting { key: key.into(), text: text.into() });
             }
             Sole::Reset(key) => {
                 let key = canonical(key);
-                self.settings.retain(|(old, _)| **old != *key);
+                self.settings.retain(|setting| *setting.key != *key);
             }
             Sole::ResetAll => self.settings.clear(),
             Sole::Deallocate(name) => self.forget_statement(name),

@@ -9,6 +9,7 @@ mod tests;
 use dauphin_wire::postgres::frame::{BadFrame, Frames, HEADER_BYTES, Next};
 use dauphin_wire::postgres::message::{self, Report, Status};
 use dauphin_wire::postgres::sql::{self, Effects, Pin, Scan, Sole};
+use dauphin_wire::postgres::warnings;
 pub(crate) use memory::{Memory, Pins};
 use std::collections::VecDeque;
 
@@ -46,6 +47,15 @@ pub(crate) enum Verdict {
     CancelledWait,
     /// The server ends the connection with this message.
     Fatal,
+}
+
+/// What becomes of a message from the client.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// So many bytes are forwarded as they are; 0 when there is not enough to say.
+    Pass(usize),
+    /// Instead of so many bytes, this message is sent.
+    Instead(usize, Vec<u8>),
 }
 
 /// What passed since the server was last ready.
@@ -141,31 +151,37 @@ impl Track {
         self.from_server = Frames::default();
     }
 
-    /// Takes one message, or part of one, from the client. Gives its length; 0 when there is not enough of it.
-    pub(crate) fn client(&mut self, data: &[u8]) -> Result<usize, BadFrame> {
+    /// Takes one message, or part of one, from the client.
+    pub(crate) fn client(&mut self, data: &[u8]) -> Result<Taken, BadFrame> {
         match self.from_client.next(data, |tag| matches!(tag, b'Q' | b'P' | b'C'))? {
-            Next::More => Ok(0),
-            Next::Whole { tag, len } => {
-                self.client_whole(tag, &data[..len]);
-                Ok(len)
-            }
+            Next::More => Ok(Taken::Pass(0)),
+            Next::Whole { tag, len } => Ok(match self.client_whole(tag, &data[..len]) {
+                Some(instead) => Taken::Instead(len, instead),
+                None => Taken::Pass(len),
+            }),
             Next::Part { tag, len, first, last } => {
                 self.client_part(tag, &data[..len], first, last);
-                Ok(len)
+                Ok(Taken::Pass(len))
             }
         }
     }
 
-    fn client_whole(&mut self, tag: u8, frame: &[u8]) {
+    /// Gives another message when one must be sent instead.
+    fn client_whole(&mut self, tag: u8, frame: &[u8]) -> Option<Vec<u8>> {
         let body = &frame[HEADER_BYTES..];
         match tag {
             b'Q' => {
                 let text = message::split_text(body).map_or(body, |(text, _)| text);
                 let effects = sql::effects(text, self.memory.backslashes());
-                let change = self.apply(effects, Some(text));
+                let instead = if effects.messages { warnings::audible(text) } else { None };
+                let change = self.apply(effects, Some(instead.as_deref().unwrap_or(text)));
                 self.query(change);
+                return instead.map(|mut text| {
+                    text.push(0);
+                    framed(b'Q', &text)
+                });
             }
-            b'P' => self.parse(frame, body),
+            b'P' => return self.parse(frame, body),
             _ => {
                 self.unsynced = true;
                 let statement = match message::close_target(body) {
@@ -175,6 +191,7 @@ impl Track {
                 self.expect(Pending::Close { statement });
             }
         }
+        None
     }
 
     fn client_part(&mut self, tag: u8, part: &[u8], first: bool, last: bool) {
@@ -225,14 +242,16 @@ impl Track {
         }
     }
 
-    fn parse(&mut self, frame: &[u8], body: &[u8]) {
+    fn parse(&mut self, frame: &[u8], body: &[u8]) -> Option<Vec<u8>> {
         self.unsynced = true;
         let Some((name, text)) = message::parse_statement(body) else {
-            return self.memory.pin(Pin::Doubt);
+            self.memory.pin(Pin::Doubt);
+            return None;
         };
         let effects = sql::effects(text, self.memory.backslashes());
+        let audible = if effects.messages { warnings::audible(text) } else { None };
         let may_commit = effects.may_commit;
-        let mut change = self.apply(effects, Some(text));
+        let mut change = self.apply(effects, Some(audible.as_deref().unwrap_or(text)));
         if name.is_empty() {
             self.unnamed_may_commit = may_commit;
         } else {
@@ -242,7 +261,11 @@ impl Track {
                 self.memory.pin(Pin::Setting);
             }
         }
-        self.expect(Pending::Parse { name: name.into(), frame: Some(frame.into()), change });
+        let types = &body[name.len() + text.len() + 2..];
+        let instead = audible.map(|audible| framed(b'P', &[name, b"\0", &audible, b"\0", types].concat()));
+        let kept = instead.as_deref().unwrap_or(frame);
+        self.expect(Pending::Parse { name: name.into(), frame: Some(kept.into()), change });
+        instead
     }
 
     fn apply(&mut self, effects: Effects, text: Option<&[u8]>) -> Option<Change> {
@@ -441,4 +464,10 @@ impl Track {
             self.pending = VecDeque::new();
         }
     }
+}
+
+fn framed(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + HEADER_BYTES);
+    message::put(&mut out, tag, body);
+    out
 }

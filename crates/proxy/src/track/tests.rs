@@ -32,7 +32,9 @@ fn client(track: &mut Track, words: &[&str]) {
     let data = bytes(words);
     let mut at = 0;
     while at < data.len() {
-        at += track.client(&data[at..]).expect("valid");
+        match track.client(&data[at..]).expect("valid") {
+            Taken::Pass(len) | Taken::Instead(len, _) => at += len,
+        }
     }
 }
 
@@ -171,10 +173,7 @@ fn discard_all_makes_a_session_movable_again() {
 
 #[test]
 fn copy_ends_as_the_drivers_do_it() {
-    let simple = play(&[
-        (&["Q:copy t from stdin"], &["G:"]),
-        (&["d:1", "c"], &["C:COPY 1", "Z:I"]),
-    ]);
+    let simple = play(&[(&["Q:copy t from stdin"], &["G:"]), (&["d:1", "c"], &["C:COPY 1", "Z:I"])]);
     assert!(simple.is_at_rest());
     let extended = play(&[
         (&["P::copy t from stdin", "B:", "E:", "H"], &["1", "2", "G:"]),
@@ -216,8 +215,8 @@ fn a_long_query_is_examined_in_parts() {
         let end = data.len().min(at + chunk);
         while at < end {
             match track.client(&data[at..end]).expect("valid") {
-                0 => break,
-                len => at += len,
+                Taken::Pass(0) => break,
+                Taken::Pass(len) | Taken::Instead(len, _) => at += len,
             }
         }
         assert!(at == 0 || !track.is_at_rest());
@@ -243,4 +242,20 @@ fn nobody_makes_it_remember_without_bound() {
     }
     assert!(!track.memory().pins().is_empty());
     assert!(track.memory().statements().map(<[u8]>::len).sum::<usize>() <= 512 * 1024);
+}
+
+#[test]
+fn a_session_stays_able_to_hear_warnings() {
+    let mut track = Track::new(false);
+    let asked = bytes(&["Q:set client_min_messages = error"]);
+    let instead = bytes(&["Q:set client_min_messages = warning"]);
+    assert_eq!(track.client(&asked).expect("valid"), Taken::Instead(asked.len(), instead));
+    server(&mut track, &["C:SET", "Z:I"]);
+    assert_eq!(settings(&track), ["set client_min_messages = warning"]);
+    let asked = bytes(&["P:a:select set_config('client_min_messages', 'panic', true)"]);
+    let instead = bytes(&["P:a:select set_config('client_min_messages', 'warning', true)"]);
+    assert_eq!(track.client(&asked).expect("valid"), Taken::Instead(asked.len(), instead.clone()));
+    client(&mut track, &["S"]);
+    server(&mut track, &["1", "Z:I"]);
+    assert_eq!(track.memory().statements().collect::<Vec<_>>(), [instead]);
 }

@@ -31,7 +31,10 @@ pub(crate) fn bin() -> PathBuf {
         for entry in fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
             places.push(entry.path().join("bin"));
         }
-        places.into_iter().find(|place| ["initdb", "psql", "postgres"].iter().all(|program| place.join(program).is_file())).expect("PostgreSQL is installed")
+        places
+            .into_iter()
+            .find(|place| ["initdb", "psql", "postgres"].iter().all(|program| place.join(program).is_file()))
+            .expect("PostgreSQL is installed")
     })
     .clone()
 }
@@ -356,12 +359,13 @@ pub(crate) async fn connect_with(config: &tokio_postgres::Config) -> Result<Clie
 /// The one value of a query's one row.
 pub(crate) async fn one(client: &Client, sql: &str) -> String {
     let rows = client.simple_query(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-    rows.iter()
-        .find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-            _ => None,
-        })
-        .unwrap_or_default()
+    let mut found = None;
+    for message in rows {
+        if let tokio_postgres::SimpleQueryMessage::Row(row) = message {
+            found = row.get(0).map(str::to_owned);
+        }
+    }
+    found.unwrap_or_default()
 }
 
 /// SQLSTATE and message of an error from the server's side.

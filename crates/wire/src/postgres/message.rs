@@ -199,6 +199,14 @@ pub fn command_tag(body: &[u8]) -> &[u8] {
     split_text(body).map_or(body, |(tag, _)| tag)
 }
 
+/// The first column of a DataRow, in text format; `None` for NULL.
+#[must_use]
+pub fn first_column(body: &[u8]) -> Option<&str> {
+    let (head, rest) = body.split_at_checked(6)?;
+    let length = i32::from_be_bytes(head[2..].try_into().ok()?);
+    std::str::from_utf8(rest.get(..usize::try_from(length).ok()?)?).ok()
+}
+
 /// Process number and secret of a BackendKeyData.
 #[must_use]
 pub fn backend_key(body: &[u8]) -> Option<(u32, u32)> {
@@ -304,6 +312,8 @@ mod tests {
         assert_eq!(Report::parse(b"Mno end"), Report::default());
         assert_eq!(parameter_status(b"name\0value"), None);
         assert_eq!(backend_key(&[0; 7]), None);
+        assert_eq!((first_column(b"\0\x01\0\0\0\x02ab"), first_column(b"\0\x01\xff\xff\xff\xff")), (Some("ab"), None));
+        assert_eq!(first_column(b"\0\x01\0\0\0\x09ab"), None);
         assert_eq!(sasl_initial(b"SCRAM-SHA-256\0\xff\xff\xff\xffx"), None);
         assert_eq!(Authentication::parse(&[0, 0]), None);
         assert_eq!(close_target(b""), None);

@@ -6,3 +6,4 @@ pub mod message;
 pub mod scram;
 pub mod sql;
 pub mod startup;
+pub mod warnings;

@@ -137,7 +137,8 @@ impl ServerExchange {
         }
         let mut attributes = bare.split(',');
         let named = attributes.next().is_some_and(|user| user.starts_with("n="));
-        let client_nonce = attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).filter(|nonce| printable(nonce));
+        let client_nonce =
+            attributes.next().and_then(|nonce| nonce.strip_prefix("r=")).filter(|nonce| printable(nonce));
         let (true, Some(client_nonce)) = (named, client_nonce) else { return Err(ScramError::Malformed) };
         let nonce = format!("{client_nonce}{nonce}");
         let server_first = format!("r={nonce},s={},i={}", STANDARD.encode(&verifier.salt), verifier.iterations);
@@ -328,9 +329,12 @@ mod tests {
         let nonce = "rOprNGfwEbeRWgbNEkqO";
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").expect("base64");
         let verifier = Verifier::parse(&verifier_of("pencil", &salt, 4096)).expect("a verifier");
-        let (exchange, first) =
-            ServerExchange::begin(verifier, format!("n,,n=user,r={nonce}").as_bytes(), "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0")
-                .expect("a first message");
+        let (exchange, first) = ServerExchange::begin(
+            verifier,
+            format!("n,,n=user,r={nonce}").as_bytes(),
+            "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+        )
+        .expect("a first message");
         assert_eq!(first, b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
         let (_, last) = exchange
             .finish(b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")

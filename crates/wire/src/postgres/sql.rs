@@ -90,6 +90,8 @@ pub struct Effects {
     pub savepoint: bool,
     /// It may end a transaction with a commit.
     pub may_commit: bool,
+    /// It may change which messages the server sends: see [`super::warnings`].
+    pub messages: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +132,8 @@ struct Reader {
     key: Vec<u8>,
     sole: Option<Sole>,
     statements: u32,
+    /// The statement is a SET.
+    setting: bool,
     effects: Effects,
     /// The last word, as far as rules ask for it.
     last: Last,
@@ -166,6 +170,7 @@ impl Scan {
                 key: Vec::new(),
                 sole: None,
                 statements: 0,
+                setting: false,
                 effects: Effects::default(),
                 last: Last::None,
                 depth: 0,
@@ -311,7 +316,11 @@ impl Reader {
             b"temp" | b"temporary" if !quoted && self.last == Last::MayBeTemporary => self.pin(Pin::Temporary),
             // One call within another: which argument belongs to which is not worth telling.
             b"set_config" if self.set_config.is_some() => self.pin(Pin::Setting),
-            b"set_config" => self.set_config = Some((self.depth, Argument::Other)),
+            b"set_config" => {
+                self.effects.messages = true;
+                self.set_config = Some((self.depth, Argument::Other));
+            }
+            b"client_min_messages" if self.setting => self.effects.messages = true,
             b"dblink_connect" | b"dblink_connect_u" => self.pin(Pin::Code),
             _ if word.starts_with(b"pg_temp") => self.pin(Pin::Temporary),
             _ if word.starts_with(b"pg_advisory_lock") || word.starts_with(b"pg_try_advisory_lock") => {
@@ -330,8 +339,8 @@ impl Reader {
             b"select" | b"insert" | b"update" | b"delete" | b"merge" | b"with" | b"values" | b"table" | b"begin"
             | b"start" | b"abort" | b"explain" | b"copy" | b"truncate" | b"vacuum" | b"analyze" | b"analyse"
             | b"cluster" | b"reindex" | b"checkpoint" | b"lock" | b"refresh" | b"grant" | b"revoke" | b"alter"
-            | b"drop" | b"comment" | b"notify" | b"show" | b"fetch" | b"move" | b"close" | b"security" | b"reassign"
-            | b"import" | b"create" | b"unlisten" => Kind::Other,
+            | b"drop" | b"comment" | b"notify" | b"show" | b"fetch" | b"move" | b"close" | b"security"
+            | b"reassign" | b"import" | b"create" | b"unlisten" => Kind::Other,
             b"execute" => {
                 self.effects.may_commit = true;
                 Kind::Other
@@ -353,13 +362,19 @@ impl Reader {
                 self.effects.may_commit = true;
                 Kind::Prepare
             }
-            b"set" => Kind::SetScope,
+            b"set" => {
+                self.setting = true;
+                Kind::SetScope
+            }
             b"reset" => Kind::ResetStart,
             b"discard" => Kind::Discard,
             b"deallocate" => Kind::Deallocate,
             b"listen" => self.pinned(Pin::Listen),
             b"load" => self.pinned(Pin::Load),
-            b"do" | b"call" => self.pinned(Pin::Code),
+            b"do" | b"call" => {
+                self.effects.messages = true;
+                self.pinned(Pin::Code)
+            }
             _ => self.pinned(Pin::Unknown),
         }
     }
@@ -455,6 +470,7 @@ impl Reader {
             self.pin(Pin::Setting);
         }
         self.kind = Kind::Start;
+        self.setting = false;
         self.last = Last::None;
         self.depth = 0;
     }

@@ -120,6 +120,21 @@ fn commits_and_savepoints_are_seen() {
 }
 
 #[test]
+fn texts_that_may_hide_warnings_are_seen() {
+    for sql in [
+        "set client_min_messages = error",
+        "set local \"client_min_messages\" to x",
+        "do $$ $$",
+        "select set_config($1, $2, true)",
+    ] {
+        assert!(effects(sql.as_bytes(), false).messages, "{sql}");
+    }
+    for sql in ["alter role app set client_min_messages = error", "show client_min_messages", "set x = 1"] {
+        assert!(!effects(sql.as_bytes(), false).messages, "{sql}");
+    }
+}
+
+#[test]
 fn a_backslash_means_what_the_session_says() {
     let sql = b"select 'a\\' || pg_advisory_lock(1) || '";
     assert_eq!(effects(sql, false).pin, Some(Pin::AdvisoryLock));
