@@ -125,8 +125,9 @@ pub(crate) struct LabUp {
     /// Number of members, 1 to 7
     #[arg(long, default_value_t = 3)]
     pub(crate) members: u16,
-    #[arg(long, default_value = "quorum", value_parser = ["async", "sync", "quorum"])]
-    pub(crate) durability: String,
+    /// When a commit is acknowledged; otherwise quorum, or async where there is no replica
+    #[arg(long, value_parser = ["async", "sync", "quorum"])]
+    pub(crate) durability: Option<String>,
     #[arg(long, default_value = "standard", value_parser = ["fast", "standard", "wan"])]
     pub(crate) profile: String,
     #[arg(long, default_value = "raft", value_parser = ["raft", "etcd", "consul", "zookeeper"])]

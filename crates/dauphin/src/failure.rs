@@ -59,3 +59,9 @@ impl From<LabError> for Failure {
         Self { exit: error.exit(), message: error.to_string(), next: String::new() }
     }
 }
+
+impl From<dauphin_agent::AgentError> for Failure {
+    fn from(error: dauphin_agent::AgentError) -> Self {
+        Self { exit: error.exit_code(), message: error.to_string(), next: String::new() }
+    }
+}

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// How long processes may take to stop by themselves.
 const STOP_WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long a member's other processes may outlive its agent, which should have stopped them.
+const ORPHAN_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How long they may take to go once killed.
 const KILL_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often they are looked at.
@@ -32,9 +34,11 @@ pub fn down(lab: &Lab, keep_data: bool) -> Result<(), LabError> {
 
 /// Stops everything of the lab.
 pub(crate) fn stop(lab: &Lab) -> Result<(), LabError> {
+    // what an agent started may outlive it and is hard to find then: known before, it is watched to its end
+    let mut seen = living(lab);
     ask(lab);
-    if !gone(lab, STOP_WAIT_MAX, None) && !gone(lab, KILL_WAIT_MAX, Some(Signal::KILL)) {
-        let left: Vec<_> = living(lab).iter().map(|p| p.pid.to_string()).collect();
+    if !gone(lab, &mut seen, STOP_WAIT_MAX, None) && !gone(lab, &mut seen, KILL_WAIT_MAX, Some(Signal::KILL)) {
+        let left: Vec<_> = seen.iter().map(|p| p.pid.to_string()).collect();
         return Err(LabError::Failed(format!("these processes do not go: {} (in the kernel?)", left.join(", "))));
     }
     Ok(())
@@ -78,10 +82,9 @@ fn living(lab: &Lab) -> Vec<Process> {
 }
 
 /// Waits until all are gone; every look sends `signal` to those that are left.
-fn gone(lab: &Lab, wait: Duration, signal: Option<Signal>) -> bool {
+fn gone(lab: &Lab, seen: &mut Vec<Process>, wait: Duration, signal: Option<Signal>) -> bool {
     let deadline = Instant::now() + wait;
-    // a process that left the agent's tree is still ours: once seen, it is watched to its end
-    let mut seen: Vec<Process> = Vec::new();
+    let mut looked_after = Instant::now();
     loop {
         let known: BTreeSet<i32> = seen.iter().map(|p| p.pid).collect();
         seen.extend(living(lab).into_iter().filter(|p| !known.contains(&p.pid)));
@@ -89,7 +92,10 @@ fn gone(lab: &Lab, wait: Duration, signal: Option<Signal>) -> bool {
         if seen.is_empty() {
             return true;
         }
-        if Instant::now() > deadline {
+        if seen.iter().any(|p| p.arguments.get(1).is_some_and(|verb| verb == "agent" || verb == "proxy")) {
+            looked_after = Instant::now();
+        }
+        if Instant::now() > deadline || (signal.is_none() && looked_after.elapsed() > ORPHAN_WAIT_MAX) {
             return false;
         }
         for handle in signal.iter().flat_map(|_| seen.iter().filter_map(Process::handle)) {

@@ -5,7 +5,7 @@ use crate::bundle::{self, Secrets};
 use crate::error::LabError;
 use crate::options::Options;
 use crate::state::{Lab, LabMember, LabUser};
-use dauphin_model::{ClusterName, MemberName};
+use dauphin_model::{ClusterFile, ClusterName, MemberName};
 use dauphin_net::ca::{Ca, CaError};
 use dauphin_net::{Peer, PeerKind, PeerName};
 use std::fmt::Write;
@@ -26,7 +26,7 @@ pub(crate) fn write(lab: &Lab, options: &Options, secrets: &Secrets, engine_bin:
     authority.save(&ca_dir).map_err(failed)?;
     for member in &lab.members {
         let dir = lab.member_dir(member);
-        for folder in ["", "state", "run", "log"] {
+        for folder in ["identity", "state", "run", "log"] {
             bundle::make_private(&dir.join(folder))?;
         }
         if !member.witness {
@@ -48,9 +48,18 @@ pub(crate) fn write(lab: &Lab, options: &Options, secrets: &Secrets, engine_bin:
     Ok(())
 }
 
+/// Refuses a lab whose members would refuse their files.
+pub(crate) fn check(lab: &Lab, options: &Options) -> Result<(), LabError> {
+    let parsed = ClusterFile::parse("the lab's configuration", &shared(lab, options));
+    parsed.map(drop).map_err(|faults| {
+        let text: Vec<&str> = faults.faults.iter().map(|f| f.message.as_str()).collect();
+        LabError::Usage(format!("this lab cannot be: {}", text.join("; ")))
+    })
+}
+
 fn write_proxy(lab: &Lab, options: &Options, authority: &Ca, secrets: &Secrets) -> Result<(), LabError> {
     let dir = lab.proxy_dir();
-    for folder in ["", "state", "run", "log"] {
+    for folder in ["identity", "state", "run", "log"] {
         bundle::make_private(&dir.join(folder))?;
     }
     let hosts = lab.proxy.as_ref().map(|p| p.host.clone()).into_iter().collect::<Vec<_>>();

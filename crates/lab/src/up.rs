@@ -36,6 +36,7 @@ pub fn up(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Lab, LabError>
     let lab = (|| {
         let engine = binaries::find(options.bin.as_deref())?;
         let lab = plan(&options, &engine, made_dir)?;
+        files::check(&lab, &options)?;
         free(&lab)?;
         Ok((lab, engine))
     })();

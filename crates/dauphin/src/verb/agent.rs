@@ -12,6 +12,6 @@ pub(crate) fn run(target: &Target, options: &Service) -> Outcome {
         let text = format!("{} has no [local]: it does not say which member this machine is", path.display());
         return Err(Failure::usage(text, "dauphin init writes a file for each member"));
     }
-    service::run(options, |_stop| async move { Err(Failure::failed("the agent is not built yet", "")) })?;
+    service::run(options, |stop| async move { dauphin_agent::run(&path, stop.asked()).await })?;
     Ok(DONE)
 }

@@ -60,7 +60,7 @@ fn write(file: &ClusterFile, out: &Path) -> Result<Vec<(String, PathBuf)>, Failu
     let mut made = vec![("ca".to_owned(), ca)];
     for member in &file.spec.members {
         let dir = out.join(member.name.as_str());
-        make_private(&dir)?;
+        make_private(&dir.join("identity"))?;
         let hosts = vec![member.host.clone()];
         authority.issue_to(&dir.join("identity"), &Peer::member(&member.name), &hosts).map_err(failed)?;
         write_private(&dir.join("secrets.toml"), secrets.text().as_bytes())?;
@@ -70,7 +70,7 @@ fn write(file: &ClusterFile, out: &Path) -> Result<Vec<(String, PathBuf)>, Failu
     }
     for (kind, name) in [(PeerKind::Proxy, "proxy"), (PeerKind::Operator, "operator")] {
         let dir = out.join(name);
-        make_private(&dir)?;
+        make_private(&dir.join("identity"))?;
         let peer = Peer { kind, name: PeerName::new(name).map_err(failed)? };
         authority.issue_to(&dir.join("identity"), &peer, &[]).map_err(failed)?;
         write_private(&dir.join("token"), token.as_bytes())?;

@@ -42,11 +42,7 @@ fn options(given: &LabUp) -> Result<Options, Failure> {
             _ => Engine::Postgres,
         },
         members: given.members,
-        durability: match given.durability.as_str() {
-            "async" => Durability::Async,
-            "sync" => Durability::Sync,
-            _ => Durability::Quorum,
-        },
+        durability: durability(given),
         profile: match given.profile.as_str() {
             "fast" => Profile::Fast,
             "wan" => Profile::Wan,
@@ -62,6 +58,20 @@ fn options(given: &LabUp) -> Result<Options, Failure> {
         witness: given.witness,
         program: program()?,
     })
+}
+
+/// As asked for; without a replica nothing but `async` can ever acknowledge a commit.
+fn durability(given: &LabUp) -> Durability {
+    match given.durability.as_deref() {
+        Some("async") => Durability::Async,
+        Some("sync") => Durability::Sync,
+        Some(_) => Durability::Quorum,
+        None if given.members <= 1 + u16::from(given.witness) => {
+            say::note("one data member: durability async, as there is no replica to hold a commit");
+            Durability::Async
+        }
+        None => Durability::Quorum,
+    }
 }
 
 /// This program.

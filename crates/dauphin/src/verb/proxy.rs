@@ -1,17 +1,52 @@
-//! `dauphin proxy`: runs a proxy until it is asked to end.
+//! `dauphin proxy`: runs a proxy until it is asked to end. Its certificates are in `identity`, the password of its role
+//! in `password`, both beside its configuration file.
 
 use crate::cli::{Service, Target};
 use crate::failure::{DONE, Failure, Outcome};
 use crate::target;
 use crate::verb::service;
+use dauphin_model::{ClusterFile, ProxyFile};
+use dauphin_proxy::{AgentLink, Config, Limits};
+use std::path::Path;
+
+/// The database in which the proxy asks for verifiers: every cluster has it.
+const AUTH_DATABASE: &str = "postgres";
 
 pub(crate) fn run(target: &Target, options: &Service) -> Outcome {
     let path = target::config_path(target)?.to_owned();
     let file = target::load(&path)?;
-    if file.proxy.is_none() {
+    let Some(proxy) = &file.proxy else {
         let text = format!("{} has no [proxy]: it does not say where to listen", path.display());
         return Err(Failure::usage(text, "add [proxy] with listen_write to it"));
-    }
-    service::run(options, |_stop| async move { Err(Failure::failed("the proxy is not built yet", "")) })?;
+    };
+    let config = config(&file, proxy, &target::folder_of(&path));
+    service::run(options, |stop| async move {
+        dauphin_proxy::run(config, stop.asked()).await.map_err(|e| Failure::failed(e.to_string(), ""))
+    })?;
     Ok(DONE)
+}
+
+fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
+    let agents = file.spec.members.iter().map(|member| AgentLink {
+        member: member.name.clone(),
+        host: member.host.clone(),
+        port: member.link_port,
+    });
+    let limits = Limits {
+        clients: usize::try_from(proxy.clients_max).unwrap_or(usize::MAX),
+        wait: proxy.wait_limit.duration(),
+        ..Limits::default()
+    };
+    Config {
+        cluster: file.spec.cluster.clone(),
+        listen_write: vec![proxy.listen_write],
+        listen_read: proxy.listen_read.into_iter().collect(),
+        read_from_leader: true,
+        agents: agents.collect(),
+        identity: folder.join("identity"),
+        password_file: folder.join("password"),
+        auth_database: AUTH_DATABASE.to_owned(),
+        tls: None,
+        limits,
+    }
 }
