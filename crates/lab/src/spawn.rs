@@ -59,9 +59,9 @@ exec 8<"$lab"
 [ -z "$engine" ] || exec 9<"$engine"
 mount -t tmpfs -o mode=0755,size=1m dauphin-lab "$parent"
 mkdir -p "$lab"
-mount --bind /proc/self/fd/8 "$lab"
+mount --no-canonicalize --bind /proc/self/fd/8 "$lab"
 exec 8<&-
-if [ -n "$engine" ]; then mkdir -p "$engine"; mount --bind /proc/self/fd/9 "$engine"; exec 9<&-; fi
+if [ -n "$engine" ]; then mkdir -p "$engine"; mount --no-canonicalize --bind /proc/self/fd/9 "$engine"; exec 9<&-; fi
 exec setpriv --reuid "$uid" --regid "$gid" --clear-groups -- "$@"
 "#;
 
