@@ -20,7 +20,7 @@ fn a_takeover_step_by_step() {
         let mut three = lab.member("m3");
         for member in [&mut two, &mut three] {
             lab.clone_of(&one, member).await;
-            one.pg.ensure_slots(&[member.voter.clone()]).await.unwrap();
+            one.pg.ensure_slots(std::slice::from_ref(&member.voter)).await.unwrap();
             lab.start(member, false).await;
             member.pg.follow(&one.upstream_for(member, true)).await.unwrap();
             member.pg.wait_streaming(Timeline(2), LIMIT).await.unwrap();
@@ -78,7 +78,20 @@ fn a_takeover_step_by_step() {
         three.stop(StopMode::Fast).await;
         lab.start(&mut three, true).await;
         three.pg.wait_streaming(Timeline(6), LIMIT).await.unwrap();
-        drop(three);
+
+        // the former leader comes back below a replica, and goes along when that one is promoted
+        lab.start(&mut one, false).await;
+        three.pg.ensure_slots(&[one.voter.clone(), two.voter.clone()]).await.unwrap();
+        one.pg.follow(&three.upstream_for(&one, true)).await.unwrap();
+        one.pg.wait_streaming(Timeline(6), LIMIT).await.unwrap();
+        two.stop(StopMode::Kill).await;
+        three.pg.freeze(LIMIT).await.unwrap();
+        three.pg.promote(Timeline(9), LIMIT).await.unwrap();
+        let begun = Instant::now();
+        one.pg.wait_streaming(Timeline(9), LIMIT).await.unwrap();
+        took("a cascaded replica on the next timeline", begun);
+        let ours = three.pg.look(LIMIT).await.position.unwrap();
+        until("its position", async || one.pg.look(LIMIT).await.position.is_some_and(|p| p.holds(&ours))).await;
     });
 }
 

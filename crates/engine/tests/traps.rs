@@ -13,7 +13,7 @@ async fn pair(lab: &Lab) -> (Member, Member) {
     let one = lab.leader("m1").await;
     let mut two = lab.member("m2");
     lab.clone_of(&one, &mut two).await;
-    one.pg.ensure_slots(&[two.voter.clone()]).await.unwrap();
+    one.pg.ensure_slots(std::slice::from_ref(&two.voter)).await.unwrap();
     lab.start(&mut two, false).await;
     two.pg.follow(&one.upstream_for(&two, true)).await.unwrap();
     two.pg.wait_streaming(Timeline(2), LIMIT).await.unwrap();
@@ -184,7 +184,7 @@ fn two_members_promote_and_the_loser_is_rewound() {
         one.psql("app", "INSERT INTO t VALUES (666)").await.unwrap();
         two.pg.promote(Timeline(5), LIMIT).await.unwrap();
         two.pg.set_sync(&Enforced::default(), SyncMethod::Any).await.unwrap();
-        two.pg.ensure_slots(&[one.voter.clone()]).await.unwrap();
+        two.pg.ensure_slots(std::slice::from_ref(&one.voter)).await.unwrap();
         one.stop(StopMode::Kill).await;
         assert!(one.pg.instance.stopped_position().await.is_err(), "a crashed server has no known end");
         lab.start(&mut one, false).await;
@@ -281,7 +281,7 @@ fn foreign_missing_and_unexpected_data_is_refused_with_what_to_do() {
 fn settings_change_with_a_check_and_are_taken_back() {
     as_dauphin("settings_change_with_a_check_and_are_taken_back", async {
         let lab = Lab::new().await;
-        let one = lab.leader("m1").await;
+        let mut one = lab.leader("m1").await;
         let mut settings = one.pg.settings().await;
         settings.user.insert("work_mem".to_owned(), "8MB".to_owned());
         settings.user.insert("max_connections".to_owned(), "120".to_owned());
@@ -291,6 +291,12 @@ fn settings_change_with_a_check_and_are_taken_back() {
         one.pg.change_settings(settings.clone()).await.unwrap();
         assert_eq!(one.sql("SHOW work_mem").await, "8MB");
         assert_eq!(one.pg.pending_restart(LIMIT).await.unwrap(), ["max_connections"]);
+        // a value below what the log was written with does not stop a replica's start
+        one.stop(StopMode::Fast).await;
+        settings.user.insert("max_connections".to_owned(), "50".to_owned());
+        one.pg.set_settings(settings.clone()).await.unwrap();
+        lab.start(&mut one, false).await;
+        assert_eq!(one.sql("SHOW max_connections").await, "100");
         settings.user.insert("work_mem".to_owned(), "a lot".to_owned());
         assert!(matches!(one.pg.change_settings(settings.clone()).await, Err(Error::Setting { .. })));
         one.pg.reload().await.unwrap();

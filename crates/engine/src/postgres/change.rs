@@ -14,14 +14,19 @@ const ASK_LIMIT: Duration = Duration::from_millis(5_000);
 /// How long PostgreSQL may take to read its files.
 const CHECK_LIMIT: Duration = Duration::from_secs(10);
 
-/// Settings in which a replica must not trail its leader: it stops replaying when it does.
-const NOT_BELOW_LEADER: [&str; 5] = [
-    "max_connections",
-    "max_worker_processes",
-    "max_wal_senders",
-    "max_prepared_transactions",
-    "max_locks_per_transaction",
+/// Settings in which a replica must not trail its leader (it stops replaying when it does), and PostgreSQL's defaults.
+const NOT_BELOW_LEADER: [(&str, u64); 5] = [
+    ("max_connections", 100),
+    ("max_worker_processes", 8),
+    ("max_wal_senders", 10),
+    ("max_prepared_transactions", 0),
+    ("max_locks_per_transaction", 64),
 ];
+
+/// PostgreSQL's default of one of the settings that replicas must not trail.
+pub(crate) fn default_of(name: &str) -> Option<u64> {
+    NOT_BELOW_LEADER.iter().find(|(n, _)| *n == name).map(|(_, default)| *default)
+}
 
 /// In which order members must restart for a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +54,11 @@ pub struct Change {
     pub order: RestartOrder,
 }
 
-/// In which order members restart for this change of a number; PostgreSQL's default stands for `None`.
+/// In which order members restart for this change; `None` stands for PostgreSQL's default.
 #[must_use]
-pub fn restart_order(name: &str, from: Option<&str>, to: Option<&str>, default: &str) -> RestartOrder {
-    if !NOT_BELOW_LEADER.contains(&name) {
-        return RestartOrder::Any;
-    }
-    let number = |value: Option<&str>| value.unwrap_or(default).trim().parse::<i64>().ok();
+pub fn restart_order(name: &str, from: Option<&str>, to: Option<&str>) -> RestartOrder {
+    let Some(default) = default_of(name) else { return RestartOrder::Any };
+    let number = |value: Option<&str>| value.map_or(Some(default), |v| v.trim().parse().ok());
     match (number(from), number(to)) {
         (Some(from), Some(to)) if to > from => RestartOrder::ReplicasFirst,
         (Some(from), Some(to)) if to < from => RestartOrder::LeaderFirst,
@@ -73,7 +76,7 @@ impl Postgres {
         let now = self.settings().await.user;
         let names: BTreeSet<&String> = now.keys().chain(wanted.keys()).collect();
         let differing: Vec<&String> = names.into_iter().filter(|n| now.get(*n) != wanted.get(*n)).collect();
-        let sql = "SELECT name, context = 'postmaster', boot_val FROM pg_settings";
+        let sql = "SELECT name, context = 'postmaster' FROM pg_settings";
         let rows = self.acts.query(sql, ASK_LIMIT).await.map_err(Error::sql("reading the settings"))?.rows;
         let known: BTreeMap<&str, &Row> = rows.iter().filter_map(|r| Some((r.get(0)?, r))).collect();
         let mut changes = Vec::new();
@@ -85,8 +88,7 @@ impl Postgres {
                 return Err(Error::Setting { key: name.clone(), why });
             }
             let (from, to) = (now.get(name).cloned(), wanted.get(name).cloned());
-            let default = row.and_then(|r| r.get(2)).unwrap_or_default();
-            let order = restart_order(name, from.as_deref(), to.as_deref(), default);
+            let order = restart_order(name, from.as_deref(), to.as_deref());
             changes.push(Change { name: name.clone(), restart: row.is_some_and(|r| r.is_true(1)), order, from, to });
         }
         Ok(changes)
@@ -131,10 +133,10 @@ mod tests {
 
     #[test]
     fn what_replicas_must_not_trail_restarts_in_a_safe_order() {
-        let order = |from, to| restart_order("max_connections", from, to, "100");
+        let order = |from, to| restart_order("max_connections", from, to);
         assert_eq!(order(None, Some("200")), RestartOrder::ReplicasFirst);
         assert_eq!(order(Some("200"), None), RestartOrder::LeaderFirst);
         assert_eq!(order(Some("200"), Some("200")), RestartOrder::Any);
-        assert_eq!(restart_order("shared_buffers", None, Some("1GB"), "128MB"), RestartOrder::Any);
+        assert_eq!(restart_order("shared_buffers", None, Some("1GB")), RestartOrder::Any);
     }
 }

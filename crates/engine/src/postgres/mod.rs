@@ -12,6 +12,7 @@ pub mod clone;
 pub mod config;
 pub mod control;
 pub mod disk;
+pub mod drain;
 pub mod error;
 pub mod files;
 pub mod follow;

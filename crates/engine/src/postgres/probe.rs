@@ -51,11 +51,9 @@ impl Postgres {
     /// true; the disk has a probe of its own.
     pub async fn look(&self, limit: Duration) -> ServerView {
         let mut view = ServerView { disk_ok: true, ..ServerView::default() };
-        if let Some(postmaster) = self.instance.postmaster() {
-            if postmaster.process.is_stopped() {
-                view.run = Run::Hung;
-                return view;
-            }
+        if self.instance.postmaster().is_some_and(|p| p.process.is_stopped()) {
+            view.run = Run::Hung;
+            return view;
         }
         match self.log_state(true, limit).await {
             Ok(state) => {
@@ -93,12 +91,15 @@ impl Postgres {
     }
 
     fn run_from(&self, error: &Error) -> Run {
-        let there = self.instance.postmaster().is_some();
-        match error {
-            _ if !there => self.instance.run_without_process(),
-            Error::Sql { source: ClientError::TimedOut(_), .. } => Run::Hung,
-            Error::Sql { source: ClientError::Server { code, .. }, .. } if code != "57P03" => Run::Running,
-            _ => Run::Starting,
+        if self.instance.postmaster().is_none() {
+            return self.instance.run_without_process();
+        }
+        let Error::Sql { source, .. } = error else { return Run::Running };
+        match source {
+            ClientError::TimedOut(_) => Run::Hung,
+            ClientError::Server { code, .. } if code != "57P03" => Run::Running,
+            ClientError::Server { .. } | ClientError::Connect(_) | ClientError::Lost(_) => Run::Starting,
+            ClientError::Password | ClientError::Protocol(_) => Run::Running,
         }
     }
 

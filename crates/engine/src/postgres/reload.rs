@@ -13,9 +13,13 @@ use tokio::time::Instant;
 /// How long a reload may take before the postmaster counts as frozen.
 const RELOAD_LIMIT: Duration = Duration::from_millis(5_000);
 
-/// What a fork of the postmaster shows: when it loaded its files, and the run-time settings that we own.
-const LOADED: &str = "SELECT pg_conf_load_time()::text, name, setting, coalesce(sourcefile, source) FROM pg_settings \
-     WHERE name IN ('synchronous_standby_names', 'primary_conninfo', 'primary_slot_name', 'restore_command')";
+/// Run-time settings that we own, in the order of [`LOADED`]'s columns after the first.
+const OURS: [&str; 4] = ["synchronous_standby_names", "primary_conninfo", "primary_slot_name", "restore_command"];
+/// What a fork of the postmaster shows: when it loaded its files, and what it runs with.
+const LOADED: &str = "SELECT pg_conf_load_time(), current_setting('synchronous_standby_names'), \
+     current_setting('primary_conninfo'), current_setting('primary_slot_name'), current_setting('restore_command')";
+/// Where a setting comes from.
+const SOURCE: &str = "SELECT coalesce(sourcefile, source) FROM pg_settings WHERE name = ";
 
 impl Postgres {
     /// Writes `dauphin.conf` anew with a change to what is in force at run time. Nothing is reloaded yet.
@@ -47,10 +51,9 @@ impl Postgres {
         // taken after the files were written: any later load has read them
         let before = self.loaded().await?;
         self.instance.running()?.process.signal(Signal::HUP)?;
-        let stamp = |rows: &[Row]| rows.first().and_then(|r| r.get(0).map(str::to_owned));
         loop {
             let now = self.loaded().await?;
-            if stamp(&now) != stamp(&before) {
+            if now.get(0) != before.get(0) {
                 return self.check_effective(&now).await;
             }
             if Instant::now() >= until {
@@ -61,31 +64,28 @@ impl Postgres {
         }
     }
 
-    async fn loaded(&self) -> Result<Vec<Row>> {
+    async fn loaded(&self) -> Result<Row> {
         let doing = "asking what the server has loaded";
         let login = login("dauphin_reload", false, "");
         let mut client =
             Client::connect(&self.instance.socket(), &login, CONNECT_LIMIT).await.map_err(Error::sql(doing))?;
-        Ok(client.query(LOADED, CONNECT_LIMIT).await.map_err(Error::sql(doing))?.rows)
+        let rows = client.query(LOADED, CONNECT_LIMIT).await.map_err(Error::sql(doing))?.rows;
+        rows.into_iter().next().ok_or(Error::Answer { doing, answer: String::new() })
     }
 
-    async fn check_effective(&self, rows: &[Row]) -> Result<()> {
+    async fn check_effective(&self, loaded: &Row) -> Result<()> {
         let live = self.config.lock().await.1.clone();
-        let wanted = [
-            ("synchronous_standby_names", live.sync_names.as_str()),
-            ("primary_conninfo", live.conninfo.as_str()),
-            ("primary_slot_name", live.slot.as_str()),
-            ("restore_command", ""),
-        ];
-        for (key, wanted) in wanted {
-            let Some(row) = rows.iter().find(|r| r.get(1) == Some(key)) else { continue };
-            let found = row.get(2).unwrap_or_default();
+        let wanted = [live.sync_names.as_str(), live.conninfo.as_str(), live.slot.as_str(), ""];
+        for (column, (key, wanted)) in OURS.into_iter().zip(wanted).enumerate() {
+            let found = loaded.get(column + 1).unwrap_or_default();
             if found != wanted {
+                let sql = format!("{SOURCE}'{key}'");
+                let rows = self.acts.query(&sql, CONNECT_LIMIT).await.map_or_else(|_| Vec::new(), |a| a.rows);
                 return Err(Error::Overridden {
                     key: key.to_owned(),
                     wanted: wanted.to_owned(),
                     found: found.to_owned(),
-                    by: row.get(3).unwrap_or("an unknown place").to_owned(),
+                    by: rows.first().and_then(|r| r.get(0)).unwrap_or("an unknown place").to_owned(),
                 });
             }
         }

@@ -1,9 +1,11 @@
 //! Rewinds a stopped member's data to a leader's history with pg_rewind: preconditions named, what will be cut off
 //! archived first, a half-done rewind quarantined. Whether to rewind at all, or to copy anew, is the agent's decision.
 
+use crate::postgres::client::Client;
 use crate::postgres::clone::forget_source;
 use crate::postgres::config::{Settings, Upstream, conninfo};
 use crate::postgres::roles::{Credentials, REPLICATION, REWIND};
+use crate::postgres::session::{CONNECT_LIMIT, login};
 use crate::postgres::tool::Tool;
 use crate::postgres::{ControlData, Error, Instance, Postgres, Refusal, Result, files, history};
 use dauphin_model::{Lsn, Position, Term, Timeline};
@@ -16,8 +18,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const REWIND_LIMIT: Duration = Duration::from_secs(24 * 3_600);
 /// How long looking for the end of the log may take.
 const WALDUMP_LIMIT: Duration = Duration::from_secs(600);
-/// How long a checkpoint may take.
-const CHECKPOINT_LIMIT: Duration = Duration::from_secs(30);
+/// How long a checkpoint may take: a large cache on a slow disk takes minutes.
+const CHECKPOINT_LIMIT: Duration = Duration::from_secs(600);
 
 /// What a rewind (or a new copy) takes away, and where it was put.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,7 +48,12 @@ impl Postgres {
     /// # Errors
     /// [`Error::Sql`].
     pub async fn checkpoint(&self) -> Result<()> {
-        self.acts.query("CHECKPOINT", CHECKPOINT_LIMIT).await.map(|_| ()).map_err(Error::sql("writing a checkpoint"))
+        let doing = "writing a checkpoint";
+        // on a connection of its own: the acts must not wait behind it
+        let login = login("dauphin_checkpoint", false, "-c statement_timeout=0");
+        let mut client =
+            Client::connect(&self.instance.socket(), &login, CONNECT_LIMIT).await.map_err(Error::sql(doing))?;
+        client.query("CHECKPOINT", CHECKPOINT_LIMIT).await.map(|_| ()).map_err(Error::sql(doing))
     }
 }
 

@@ -45,6 +45,17 @@ impl Postgres {
         self.config.lock().await.0.clone()
     }
 
+    /// Takes other settings; they are written at the next start. For a running server:
+    /// [`Postgres::change_settings`].
+    ///
+    /// # Errors
+    /// [`Error::Setting`](crate::postgres::Error::Setting).
+    pub async fn set_settings(&self, settings: Settings) -> Result<()> {
+        config::check_user(&settings.user)?;
+        self.config.lock().await.0 = settings;
+        Ok(())
+    }
+
     /// Drops the kept connections; after a stop or start they lead nowhere.
     pub async fn forget_connections(&self) {
         self.probe.forget().await;

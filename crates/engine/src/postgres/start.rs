@@ -4,7 +4,7 @@
 use crate::postgres::config::{FILE, Live, pinned, render, with_include};
 use crate::postgres::hba::{Access, Networks};
 use crate::postgres::roles::Credentials;
-use crate::postgres::{Postgres, Refusal, Result, files, history};
+use crate::postgres::{Postgres, Refusal, Result, change, files, history};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -58,20 +58,35 @@ impl Postgres {
         }
         instance.write_access(Access::Closed, networks)?;
         files::replace(&instance.data_dir.join("standby.signal"), "", true)?;
-        for name in ["recovery.signal", "promote", "backup_label.old"] {
+        for name in ["recovery.signal", "promote", "backup_label.old", "postmaster.pid"] {
             files::remove(&instance.data_dir.join(name))?;
         }
+        // nothing runs here: a lock that names a number some other process has by now would stop the start
+        files::remove(&instance.socket())?;
+        files::remove(&instance.socket().with_extension(format!("{}.lock", instance.port)))?;
         history::remove_trailing_stubs(&instance.data_dir)?;
+        let raised = self.raised_settings().await?;
         self.forget_connections().await;
-        Ok(self.command())
+        Ok(self.command(&raised))
     }
 
-    /// The command for the guard.
-    #[must_use]
-    pub fn command(&self) -> ServerCommand {
+    /// Settings in which a replica must not trail what its log was written with, where the files say less.
+    async fn raised_settings(&self) -> Result<Vec<String>> {
+        let control = self.instance.control_data().await?;
+        let config = self.config.lock().await;
+        let written = render(&self.instance, &config.0, &config.1);
+        let raised = control.max_settings.into_iter().filter(|(name, least)| {
+            let in_file = written.lines().find_map(|l| l.strip_prefix(name.as_str())?.strip_prefix(" = '"));
+            let ours = in_file.and_then(|v| v.trim_end_matches('\'').parse::<u64>().ok());
+            ours.or_else(|| change::default_of(name)).is_some_and(|ours| ours < *least)
+        });
+        Ok(raised.map(|(name, least)| format!("{name}={least}")).collect())
+    }
+
+    fn command(&self, raised: &[String]) -> ServerCommand {
         let bin = &self.instance.bin;
         let mut args: Vec<OsString> = vec!["-D".into(), self.instance.data_dir.clone().into()];
-        for setting in pinned() {
+        for setting in pinned().into_iter().chain(raised.iter().map(String::as_str)) {
             args.extend(["-c".into(), setting.into()]);
         }
         let mut env: Vec<(OsString, OsString)> =
