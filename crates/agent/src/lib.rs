@@ -1,1 +1,24 @@
-//! (being written)
+//! One member's agent: it looks at its server and its peers, feeds the decision core, and carries its steps out.
+//!
+//! `dauphin agent` calls [`run`]. Decisions are `dauphin-ha`'s; this crate joins them to the store, the link, the engine
+//! and the guard, and never decides who leads.
+
+mod durable;
+mod error;
+mod journal;
+mod keys;
+mod links;
+mod looks;
+mod metrics;
+mod mind;
+mod operations;
+mod picture;
+mod route;
+mod secrets;
+mod server;
+mod setup;
+mod change;
+mod view;
+
+pub use error::AgentError;
+pub use setup::run;

@@ -266,7 +266,7 @@ impl Guard {
     ///
     /// # Errors
     /// Refused while a server runs.
-    pub async fn shutdown(self) -> Result<(), GuardError> {
+    pub async fn shutdown(&self) -> Result<(), GuardError> {
         self.order("shutdown", Request::Shutdown).await
     }
 }

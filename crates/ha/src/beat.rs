@@ -65,6 +65,7 @@ impl Core {
             state: lead.state(),
             clone_ok: lead.running,
             attach: lead.attach,
+            accepting: lead.access,
             draining: lead.switchover.is_some(),
             replicas: replicas.collect(),
         })
@@ -73,7 +74,7 @@ impl Core {
 
 /// Whether others act on the difference.
 fn urgent(old: &Beat, new: &Beat) -> bool {
-    let leading = |b: &Beat| b.leading.as_ref().map(|l| (l.term, l.state, l.clone_ok, l.attach, l.draining));
+    let leading = |b: &Beat| b.leading.as_ref().map(|l| (l.term, l.state, l.clone_ok, l.attach, l.accepting, l.draining));
     (old.role, old.term, old.pledge, old.gave_up, old.handing_over, old.run, old.incarnation, old.streaming)
         != (new.role, new.term, new.pledge, new.gave_up, new.handing_over, new.run, new.incarnation, new.streaming)
         || leading(old) != leading(new)

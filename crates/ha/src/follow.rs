@@ -200,7 +200,8 @@ impl Core {
             leadership: Some(Leadership {
                 term,
                 leader,
-                timeline: failed.map_or(Timeline(1), |r| r.timeline),
+                // a server starts as a replica and is promoted: its first timeline as a leader is 2
+                timeline: failed.map_or(Timeline(2), |r| r.timeline),
                 state: LeadershipState::Elected,
                 published: Published {
                     voters: BTreeSet::new(),

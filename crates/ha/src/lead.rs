@@ -49,7 +49,7 @@ pub(crate) struct Lead {
     /// The barrier under way; an older one's end says nothing.
     barrier_serial: u64,
     open: bool,
-    access: bool,
+    pub(crate) access: bool,
     pub(crate) switch: Option<SwitchPoint>,
     enforced: Enforced,
     /// A change of the setting did not end well: the server may be using either.

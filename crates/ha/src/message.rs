@@ -50,6 +50,8 @@ pub struct Leading {
     pub clone_ok: bool,
     /// Voters may attach: what the server waits for is proved.
     pub attach: bool,
+    /// Its server lets clients in.
+    pub accepting: bool,
     /// A switchover is under way: no new transactions, please.
     pub draining: bool,
     /// The replicas it sees.

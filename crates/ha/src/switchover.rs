@@ -87,6 +87,10 @@ impl Core {
         if switchover.closed {
             self.engine(EngineStep::Stop);
         } else {
+            if let Some(lead) = &mut self.lead {
+                // however the step ends, clients may be out: if nothing comes of it, they are let in again
+                lead.access = false;
+            }
             self.engine(EngineStep::CloseAccess);
         }
     }

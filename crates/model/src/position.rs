@@ -155,6 +155,23 @@ impl Position {
         matches!(self.compare(other), Relation::Equal | Relation::Ahead)
     }
 
+    /// Whether a member with this log can go on behind `leader` as it is: everything it holds is part of the leader's
+    /// past. The leader's own end is not looked at on its current timeline, since what is known of it may be old.
+    ///
+    /// # Errors
+    /// The first byte on which the logs differ.
+    pub fn leads_into(&self, leader: &Self) -> Result<(), Lsn> {
+        let agree = self.history.iter().zip(leader.branches()).all(|(ours, theirs)| *ours == theirs);
+        let theirs = leader.branches().nth(self.history.len());
+        match theirs {
+            Some(branch) if agree && branch.timeline == self.timeline => {
+                let current = self.history.len() == leader.history.len();
+                if current || self.lsn <= branch.end { Ok(()) } else { Err(branch.end) }
+            }
+            _ => Err(self.common(leader)),
+        }
+    }
+
     /// The order in which logs are chosen: the later leadership first, then the longer log. Timelines grow with terms
     /// and are never handed out twice, so the number of the timeline stands for the chain of terms.
     #[must_use]
@@ -214,6 +231,18 @@ mod tests {
         // the same number handed out twice, at different places
         check("1:100 2:150", "1:110 2:150", Relation::Diverged { at: Lsn(100) });
         check("1:100 2:150 4:200", "1:100 2:150", Relation::Ahead);
+    }
+
+    #[test]
+    fn a_log_that_goes_past_the_switch_cannot_follow() {
+        assert_eq!(at("1:90").leads_into(&at("1:100 2:130")), Ok(()));
+        assert_eq!(at("1:100").leads_into(&at("1:100 2:130")), Ok(()));
+        assert_eq!(at("1:101").leads_into(&at("1:100 2:130")), Err(Lsn(100)));
+        // what we know of the leader may be older than what it sent us
+        assert_eq!(at("1:100 2:140").leads_into(&at("1:100 2:130")), Ok(()));
+        assert_eq!(at("1:100 2:140").leads_into(&at("1:100 3:130")), Err(Lsn(100)));
+        assert_eq!(at("1:100 2:140").leads_into(&at("1:90 2:130")), Err(Lsn(90)));
+        assert_eq!(at("1:100 2:140").leads_into(&at("1:300")), Err(Lsn(100)));
     }
 
     #[test]

@@ -64,6 +64,31 @@ pub struct SwitchPoint {
     pub next_xid: u64,
 }
 
+/// The leader's lease as the store holds it: a counter that grows with every renewal. It lies beside the record, so that
+/// renewals never starve an election; each observer times it from when it saw the counter move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The term it belongs to.
+    pub term: Term,
+    /// Grows with every renewal.
+    pub counter: u64,
+}
+
+/// One leadership that came to be open: what `history` shows, and which timelines are ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastTerm {
+    /// Its term.
+    pub term: Term,
+    /// Who led.
+    pub leader: Voter,
+    /// The timeline it wrote.
+    pub timeline: Timeline,
+    /// Where its log begins.
+    pub switch: SwitchPoint,
+    /// What revoked the leader before.
+    pub evidence: Evidence,
+}
+
 /// The leadership record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leadership {
@@ -77,6 +102,8 @@ pub struct Leadership {
     pub state: LeadershipState,
     /// The published sync set.
     pub published: Published,
+    /// The leader of the last term that was open: fenced, it holds everything that was ever acknowledged.
+    pub holder: Option<Voter>,
     /// The specification it was decided under.
     pub spec_version: SpecVersion,
     /// What revoked the leader before.

@@ -1,0 +1,144 @@
+//! The journal: every decision of this member with its evidence. The newest lie in memory and in the store, where every
+//! agent can explain them; all of them are appended to a file beside the data. It never holds up a decision.
+
+use crate::keys;
+use dauphin_api::dto::JournalEntry;
+use dauphin_ha::Reason;
+use dauphin_model::{MemberName, Term};
+use dauphin_store::{Snapshot, Store, Txn};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, broadcast};
+
+/// Decisions kept in memory.
+const KEPT_MAX: usize = 1_000;
+/// Decisions of one member kept in the store.
+const SHARED_MAX: usize = 60;
+/// Decisions are shared this long after they were made, together: an election comes first.
+const SHARE_AFTER: Duration = Duration::from_millis(1_500);
+/// The file is begun anew at this size; one older file is kept.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// One decision.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// Microseconds of the wall clock: sorts decisions of all members, for people.
+    pub(crate) id: u64,
+    pub(crate) at: String,
+    pub(crate) term: Term,
+    pub(crate) member: MemberName,
+    #[serde(flatten)]
+    pub(crate) reason: Reason,
+}
+
+impl Entry {
+    pub(crate) fn dto(&self) -> JournalEntry {
+        JournalEntry {
+            id: self.id,
+            at: self.at.clone(),
+            term: self.term.0,
+            member: self.member.to_string(),
+            reason: self.reason.code().to_owned(),
+            text: self.reason.to_string(),
+            evidence: serde_json::to_value(&self.reason).unwrap_or_default(),
+        }
+    }
+}
+
+/// This member's journal.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    member: MemberName,
+    path: PathBuf,
+    kept: Mutex<VecDeque<Entry>>,
+    news: Notify,
+    pub(crate) events: broadcast::Sender<dauphin_api::dto::Event>,
+}
+
+impl Journal {
+    pub(crate) fn new(member: MemberName, path: PathBuf) -> Arc<Self> {
+        let (events, _) = broadcast::channel(256);
+        Arc::new(Self { member, path, kept: Mutex::default(), news: Notify::new(), events })
+    }
+
+    /// Keeps a decision.
+    pub(crate) fn add(&self, term: Term, reason: Reason) {
+        let now = jiff::Timestamp::now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = kept.back().map_or(0, |e| e.id);
+        let id = u64::try_from(now.as_microsecond()).unwrap_or_default().max(last + 1);
+        tracing::info!(%term, reason = reason.code(), "{reason}");
+        let entry = Entry { id, at: keys::now_text(), term, member: self.member.clone(), reason };
+        let event = dauphin_api::dto::Event {
+            kind: "journal".to_owned(),
+            data: serde_json::to_value(entry.dto()).unwrap_or_default(),
+        };
+        let _ = self.events.send(event);
+        if kept.len() >= KEPT_MAX {
+            kept.pop_front();
+        }
+        kept.push_back(entry);
+        self.news.notify_one();
+    }
+
+    /// Decisions of all members, oldest first: our own from memory, the others' from the store.
+    pub(crate) fn all(&self, snapshot: &Snapshot) -> Vec<Entry> {
+        let own: Vec<Entry> = self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let first_own = own.first().map_or(u64::MAX, |e| e.id);
+        let mine = keys::journal(&self.member);
+        let mut all = own;
+        for key in snapshot.entries.keys().filter(|k| k.as_str().starts_with("journal/")) {
+            let shared: Vec<Entry> = keys::get(snapshot, key).unwrap_or_default();
+            all.extend(shared.into_iter().filter(|e| *key != mine || e.id < first_own));
+        }
+        all.sort_by_key(|e| e.id);
+        all
+    }
+
+    /// Writes decisions to the file and to the store, some time after they were made. Runs until the agent ends.
+    pub(crate) async fn share(self: Arc<Self>, store: Store) {
+        let mut written = 0_u64;
+        loop {
+            self.news.notified().await;
+            tokio::time::sleep(SHARE_AFTER).await;
+            let kept: Vec<Entry> = self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+            let fresh: Vec<Entry> = kept.iter().filter(|e| e.id > written).cloned().collect();
+            let Some(last) = fresh.last().map(|e| e.id) else { continue };
+            written = last;
+            let path = self.path.clone();
+            let appended = tokio::task::spawn_blocking(move || append(&path, &fresh)).await;
+            if let Ok(Err(error)) = appended {
+                tracing::warn!(%error, path = %self.path.display(), "the journal's file cannot be written");
+            }
+            let before: Vec<Entry> = keys::get(&store.watch().borrow(), &keys::journal(&self.member)).unwrap_or_default();
+            let first = kept.first().map_or(u64::MAX, |e| e.id);
+            let mut shared: Vec<Entry> = before.into_iter().filter(|e| e.id < first).chain(kept).collect();
+            shared.drain(..shared.len().saturating_sub(SHARED_MAX));
+            let value = serde_json::to_vec(&shared).unwrap_or_default();
+            let txn = Txn { put: vec![(keys::journal(&self.member), value)], ..Txn::default() };
+            if let Err(error) = store.txn(txn, Duration::from_secs(3)).await {
+                tracing::debug!(%error, "the journal could not be shared; the next decision tries again");
+                written = 0;
+            }
+        }
+    }
+}
+
+fn append(path: &std::path::Path, entries: &[Entry]) -> std::io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|m| m.len() > FILE_BYTES_MAX) {
+        std::fs::rename(path, path.with_extension("old"))?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    for entry in entries {
+        let mut line = serde_json::to_vec(entry).unwrap_or_default();
+        line.push(b'\n');
+        file.write_all(&line)?;
+    }
+    Ok(())
+}

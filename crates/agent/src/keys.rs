@@ -1,0 +1,131 @@
+//! What lies under which key in the store, as JSON that a person can read; and the core's compare-and-sets as transactions
+//! on them. Nothing here waits or decides.
+
+use dauphin_ha::{Rev, StoreTxn, StoreView};
+use dauphin_model::{Leadership, Lease, Mono, PastTerm, Spec};
+use dauphin_store::{Entry, Key, Snapshot, Txn};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// Terms kept in the history; older ones are dropped.
+pub(crate) const HISTORY_MAX: usize = 500;
+
+/// A term of the history, with the wall clock for people.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct HistoryRecord {
+    #[serde(flatten)]
+    pub(crate) past: PastTerm,
+    /// RFC 3339.
+    pub(crate) at: String,
+}
+
+/// The shared specification as the store holds it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SpecRecord {
+    pub(crate) version: u64,
+    pub(crate) at: String,
+    pub(crate) spec: Spec,
+}
+
+macro_rules! keys {
+    ($($name:ident = $text:literal;)*) => {
+        $(pub(crate) fn $name() -> Key {
+            Key::new($text).unwrap_or_else(|_| unreachable!("a plain word is a key"))
+        })*
+    };
+}
+
+keys! {
+    leadership = "leadership";
+    lease = "lease";
+    intent = "intent";
+    paused = "paused";
+    history = "history";
+    spec = "spec";
+    spec_before = "spec-before";
+    system = "system";
+}
+
+/// Where a member keeps its latest decisions for the others to read.
+pub(crate) fn journal(member: &dauphin_model::MemberName) -> Key {
+    Key::new(format!("journal/{member}")).unwrap_or_else(|_| unreachable!("a name makes a key"))
+}
+
+/// Reads a value; what cannot be read is as if it were not there, and is said aloud.
+pub(crate) fn get<T: DeserializeOwned>(snapshot: &Snapshot, key: &Key) -> Option<T> {
+    read(key, snapshot.get(key)?)
+}
+
+fn read<T: DeserializeOwned>(key: &Key, entry: &Entry) -> Option<T> {
+    serde_json::from_slice(&entry.value)
+        .inspect_err(|error| tracing::error!(%key, %error, "the store holds something that cannot be read"))
+        .ok()
+}
+
+/// What the core sees of a snapshot. `now` and `instant` are the same moment on the two clocks.
+pub(crate) fn view(snapshot: &Snapshot, now: Mono, instant: Instant) -> StoreView {
+    let rev = |key: &Key| snapshot.rev(key).map_or(Rev(0), |r| Rev(r.0));
+    let lease_key = lease();
+    let seen = snapshot.entries.get(&lease_key).map_or(now, |(_, at)| {
+        let age = instant.saturating_duration_since(*at).as_micros();
+        now - dauphin_model::Span(u64::try_from(age).unwrap_or(u64::MAX))
+    });
+    let past: Vec<HistoryRecord> = get(snapshot, &history()).unwrap_or_default();
+    StoreView {
+        cluster_id: snapshot.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
+        leadership: get::<Leadership>(snapshot, &leadership()),
+        leadership_rev: rev(&leadership()),
+        lease: get::<Lease>(snapshot, &lease_key),
+        lease_rev: rev(&lease_key),
+        lease_seen: seen,
+        intent: get(snapshot, &intent()),
+        paused: get(snapshot, &paused()).unwrap_or(false),
+        spec: get::<SpecRecord>(snapshot, &spec()).map(|s| s.spec),
+        timelines: past.iter().map(|h| (h.past.timeline, h.past.term)).collect(),
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// The core's compare-and-set as a transaction.
+pub(crate) fn transaction(txn: &StoreTxn, snapshot: &Snapshot) -> Txn {
+    let expected = |rev: Rev| (rev.0 > 0).then_some(dauphin_store::Rev(rev.0));
+    let mut out = Txn::default();
+    if let Some(rev) = txn.expect_leadership {
+        out.expect.push((leadership(), expected(rev)));
+    }
+    if let Some(rev) = txn.expect_lease {
+        out.expect.push((lease(), expected(rev)));
+    }
+    if let Some(value) = &txn.leadership {
+        out.put.push((leadership(), json(value)));
+    }
+    if let Some(value) = &txn.lease {
+        out.put.push((lease(), json(value)));
+    }
+    if let Some(past) = &txn.past {
+        // the record is expected to be as we saw it, and only its writer touches the history
+        let mut all: Vec<HistoryRecord> = get(snapshot, &history()).unwrap_or_default();
+        all.push(HistoryRecord { past: past.clone(), at: now_text() });
+        let from = all.len().saturating_sub(HISTORY_MAX);
+        out.put.push((history(), json(&&all[from..])));
+    }
+    if let Some(value) = &txn.intent {
+        match value {
+            Some(value) => out.put.push((intent(), json(value))),
+            None => out.delete.push(intent()),
+        }
+    }
+    if let Some(value) = &txn.paused {
+        out.put.push((paused(), json(value)));
+    }
+    out
+}
+
+/// The wall clock, for people.
+pub(crate) fn now_text() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Millisecond).map_or_else(|_| String::new(), |t| t.to_string())
+}

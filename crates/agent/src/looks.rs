@@ -1,0 +1,127 @@
+//! Looks at this member's server again and again, keeps slots and access as they should be, and hands the store's
+//! leadership away from a member that leads the cluster. It reports and keeps house; it never decides who leads.
+
+use crate::server::Server;
+use dauphin_engine::postgres::{Access, DiskProbe};
+use dauphin_ha::{Event, Role};
+use dauphin_model::{MemberName, Run, Voter};
+use dauphin_store::Store;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often the server is looked at while something is under way.
+const LOOK_BUSY: Duration = Duration::from_millis(20);
+/// Pending settings and slots are looked at this often.
+const HOUSE_EVERY: Duration = Duration::from_secs(5);
+/// The disk is probed this often.
+const DISK_EVERY: Duration = Duration::from_millis(500);
+/// How long handing the store's leadership over may take.
+const TRANSFER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Looks until the agent ends.
+pub(crate) async fn run(server: Arc<Server>) {
+    let disk = DiskProbe::start(&server.postgres.instance, DISK_EVERY)
+        .inspect_err(|error| tracing::error!(%error, "the disk cannot be probed"))
+        .ok();
+    let mut pending = Vec::new();
+    let mut house = Instant::now();
+    let mut opened = false;
+    loop {
+        let (role, beat, suspect, calm) = {
+            let picture = server.picture.borrow();
+            let calm = match picture.role {
+                Role::Leader => picture.busy.is_none(),
+                Role::Replica => picture.server.streaming.is_some() && picture.busy.is_none(),
+                _ => false,
+            };
+            (picture.role, picture.spec.profile.beat().duration(), picture.spec.profile.suspect().duration(), calm)
+        };
+        let (up, life) = server.life();
+        if up {
+            let mut view = server.postgres.look(beat).await;
+            view.disk_ok = disk.as_ref().is_none_or(|d| d.age() < suspect.max(3 * DISK_EVERY));
+            view.pending_restart.clone_from(&pending);
+            let running = view.run == Run::Running;
+            if server.life() == (true, life) {
+                server.inbox.tell(Event::Server(Box::new(view)));
+            }
+            opened = opened && running && role == Role::Replica;
+            if running && role == Role::Replica && calm && !opened {
+                opened = let_readers_in(&server).await;
+            }
+            if running && house.elapsed() >= HOUSE_EVERY {
+                house = Instant::now();
+                if let Ok(settings) = server.postgres.pending_restart(beat).await {
+                    pending = settings;
+                }
+                keep_slots(&server, role).await;
+            }
+        }
+        tokio::time::sleep(if calm { beat / 2 } else { LOOK_BUSY }).await;
+    }
+}
+
+/// A replica that follows a leader serves reads.
+async fn let_readers_in(server: &Server) -> bool {
+    let Ok(_hand) = server.hand.try_lock() else { return false };
+    if server.picture.borrow().role != Role::Replica {
+        return false;
+    }
+    match server.postgres.instance.written_access() {
+        Ok(Some(Access::Open)) => true,
+        _ => match server.postgres.set_access(Access::Open, &server.networks).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "readers cannot be let in yet");
+                false
+            }
+        },
+    }
+}
+
+/// Every member keeps a slot for every other: whoever leads next has them already.
+async fn keep_slots(server: &Server, role: Role) {
+    if !matches!(role, Role::Leader | Role::Replica) {
+        return;
+    }
+    let Ok(_hand) = server.hand.try_lock() else { return };
+    let (voters, positions): (Vec<Voter>, BTreeMap<Voter, _>) = {
+        let picture = server.picture.borrow();
+        let voters: Vec<Voter> = picture.voters().into_iter().collect();
+        let positions = voters.iter().filter_map(|v| {
+            let beat = picture.beat_of(&v.name).filter(|b| b.incarnation == v.incarnation)?;
+            Some((v.clone(), beat.position.as_ref()?.lsn))
+        });
+        (voters.clone(), positions.collect())
+    };
+    if let Err(error) = server.postgres.ensure_slots(&voters).await {
+        tracing::warn!(%error, "slots cannot be kept");
+    }
+    if role == Role::Replica
+        && let Err(error) = server.postgres.advance_slots(&positions).await
+    {
+        tracing::debug!(%error, "slots cannot be advanced");
+    }
+}
+
+/// The store's leader should not stand on the member that leads the cluster: losing that one node would then cost two
+/// elections, one after the other.
+pub(crate) async fn part_leaders(server: Arc<Server>, store: Store) {
+    let mut health = store.health();
+    loop {
+        tokio::time::sleep(HOUSE_EVERY / 5).await;
+        let (leads, target) = {
+            let picture = server.picture.borrow();
+            let voters = health.borrow_and_update().voters.clone();
+            let heard = |n: &&MemberName| **n != picture.me && picture.beat_of(n).is_some();
+            (picture.role == Role::Leader, voters.iter().find(heard).cloned())
+        };
+        let here = store.health().borrow().is_leader;
+        if let (true, true, Some(to)) = (leads, here, target)
+            && let Err(error) = store.transfer_leader(&to, TRANSFER_WITHIN).await
+        {
+            tracing::debug!(%error, %to, "the store's leadership stays here for now");
+        }
+    }
+}

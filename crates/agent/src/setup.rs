@@ -1,0 +1,438 @@
+//! Brings an agent up from its file: identity, notes, links, store, guard, engine, loop, HTTP. And down again.
+
+use crate::durable::Notes;
+use crate::error::AgentError;
+use crate::journal::Journal;
+use crate::links::{Links, STORE_CHANNEL, MESSAGE_CHANNEL, ASK_CHANNEL, StoreLinks};
+use crate::mind::{self, Hands, Inbox};
+use crate::operations::Agent;
+use crate::picture::Picture;
+use crate::secrets::Secrets;
+use crate::server::{Parts, Server};
+use crate::{keys, looks};
+use bytes::Bytes;
+use dauphin_engine::postgres::{Binaries, Instance, Networks, Postgres, Settings};
+use dauphin_guard::client::{Event as GuardEvent, Guard};
+use dauphin_ha::{Core, Event};
+use dauphin_model::file::{ClusterFile, Local};
+use dauphin_model::route::ROUTE_CHANNEL;
+use dauphin_model::{MemberKind, MemberSpec, Profile, Route, Run, ServerView, Spec};
+use dauphin_net::{BoxFuture, Handler, Identity, Peer, PeerKind, Refusal};
+use dauphin_store::{Open, Start, Store, Timings, Txn};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+/// How often the store is told the system identifier until it has it.
+const SYSTEM_RETRY: Duration = Duration::from_secs(1);
+/// How long one such attempt may take.
+const SYSTEM_WITHIN: Duration = Duration::from_secs(3);
+/// How many changes of the route may wait for a slow proxy.
+const ROUTES_MAX: usize = 16;
+
+/// How a guard is started.
+#[derive(Debug, Clone)]
+pub(crate) struct GuardStart {
+    run_dir: PathBuf,
+    watchdog: Option<PathBuf>,
+}
+
+impl GuardStart {
+    /// Adopts the guard that is there, or starts one.
+    pub(crate) async fn connect(&self) -> Result<(Guard, mpsc::Receiver<GuardEvent>), AgentError> {
+        let program = std::env::current_exe().map_err(AgentError::file("find", Path::new("this program")))?;
+        let mut command = std::process::Command::new(program);
+        command.arg("guard").arg("--dir").arg(&self.run_dir);
+        if let Some(device) = &self.watchdog {
+            command.arg("--watchdog").arg(device);
+        }
+        Ok(Guard::connect_or_spawn(&self.run_dir, command).await?)
+    }
+}
+
+/// Runs the member that the file names until `shutdown` ends: then it hands leadership over, stops its server, returns.
+///
+/// # Errors
+/// [`AgentError`]: what has to be put right before it can run.
+pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), AgentError> {
+    let file = load(config)?;
+    let Some(local) = file.local.clone() else {
+        let text = format!("{} has no [local]: it does not say which member this machine is", config.display());
+        return Err(AgentError::Configuration(text));
+    };
+    let spec = file.spec;
+    let Some(member) = spec.member(&local.member).cloned() else {
+        let text = format!("{}: [local] names {}, which no [[member]] is", config.display(), local.member);
+        return Err(AgentError::Configuration(text));
+    };
+    for dir in [&local.state_dir, &local.run_dir] {
+        make_private(dir)?;
+    }
+    let identity = Arc::new(Identity::load(&local.identity)?);
+    tokio::spawn(reload_identity(Arc::clone(&identity)));
+    let notes = Notes::in_dir(&local.state_dir);
+    let durable = notes.load()?;
+    let (inbox, events) = Inbox::new();
+    let links = Links::new(&member.name, &spec, &identity);
+    let journal = Journal::new(member.name.clone(), local.state_dir.join("journal.jsonl"));
+
+    let listen = local.listen.clone().unwrap_or_else(|| member.host.clone());
+    let link_listener = bind(&listen, member.link_port).await?;
+    let api_listener = bind(&listen, member.api_port).await?;
+
+    let store_cell: Arc<OnceLock<Store>> = Arc::default();
+    let (route, _) = watch::channel(None::<Route>);
+    let (stop, stopped) = watch::channel(false);
+    let desk = Arc::new(Desk { store: Arc::clone(&store_cell), inbox: inbox.clone(), route: route.clone(), agent: OnceLock::new() });
+    let mut ending = stopped.clone();
+    let serving = tokio::spawn(dauphin_net::serve(link_listener, Arc::clone(&identity), desk.clone(), async move {
+        let _ = ending.wait_for(|s| *s).await;
+    }));
+    let store = open_store(&local, &spec, &member, &links).await?;
+    let _ = store_cell.set(store.clone());
+    links.watch(&spec, &inbox, &store_cell);
+    tokio::spawn(Arc::clone(&journal).share(store.clone()));
+
+    let (system, _) = watch::channel(None::<u64>);
+    let blank = Core::new(member.name.clone(), spec.clone(), durable.clone(), false, ServerView::default(), mind::now());
+    let (picture, _) = watch::channel(Arc::new(Picture::of(&member.name, &blank)));
+    let mut view = ServerView::default();
+    let mut has_data = false;
+    let server = if member.kind == MemberKind::Data {
+        let parts = Parts {
+            postgres: Arc::new(postgres(&local, &spec, &member, &listen).await?),
+            networks: networks(&spec),
+            secrets: Secrets::load(&local.secrets)?,
+            inbox: inbox.clone(),
+            links: Arc::clone(&links),
+            picture: picture.subscribe(),
+            system: system.clone(),
+            guard_start: GuardStart { run_dir: local.run_dir.clone(), watchdog: local.watchdog.clone() },
+        };
+        let (server, seen) = adopt(parts, &store).await?;
+        view = seen;
+        has_data = server.postgres.instance.has_data() || !is_empty(&server.postgres.instance.data_dir);
+        Some(server)
+    } else {
+        None
+    };
+    tokio::spawn(keep_system(store.clone(), system.clone()));
+
+    let turned = Arc::new(AtomicU64::new(0));
+    let hands = Hands {
+        me: member.name.clone(),
+        inbox: inbox.clone(),
+        runtime: tokio::runtime::Handle::current(),
+        store: store.clone(),
+        links: Arc::clone(&links),
+        server: server.clone(),
+        notes,
+        journal: Arc::clone(&journal),
+        picture: picture.clone(),
+        route,
+        exit: stop.clone(),
+        turned: Arc::clone(&turned),
+    };
+    let core = Core::new(member.name.clone(), spec.clone(), durable, has_data, view, mind::now());
+    let thread = std::thread::Builder::new().name("mind".to_owned()).spawn(move || mind::run(core, &events, &hands));
+    thread.map_err(AgentError::file("start a thread for", config))?;
+    tokio::spawn(mind::watch_store(store.clone(), inbox.clone()));
+    if let Some(server) = &server {
+        tokio::spawn(looks::run(Arc::clone(server)));
+        tokio::spawn(looks::part_leaders(Arc::clone(server), store.clone()));
+        tokio::spawn(crate::change::keep_settings(Arc::clone(server), listen_addresses(&listen)));
+    }
+    let agent = Arc::new(Agent {
+        me: member.name.clone(),
+        store: store.clone(),
+        links,
+        inbox: inbox.clone(),
+        journal,
+        picture: picture.subscribe(),
+        server: server.clone(),
+        turned,
+    });
+    let _ = desk.agent.set(Arc::clone(&agent));
+    let http = tokio::spawn(serve_http(api_listener, agent, access(&local)?, stopped.clone()));
+    tracing::info!(member = %member.name, cluster = %spec.cluster, "the agent runs");
+
+    let asking = inbox.clone();
+    tokio::spawn(async move {
+        shutdown.await;
+        asking.tell(Event::Shutdown);
+    });
+    let mut ended = stopped;
+    let _ = ended.wait_for(|s| *s).await;
+    if let Some(server) = &server
+        && let Err(error) = server.guard().kill().await
+    {
+        tracing::debug!(%error, "nothing was left to stop");
+    }
+    end_guard(server).await;
+    let _ = tokio::join!(serving, http);
+    store.shutdown().await;
+    tracing::info!("the agent has ended");
+    Ok(())
+}
+
+async fn end_guard(server: Option<Arc<Server>>) {
+    let Some(server) = server else { return };
+    if let Err(error) = server.guard().shutdown().await {
+        tracing::debug!(%error, "the guard stays");
+    }
+}
+
+/// Reads and checks the file.
+fn load(path: &Path) -> Result<ClusterFile, AgentError> {
+    let text = std::fs::read_to_string(path).map_err(AgentError::file("read", path))?;
+    let mut file = ClusterFile::parse(&path.display().to_string(), &text)
+        .map_err(|faults| AgentError::Configuration(faults.to_string()))?;
+    if let Some(folder) = path.parent() {
+        file.resolve(folder);
+    }
+    Ok(file)
+}
+
+fn make_private(dir: &Path) -> Result<(), AgentError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(AgentError::file("make folder", dir))
+}
+
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none())
+}
+
+async fn bind(host: &str, port: u16) -> Result<TcpListener, AgentError> {
+    let addr = format!("{host}:{port}");
+    TcpListener::bind(&addr).await.map_err(|source| AgentError::Listen { addr, source })
+}
+
+async fn reload_identity(identity: Arc<Identity>) {
+    let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        match identity.reload() {
+            Ok(()) => tracing::info!("certificates were read again"),
+            Err(error) => tracing::error!(%error, "certificates could not be read again; the ones before stay in use"),
+        }
+    }
+}
+
+fn timings(profile: Profile) -> Timings {
+    let ms = Duration::from_millis;
+    match profile {
+        Profile::Fast => Timings { heartbeat: ms(100), election_min: ms(300), election_max: ms(550) },
+        Profile::Standard => Timings { heartbeat: ms(150), election_min: ms(450), election_max: ms(800) },
+        Profile::Wan => Timings { heartbeat: ms(700), election_min: ms(2_500), election_max: ms(4_500) },
+    }
+}
+
+async fn open_store(local: &Local, spec: &Spec, member: &MemberSpec, links: &Arc<Links>) -> Result<Store, AgentError> {
+    let members = spec.members.iter().map(|m| m.name.clone()).collect();
+    let dir = local.state_dir.join("store");
+    // an agent that knows its cluster and has lost its store must not found another one
+    let known = local.state_dir.join("member.json").exists();
+    let start = if !known {
+        Some(Start::Bootstrap { members })
+    } else if is_empty(&dir) {
+        Some(Start::Join)
+    } else {
+        None
+    };
+    let transport = Arc::new(StoreLinks(Arc::clone(links)));
+    let open = Open { dir, name: member.name.clone(), start, timings: timings(spec.profile), transport };
+    Ok(Store::open(open).await?)
+}
+
+fn networks(spec: &Spec) -> Networks {
+    let mut replication = spec.postgres.replication_networks.clone();
+    if replication.is_empty() {
+        // the members' own addresses, and nobody else's
+        replication = spec.members.iter().map(|m| single(&m.host)).collect();
+        replication.sort();
+        replication.dedup();
+    }
+    Networks { replication, clients: spec.postgres.client_networks.clone(), require_tls: spec.postgres.sql_tls }
+}
+
+fn single(host: &str) -> String {
+    match host.parse() {
+        Ok(std::net::IpAddr::V4(ip)) => format!("{ip}/32"),
+        Ok(std::net::IpAddr::V6(ip)) => format!("{ip}/128"),
+        Err(_) => host.to_owned(),
+    }
+}
+
+fn listen_addresses(listen: &str) -> Vec<String> {
+    vec![listen.to_owned()]
+}
+
+async fn postgres(local: &Local, spec: &Spec, member: &MemberSpec, listen: &str) -> Result<Postgres, AgentError> {
+    let roots: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
+    let bin = Binaries::find(local.bin_dir.as_deref(), &roots).await?;
+    let data_dir = local.data_dir.clone().unwrap_or_else(|| local.state_dir.join("data"));
+    let member_dir = data_dir.parent().unwrap_or(&data_dir).to_owned();
+    let mut instance = Instance::new(
+        bin,
+        spec.cluster.clone(),
+        member.name.clone(),
+        &member_dir,
+        member.sql_port,
+        &os_user()?,
+    );
+    instance.data_dir = data_dir;
+    if spec.postgres.sql_tls {
+        instance.check_tls()?;
+    }
+    let count = u32::try_from(spec.data_members().count()).unwrap_or(u32::MAX);
+    let settings = Settings::new(listen_addresses(listen), count, &spec.postgres)?;
+    Ok(Postgres::new(instance, settings)?)
+}
+
+/// The name of the user that this process runs as: the database's superuser is mapped to it.
+fn os_user() -> Result<String, AgentError> {
+    let uid = rustix::process::getuid().as_raw();
+    let path = Path::new("/etc/passwd");
+    let text = std::fs::read_to_string(path).map_err(AgentError::file("read", path))?;
+    let field = |line: &str, n: usize| line.split(':').nth(n).map(str::to_owned);
+    text.lines()
+        .find(|line| field(line, 2).and_then(|f| f.parse::<u32>().ok()) == Some(uid))
+        .and_then(|line| field(line, 0))
+        .ok_or_else(|| AgentError::Configuration(format!("user id {uid} has no name in /etc/passwd; run as a named user")))
+}
+
+/// Takes over what is there: a guard and its server, or a server without one, which is fenced.
+async fn adopt(parts: Parts, store: &Store) -> Result<(Arc<Server>, ServerView), AgentError> {
+    let instance = parts.postgres.instance.clone();
+    let expected: Option<u64> = keys::get(&store.watch().borrow(), &keys::system());
+    parts.system.send_replace(expected);
+    if instance.has_data() && !instance.rewind_marker().exists() {
+        let found = instance.check_data(expected)?;
+        parts.system.send_replace(Some(found));
+    }
+    let (guard, events) = parts.guard_start.connect().await?;
+    let adopted = guard.adopted().server_pid.is_some();
+    if !adopted && instance.has_data() {
+        let (data_dir, program) = (instance.data_dir.clone(), instance.bin.program("postgres"));
+        let fenced = tokio::task::spawn_blocking(move || dauphin_guard::orphan::fence(&data_dir, &program)).await;
+        if let Ok(count) = fenced
+            && count? > 0
+        {
+            tracing::warn!("a server without a guard was found and fenced");
+        }
+    }
+    let server = Server::new(parts, guard, events);
+    let mut view = ServerView { disk_ok: true, ..ServerView::default() };
+    if adopted {
+        view = server.postgres.look(Duration::from_secs(2)).await;
+        if view.run != Run::Running {
+            // it may be frozen or starting; the core decides, from a known state
+            view.run = Run::Hung;
+        }
+    }
+    Ok((server, view))
+}
+
+/// Writes the system identifier to the store, once somebody knows it; refuses to go on with another one.
+async fn keep_system(store: Store, system: watch::Sender<Option<u64>>) {
+    let mut known = system.subscribe();
+    let mut states = store.watch();
+    loop {
+        let stored: Option<u64> = keys::get(&states.borrow_and_update(), &keys::system());
+        let ours = *known.borrow_and_update();
+        match (stored, ours) {
+            (None, Some(ours)) => {
+                let value = serde_json::to_vec(&ours).unwrap_or_default();
+                let txn = Txn { expect: vec![(keys::system(), None)], put: vec![(keys::system(), value)], delete: Vec::new() };
+                if store.txn(txn, SYSTEM_WITHIN).await.is_err() {
+                    tokio::time::sleep(SYSTEM_RETRY).await;
+                    continue;
+                }
+            }
+            (Some(stored), None) => {
+                system.send_replace(Some(stored));
+            }
+            _ => {}
+        }
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { return },
+            changed = known.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn access(local: &Local) -> Result<dauphin_api::Access, AgentError> {
+    let text = std::fs::read_to_string(&local.token_file).map_err(AgentError::file("read", &local.token_file))?;
+    Ok(dauphin_api::Access { token: dauphin_api::Token::new(text.trim()), closed_reads: false, hosts: Vec::new() })
+}
+
+async fn serve_http(listener: TcpListener, agent: Arc<Agent>, access: dauphin_api::Access, mut stopped: watch::Receiver<bool>) {
+    let ended = async move {
+        let _ = stopped.wait_for(|s| *s).await;
+    };
+    dauphin_api::serve(listener, agent, access, ended).await;
+}
+
+/// What comes over the link from other members and from proxies.
+struct Desk {
+    store: Arc<OnceLock<Store>>,
+    inbox: Inbox,
+    route: watch::Sender<Option<Route>>,
+    agent: OnceLock<Arc<Agent>>,
+}
+
+impl Handler for Desk {
+    fn call(&self, peer: Peer, channel: u8, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let (store, agent) = (self.store.get().cloned(), self.agent.get().cloned());
+        Box::pin(async move {
+            if peer.kind != PeerKind::Member {
+                return Err(Refusal("only members may ask this".to_owned()));
+            }
+            let name = dauphin_model::MemberName::new(peer.name.as_str()).map_err(|e| Refusal(e.to_string()))?;
+            match (channel, store, agent) {
+                (STORE_CHANNEL, Some(store), _) => {
+                    store.handle(&name, body).await.map_err(|e| Refusal(e.to_string()))
+                }
+                (ASK_CHANNEL, _, Some(agent)) => agent.asked(&body).await,
+                (STORE_CHANNEL | ASK_CHANNEL, _, _) => Err(Refusal("the agent is starting; ask again".to_owned())),
+                _ => Err(Refusal(format!("nothing is asked on channel {channel}"))),
+            }
+        })
+    }
+
+    fn note(&self, peer: Peer, channel: u8, body: Bytes) {
+        if channel != MESSAGE_CHANNEL || peer.kind != PeerKind::Member {
+            return;
+        }
+        if let (Ok(from), Some(message)) = (dauphin_model::MemberName::new(peer.name.as_str()), Links::read(&body)) {
+            self.inbox.tell(Event::Message { from, message: Box::new(message) });
+        }
+    }
+
+    fn subscribe(&self, _peer: Peer, channel: u8, _body: Bytes) -> Result<mpsc::Receiver<Bytes>, Refusal> {
+        if channel != ROUTE_CHANNEL {
+            return Err(Refusal(format!("channel {channel} has nothing to follow")));
+        }
+        let mut routes = self.route.subscribe();
+        let (sender, receiver) = mpsc::channel(ROUTES_MAX);
+        tokio::spawn(async move {
+            loop {
+                let route = routes.borrow_and_update().clone();
+                if let Some(route) = route {
+                    let body = serde_json::to_vec(&route).unwrap_or_default();
+                    if sender.send(Bytes::from(body)).await.is_err() {
+                        return;
+                    }
+                }
+                tokio::select! {
+                    changed = routes.changed() => if changed.is_err() { return },
+                    () = sender.closed() => return,
+                }
+            }
+        });
+        Ok(receiver)
+    }
+}

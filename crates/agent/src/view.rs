@@ -1,0 +1,200 @@
+//! The cluster as this agent sees it, in the words of CONTRACT.md. It only translates.
+
+use crate::keys::HistoryRecord;
+use crate::picture::Picture;
+use dauphin_api::dto;
+use dauphin_api::health::HealthView;
+use dauphin_ha::{Beat, Role};
+use dauphin_model::{Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, Run};
+use std::collections::BTreeMap;
+
+/// Lag from which on people are warned, in seconds: warning, critical, emergency.
+const ALERTS: [(f64, &str); 3] = [(300.0, "emergency"), (60.0, "critical"), (10.0, "warning")];
+
+pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto::Cluster {
+    let record = picture.store.leadership.as_ref();
+    let members: Vec<dto::Member> = picture.spec.members.iter().map(|m| member(picture, m)).collect();
+    let open = is_open(picture);
+    let mut problems = Vec::new();
+    if record.is_some() && !open {
+        problems.push("no leader is open: writes wait; `dauphin explain` tells why".to_owned());
+    }
+    for m in members.iter().filter(|m| m.state != "running") {
+        problems.push(format!("{} is {}", m.name, m.state));
+    }
+    if record.is_some_and(|r| r.published.degraded) {
+        problems.push("degraded: commits are acknowledged with fewer copies than promised".to_owned());
+    }
+    dto::Cluster {
+        cluster: picture.spec.cluster.to_string(),
+        engine: "postgres".to_owned(),
+        term: record.map(|r| r.term.0),
+        leader: record.map(|r| r.leader.name.to_string()),
+        open,
+        durability: picture.spec.durability.to_string(),
+        degraded: record.is_some_and(|r| r.published.degraded),
+        health: health_of(open, &members).to_owned(),
+        paused: picture.store.paused,
+        members,
+        intent: picture.store.intent.as_ref().map(|i| dto::Intent {
+            kind: "switchover".to_owned(),
+            to: i.to.as_ref().map(ToString::to_string),
+            since: i.since.clone(),
+        }),
+        reporter: Some(picture.me.to_string()),
+        profile: Some(picture.spec.profile.to_string()),
+        engine_version,
+        problems,
+        answers: record.map(|r| r.published.answers),
+    }
+}
+
+/// Whether the record's leader lets clients in, as far as we hear.
+fn is_open(picture: &Picture) -> bool {
+    let Some(record) = &picture.store.leadership else { return false };
+    let leading = picture.beat_of(&record.leader.name).and_then(|b| b.leading.as_ref());
+    leading.is_some_and(|l| l.term == record.term && l.state == LeadershipState::Open && l.accepting)
+}
+
+fn health_of(open: bool, members: &[dto::Member]) -> &'static str {
+    let any = |states: &[&str]| members.iter().any(|m| states.contains(&m.state.as_str()));
+    if !open {
+        "failover"
+    } else if any(&["rejoining", "cloning", "rewinding"]) {
+        "rejoin"
+    } else if any(&["fenced", "crashed", "stopped", "unreachable"]) {
+        "repair"
+    } else if any(&["starting"]) || members.iter().any(|m| m.alert != "ok") {
+        "investigate"
+    } else {
+        "healthy"
+    }
+}
+
+fn state_of(beat: Option<&Beat>) -> &'static str {
+    let Some(beat) = beat else { return "unreachable" };
+    match beat.role {
+        Role::Witness => "running",
+        Role::Cloning => "cloning",
+        Role::Rejoining if beat.busy.as_deref() == Some("rewind") => "rewinding",
+        Role::Rejoining => "rejoining",
+        Role::Boot => "starting",
+        Role::Empty if beat.leading.is_none() => "cloning",
+        Role::Quarantined => "crashed",
+        Role::Winner => "starting",
+        Role::Replica if beat.run == Run::Running && !beat.streaming => "starting",
+        Role::Leader | Role::Replica => match beat.run {
+            Run::Running => "running",
+            Run::Starting => "starting",
+            Run::Stopped => "stopped",
+            Run::Crashed | Run::Hung => "crashed",
+        },
+        Role::Fenced | Role::Frozen | Role::Empty => "fenced",
+    }
+}
+
+fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
+    let beat = picture.beat_of(&spec.name);
+    let record = picture.store.leadership.as_ref();
+    let leads = record.is_some_and(|r| r.leader.name == spec.name);
+    let leading = record.and_then(|r| picture.beat_of(&r.leader.name)).and_then(|b| b.leading.as_ref());
+    let seen = leading.and_then(|l| l.replicas.iter().find(|r| r.name == spec.name));
+    let witness = spec.kind == MemberKind::Witness;
+    let published = record.is_some_and(|r| r.published.voters.iter().any(|v| v.name == spec.name));
+    let sync_state = match (leads || witness, seen) {
+        (true, _) | (false, None) => None,
+        (false, Some(_)) if published && picture.spec.durability == dauphin_model::Durability::Quorum => Some("quorum"),
+        (false, Some(_)) if published => Some("sync"),
+        (false, Some(_)) => Some("async"),
+    };
+    let lag_seconds = if leads { None } else { beat.and_then(|b| b.replay_lag_ms).map(|ms| ms as f64 / 1_000.0) };
+    let alert = lag_seconds.and_then(|s| ALERTS.iter().find(|(limit, _)| s > *limit)).map_or("ok", |(_, name)| name);
+    let detail = beat.and_then(|b| b.busy.clone()).or_else(|| {
+        picture.others.get(&spec.name).filter(|h| !h.fresh).map(|_| "nothing is heard of its agent".to_owned())
+    });
+    dto::Member {
+        name: spec.name.to_string(),
+        role: if witness { "witness" } else if leads { "leader" } else { "replica" }.to_owned(),
+        state: state_of(beat).to_owned(),
+        sync_state: sync_state.map(str::to_owned),
+        timeline: beat.and_then(|b| b.position.as_ref()).map(|p| u64::from(p.timeline.0)),
+        position: beat.and_then(|b| b.position.as_ref()).map(|p| p.lsn.to_string()),
+        client_addr: seen.and_then(|r| r.client_addr.clone()),
+        lag_bytes: seen.map(|r| r.lag_bytes),
+        lag_seconds,
+        alert: alert.to_owned(),
+        tags: tags(spec),
+        host: Some(spec.host.clone()),
+        sql_port: (!witness).then_some(spec.sql_port),
+        api_port: Some(spec.api_port),
+        pending_restart: beat.is_some_and(|b| b.pending_restart > 0),
+        detail,
+    }
+}
+
+fn tags(spec: &MemberSpec) -> BTreeMap<String, serde_json::Value> {
+    let mut tags = BTreeMap::new();
+    let mut tag = |name: &str, value: serde_json::Value| {
+        tags.insert(name.to_owned(), value);
+    };
+    if spec.priority != 100 {
+        tag("priority", spec.priority.into());
+    }
+    if spec.never_leader {
+        tag("never_leader", true.into());
+    }
+    if spec.reporting {
+        tag("reporting", true.into());
+    }
+    if let Some(zone) = &spec.zone {
+        tag("zone", zone.clone().into());
+    }
+    if let Some(follow) = &spec.follow {
+        tag("follow", follow.to_string().into());
+    }
+    tags
+}
+
+/// This member, for load balancers.
+pub(crate) fn health(picture: &Picture, alive: bool) -> HealthView {
+    let cluster = cluster(picture, None);
+    let me = cluster.members.iter().find(|m| m.name == picture.me.as_str());
+    let role = me.map_or("replica", |m| m.role.as_str());
+    HealthView {
+        name: picture.me.to_string(),
+        role: role.to_owned(),
+        state: me.map_or("unreachable", |m| m.state.as_str()).to_owned(),
+        open: picture.role == Role::Leader && cluster.open,
+        running: picture.server.run == Run::Running && matches!(picture.role, Role::Leader | Role::Replica),
+        sync_state: me.and_then(|m| m.sync_state.clone()),
+        lag_bytes: me.and_then(|m| m.lag_bytes),
+        lag_max_bytes: picture.spec.read_lag_max_bytes,
+        alive,
+        term: cluster.term,
+    }
+}
+
+/// A term of the history.
+pub(crate) fn history(record: &HistoryRecord, lost: Option<String>) -> dto::HistoryEntry {
+    let kind = match &record.past.evidence {
+        Evidence::Bootstrap => "bootstrap",
+        Evidence::FencedLeader { .. } => "switchover",
+        Evidence::Frozen { .. } | Evidence::LeaseEnded => "failover",
+        Evidence::DataLossAccepted => "forced failover",
+    };
+    dto::HistoryEntry {
+        term: record.past.term.0,
+        leader: record.past.leader.name.to_string(),
+        timeline: Some(u64::from(record.past.timeline.0)),
+        kind: kind.to_owned(),
+        at: record.at.clone(),
+        switch_position: Some(record.past.switch.lsn.to_string()),
+        reason: record.past.evidence.to_string(),
+        lost,
+    }
+}
+
+/// The member of that name, for a request.
+pub(crate) fn known(picture: &Picture, name: &str) -> Option<MemberName> {
+    picture.spec.members.iter().find(|m| m.name.as_str() == name).map(|m| m.name.clone())
+}
