@@ -25,7 +25,7 @@ fn a_takeover_step_by_step() {
             member.pg.follow(&one.upstream_for(member, true)).await.unwrap();
             member.pg.wait_streaming(Timeline(2), LIMIT).await.unwrap();
         }
-        let set = Enforced { voters: [two.voter.clone(), three.voter.clone()].into(), required: 1 };
+        let set = Enforced { voters: [two.voter.clone(), three.voter.clone()].into(), required: 2 };
         one.pg.confirm_sync(&set, SyncMethod::Any).await.unwrap();
         one.psql("app", "INSERT INTO t VALUES (2)").await.unwrap();
         let view = one.pg.look(LIMIT).await;
@@ -80,6 +80,13 @@ fn a_takeover_step_by_step() {
         three.pg.wait_streaming(Timeline(6), LIMIT).await.unwrap();
 
         // the former leader comes back below a replica, and goes along when that one is promoted
+        lab.start(&mut one, false).await;
+        one.pg.freeze(LIMIT).await.unwrap();
+        one.stop(StopMode::Fast).await;
+        two.pg.checkpoint().await.unwrap();
+        let settings = one.pg.settings().await;
+        let source = two.upstream_for(&one, false);
+        one.pg.instance.rewind(&source, &ours, &settings, &lab.credentials, support::term(3)).await.unwrap();
         lab.start(&mut one, false).await;
         three.pg.ensure_slots(&[one.voter.clone(), two.voter.clone()]).await.unwrap();
         one.pg.follow(&three.upstream_for(&one, true)).await.unwrap();

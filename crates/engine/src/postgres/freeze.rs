@@ -14,11 +14,16 @@ use tokio::time::Instant;
 const LOOK_LIMIT: Duration = Duration::from_millis(1_000);
 /// The receiver counts as gone when it was not there for this long.
 const GONE_FOR: Duration = Duration::from_millis(10);
+/// How often recovery must be seen at rest at one place, woken in between, before its log counts as read to the end.
+const RESTS: u32 = 3;
+/// How long a position in whole records is waited for; then what was received counts, to the byte. A long replay must
+/// not hold up an election.
+const DRAIN_PATIENCE: Duration = Duration::from_millis(60);
 
 /// A frozen replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frozen {
-    /// How far its log reaches. It will not grow.
+    /// How far its log reaches, in whole records unless replay is paused or far behind. It will not grow.
     pub position: Position,
     /// Somebody paused replay; promotion goes on by itself.
     pub replay_paused: bool,
@@ -42,19 +47,29 @@ impl Postgres {
         let postmaster = self.instance.running()?;
         postmaster.process.signal(Signal::HUP)?;
         self.stop_receiver(&postmaster, until).await?;
+        let dir = &self.instance.data_dir;
+        let begun = Instant::now();
+        let mut rest: Option<(Lsn, u32)> = None;
         loop {
             let state = self.log_state(false, LOOK_LIMIT).await?;
             if !state.in_recovery {
                 return Err(Error::PositionUnknown("the server is a leader; a leader is fenced, not frozen"));
             }
-            if state.received.is_some() || drained(&state) {
-                let position = state.position(&self.instance.data_dir)?;
+            let whole = read_to_the_end(&state, &mut rest);
+            let busy = state.paused || begun.elapsed() >= DRAIN_PATIENCE;
+            if whole || (busy && state.received.is_some()) {
+                let end = if whole { state.replayed } else { state.flushed };
+                let position = state.position_at(end, dir)?;
                 return Ok(Frozen { position, replay_paused: state.paused, replayed: state.replayed });
             }
             if state.paused {
                 let why =
                     "replay was paused before the replica had read its own log; run SELECT pg_wal_replay_resume()";
                 return Err(Error::PositionUnknown(why));
+            }
+            if let Some(startup) = find(&postmaster.children(dir), " startup").and_then(|p| Process::in_dir(p, dir)) {
+                // woken, it looks into the local log once more before it rests again
+                startup.signal(Signal::HUP)?;
             }
             wait(until, limit, "reading the local log to its end").await?;
         }
@@ -97,10 +112,22 @@ impl Postgres {
     }
 }
 
-/// Whether the local log is read to its end. Recovery reads what is on disk first, and comes to this wait only then;
-/// where a receiver ran, what it received counts instead.
-fn drained(state: &LogState) -> bool {
-    state.startup_wait.as_deref().is_some_and(|w| w.contains("RecoveryRetrieveRetryInterval"))
+/// Whether every whole record on disk is replayed: all that was received is, or recovery rests, was woken to look once
+/// more, and rests at the same place.
+fn read_to_the_end(state: &LogState, rest: &mut Option<(Lsn, u32)>) -> bool {
+    if !state.on_replayed_timeline {
+        return false;
+    }
+    if state.received.is_some_and(|received| state.replayed >= received) {
+        return true;
+    }
+    let seen = match *rest {
+        Some((at, seen)) if at == state.replayed => seen,
+        Some(_) | None => 0,
+    };
+    let seen = if state.waits_for_log() { seen + 1 } else { 0 };
+    *rest = Some((state.replayed, seen));
+    seen >= RESTS
 }
 
 /// `postgres: lab_m1: walreceiver streaming 0/3000148`: the part after the cluster's name is the kind.

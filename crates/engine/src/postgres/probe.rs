@@ -5,6 +5,7 @@ use crate::postgres::client::{Client, ClientError, Row};
 use crate::postgres::session::login;
 use crate::postgres::{Error, Postgres, Result, history};
 use dauphin_model::{Attached, Lsn, Position, Run, ServerView, Timeline, Voter};
+use std::path::Path;
 use std::time::Duration;
 
 /// State of the log and the receiver, then attached replicas, each row tagged by its first column.
@@ -30,6 +31,8 @@ pub(crate) struct LogState {
     /// What the receiver has received since the server started; `None` if it never ran.
     pub(crate) received: Option<Lsn>,
     pub(crate) replayed: Lsn,
+    /// Nothing was received on a later timeline than replay has reached.
+    pub(crate) on_replayed_timeline: bool,
     pub(crate) paused: bool,
     /// The receiver streams, on this timeline.
     pub(crate) streaming: Option<Timeline>,
@@ -40,9 +43,22 @@ pub(crate) struct LogState {
 }
 
 impl LogState {
-    pub(crate) fn position(&self, data_dir: &std::path::Path) -> Result<Position> {
+    /// Whether recovery has read all the log that is there and waits for more.
+    pub(crate) fn waits_for_log(&self) -> bool {
+        let wait = self.startup_wait.as_deref().unwrap_or_default();
+        wait.ends_with("RecoveryRetrieveRetryInterval") || wait.ends_with("RecoveryWalStream")
+    }
+
+    /// The position at the end of the last whole record where that is known. The bytes received end anywhere, often in
+    /// the middle of a record (leaders send whole pages), and half a record would look like a branch of its own.
+    pub(crate) fn position(&self, data_dir: &Path) -> Result<Position> {
+        let replayed = self.in_recovery && self.on_replayed_timeline && self.waits_for_log();
+        self.position_at(if replayed { self.replayed } else { self.flushed }, data_dir)
+    }
+
+    pub(crate) fn position_at(&self, lsn: Lsn, data_dir: &Path) -> Result<Position> {
         let history = history::read(data_dir, self.timeline)?;
-        Ok(Position { history, timeline: self.timeline, lsn: self.flushed })
+        Ok(Position { history, timeline: self.timeline, lsn })
     }
 }
 
@@ -123,6 +139,7 @@ impl Postgres {
             flushed,
             received: state.parse(2),
             replayed: state.parse(3).unwrap_or(flushed),
+            on_replayed_timeline: true,
             paused: state.is_true(4),
             streaming: state.parse(5).filter(|_| state.get(6) == Some("streaming")).map(Timeline),
             lag_ms: state.parse(7),
@@ -135,6 +152,7 @@ impl Postgres {
             let by_files = || history::received_on(&self.instance.data_dir, timeline, received, segment);
             found.timeline = state.parse(5).map(Timeline).filter(|t| *t > timeline).unwrap_or_else(by_files);
             found.flushed = received;
+            found.on_replayed_timeline = found.timeline == timeline;
         }
         Ok(found)
     }
