@@ -1,10 +1,12 @@
-//! The end of a lab: its processes are asked to stop, then made to, and what it made in its folder is removed.
-//! Only processes that work in the lab's folder are touched.
+//! The end of a lab. Its processes are killed when their data goes with them, and asked to stop, replicas first, when
+//! it stays. What the lab made is removed. Only processes that work in the lab's folder are touched.
 
 use crate::error::LabError;
 use crate::find;
+use crate::leftovers;
 use crate::process::Process;
-use crate::state::Lab;
+use crate::state::{Lab, LabMember};
+use dauphin_api::Client;
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,6 +27,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// # Errors
 /// When a process does not go, or a file cannot be removed.
 pub fn down(lab: &Lab, keep_data: bool) -> Result<(), LabError> {
+    if keep_data {
+        ask(lab);
+    }
     stop(lab)?;
     if !keep_data {
         remove(lab)?;
@@ -32,62 +37,64 @@ pub fn down(lab: &Lab, keep_data: bool) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Stops everything of the lab.
+/// Kills everything of the lab that lives.
 pub(crate) fn stop(lab: &Lab) -> Result<(), LabError> {
-    // what an agent started may outlive it and is hard to find then: known before, it is watched to its end
-    let mut seen = living(lab);
-    ask(lab);
-    if !gone(lab, &mut seen, STOP_WAIT_MAX, None) && !gone(lab, &mut seen, KILL_WAIT_MAX, Some(Signal::KILL)) {
+    let mut seen = living(lab, |_| true);
+    if !gone(lab, &mut seen, KILL_WAIT_MAX, |_| true, true) {
         let left: Vec<_> = seen.iter().map(|p| p.pid.to_string()).collect();
         return Err(LabError::Failed(format!("these processes do not go: {} (in the kernel?)", left.join(", "))));
     }
+    leftovers::remove(lab);
     Ok(())
 }
 
-/// Asks agents and proxy to end; what no agent looks after is ended in the server's own way.
+/// Asks the proxy and the replicas to end, then the leader: it has nobody to hand over to then.
 fn ask(lab: &Lab) {
-    let all = Process::all();
-    let send = |process: &Process, signals: &[Signal]| {
-        if let Some(handle) = process.handle() {
-            signals.iter().for_each(|signal| handle.signal(*signal));
-        }
-    };
-    if let Some(proxy) = find::proxy(lab, &all) {
-        send(&proxy, &[Signal::TERM, Signal::CONT]);
+    let leader = Client::new(lab.endpoints(), None).cluster().ok().and_then(|c| c.leader);
+    let leads = |member: &LabMember| leader.as_deref() == Some(member.name.as_str());
+    if let Some(handle) = find::proxy(lab, &Process::all()).as_ref().and_then(Process::handle) {
+        handle.signal(Signal::TERM);
     }
-    for member in &lab.members {
-        let node = find::node(lab, member, &all);
-        let frozen = node.all().any(Process::is_stopped);
-        if frozen {
-            // what was frozen holds nothing that its log does not, and must not come back to life first
-            node.all().for_each(|process| send(process, &[Signal::KILL]));
-        } else if let Some(agent) = &node.agent {
-            send(agent, &[Signal::TERM]);
-        } else {
-            // SIGINT is PostgreSQL's fast shutdown
-            node.server.iter().for_each(|server| send(server, &[Signal::INT]));
-            node.guard.iter().for_each(|guard| send(guard, &[Signal::TERM]));
-        }
-    }
+    ask_some(lab, |member| !leads(member));
+    ask_some(lab, leads);
 }
 
-/// Every living process of the lab.
-fn living(lab: &Lab) -> Vec<Process> {
+/// Asks these members to end and waits, but not for ever; a frozen one does not hear it.
+fn ask_some(lab: &Lab, whose: impl Fn(&LabMember) -> bool) {
+    let all = Process::all();
+    // what an agent started may outlive it and is hard to find then: known before, it is watched to its end
+    let mut seen = living(lab, &whose);
+    for member in lab.members.iter().filter(|m| whose(m)) {
+        let node = find::node(lab, member, &all);
+        // SIGINT is PostgreSQL's fast shutdown
+        let (process, signal) = match &node.agent {
+            Some(agent) => (Some(agent), Signal::TERM),
+            None => (node.server.as_ref(), Signal::INT),
+        };
+        if let Some(handle) = process.and_then(Process::handle) {
+            handle.signal(signal);
+        }
+    }
+    gone(lab, &mut seen, STOP_WAIT_MAX, whose, false);
+}
+
+/// Every living process of these members, and the proxy.
+fn living(lab: &Lab, whose: impl Fn(&LabMember) -> bool) -> Vec<Process> {
     let all = Process::all();
     let mut found: Vec<Process> = find::proxy(lab, &all).into_iter().collect();
-    for member in &lab.members {
+    for member in lab.members.iter().filter(|m| whose(m)) {
         found.extend(find::node(lab, member, &all).all().cloned());
     }
     found
 }
 
-/// Waits until all are gone; every look sends `signal` to those that are left.
-fn gone(lab: &Lab, seen: &mut Vec<Process>, wait: Duration, signal: Option<Signal>) -> bool {
+/// Waits until all are gone. `kill`: every look kills those that are left.
+fn gone(lab: &Lab, seen: &mut Vec<Process>, wait: Duration, whose: impl Fn(&LabMember) -> bool, kill: bool) -> bool {
     let deadline = Instant::now() + wait;
     let mut looked_after = Instant::now();
     loop {
         let known: BTreeSet<i32> = seen.iter().map(|p| p.pid).collect();
-        seen.extend(living(lab).into_iter().filter(|p| !known.contains(&p.pid)));
+        seen.extend(living(lab, &whose).into_iter().filter(|p| !known.contains(&p.pid)));
         seen.retain(Process::lives);
         if seen.is_empty() {
             return true;
@@ -95,18 +102,18 @@ fn gone(lab: &Lab, seen: &mut Vec<Process>, wait: Duration, signal: Option<Signa
         if seen.iter().any(|p| p.arguments.get(1).is_some_and(|verb| verb == "agent" || verb == "proxy")) {
             looked_after = Instant::now();
         }
-        if Instant::now() > deadline || (signal.is_none() && looked_after.elapsed() > ORPHAN_WAIT_MAX) {
+        if Instant::now() > deadline || (!kill && looked_after.elapsed() > ORPHAN_WAIT_MAX) {
             return false;
         }
-        for handle in signal.iter().flat_map(|_| seen.iter().filter_map(Process::handle)) {
-            signal.iter().for_each(|s| handle.signal(*s));
+        if kill {
+            seen.iter().filter_map(Process::handle).for_each(|handle| handle.signal(Signal::KILL));
         }
         std::thread::sleep(LOOK_EVERY);
     }
 }
 
 /// Removes what `up` made.
-pub(crate) fn remove(lab: &Lab) -> Result<(), LabError> {
+fn remove(lab: &Lab) -> Result<(), LabError> {
     for name in &lab.made {
         remove_one(&lab.dir.join(name))?;
     }

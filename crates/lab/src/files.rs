@@ -86,7 +86,12 @@ fn shared(lab: &Lab, options: &Options) -> String {
     let _ = writeln!(text, "name = \"{}\"\ndurability = \"{}\"", lab.cluster, lab.durability);
     let _ = writeln!(text, "on_shortage = \"{on_shortage}\"\nprofile = \"{}\"\nallow_reclone = true\n", lab.profile);
     let _ = writeln!(text, "[postgres]\nclient_networks = [\"127.0.0.0/8\"]\nsql_tls = \"off\"");
-    let _ = writeln!(text, "parameters = {{ max_connections = {SERVER_CONNECTIONS_MAX}, shared_buffers = \"64MB\" }}");
+    // `mmap` keeps dynamic memory in the data directory: killed servers leave nothing of it in /dev/shm
+    let _ = writeln!(
+        text,
+        "parameters = {{ max_connections = {SERVER_CONNECTIONS_MAX}, shared_buffers = \"64MB\", \
+         dynamic_shared_memory_type = \"mmap\" }}"
+    );
     for member in &lab.members {
         let _ = writeln!(text, "\n[[member]]\nname = \"{}\"\nhost = \"{}\"", member.name, member.host);
         if member.witness {

@@ -8,6 +8,7 @@ mod error;
 mod fault;
 mod files;
 mod find;
+mod leftovers;
 mod options;
 mod process;
 mod show;

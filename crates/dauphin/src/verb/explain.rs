@@ -39,7 +39,12 @@ fn one(entry: &JournalEntry, colours: bool) -> Vec<String> {
         line.insert_str(0, "    ");
     }
     let evidence: Vec<String> = match &entry.evidence {
-        Value::Object(fields) => fields.iter().map(|(key, value)| format!("{key}: {}", plain(value))).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| (key, plain(value)))
+            .filter(|(key, value)| *key != "reason" && !entry.text.contains(value.as_str()))
+            .map(|(key, value)| format!("{key}: {value}"))
+            .collect(),
         Value::Null => Vec::new(),
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => vec![plain(&entry.evidence)],
     };

@@ -10,6 +10,9 @@ use tracing_subscriber::EnvFilter;
 /// Threads of a service: one for its loop, one for what is slow.
 const THREADS: usize = 2;
 
+/// What is logged unless DAUPHIN_LOG says otherwise. The consensus library tells its every thought at `info`.
+const LOG_DEFAULT: &str = "info,openraft=warn";
+
 /// Runs a service to its end. It hears of SIGTERM and SIGINT through the future it is given.
 pub(crate) fn run<F, Fut, E>(options: &Service, service: F) -> Result<(), Failure>
 where
@@ -58,7 +61,7 @@ impl Stop {
 }
 
 fn log() {
-    let filter = EnvFilter::try_from_env("DAUPHIN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("DAUPHIN_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     let colours = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     // a second log in one process is impossible here

@@ -41,10 +41,14 @@ pub(super) fn tell(options: &Options, runtime: &Handle) -> Result<(), Failure> {
     let clients = stage.table_and_clients()?;
     stage.rows_on_a_replica()?;
     let old = stage.takeover(&clients)?;
+    let why: Explanation = stage.client.get("/v1/explain")?;
     stage.rejoin(&old)?;
     stage.switchover(&old, &clients)?;
     stage.count(clients)?;
-    stage.why()
+    title("Why did a replica take over? (dauphin explain)");
+    explain::lines(&why, say::colours_out()).iter().for_each(|line| say::line(&format!("    {line}")));
+    say::line("");
+    Ok(())
 }
 
 fn title(text: &str) {
@@ -235,14 +239,6 @@ impl Stage<'_> {
                 "KEEP=1 make demo, and report it",
             ));
         }
-        Ok(())
-    }
-
-    fn why(&self) -> Result<(), Failure> {
-        title("Why did that happen? (dauphin explain)");
-        let explanation: Explanation = self.client.get("/v1/explain")?;
-        explain::lines(&explanation, say::colours_out()).iter().for_each(|line| say::line(&format!("    {line}")));
-        say::line("");
         Ok(())
     }
 }
