@@ -1,0 +1,260 @@
+"""Dauphin's labs for the benchmarks: up, faults, heal, the wait for three healthy members, and one measured run.
+
+Used by quick.py, series.py and chaos_loop.py. It drives the product only through its command line and its HTTP, and
+checks health against the servers themselves too, never by the product's word alone.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+
+from common import PROBE, Probe, WORK, probe_env, say, wait_for
+
+HEALTHY_WITHIN = 60   # seconds: what the project promises after a fault and its heal
+RESUME_WITHIN = 60    # seconds until writes must flow again before a run counts as failed
+NEEDS_HEAL = {"kill-agent", "kill-node", "freeze-server", "freeze-agent", "freeze-node"}
+
+
+class Lab:
+    """One lab in a folder, made when it is not there yet."""
+
+    def __init__(self, binary, folder, base_port, profile="standard", durability="quorum", pg_bin=None, members=3):
+        self.binary, self.dir, self.members = str(binary), folder, members
+        self.options = ["--base-port", str(base_port), "--profile", profile, "--durability", durability,
+                        "--members", str(members)]
+        if pg_bin:
+            self.options += ["--bin", str(pg_bin)]
+        self.facts = None
+        self.pool = ThreadPoolExecutor(max_workers=2 * members)
+
+    def call(self, *words, seconds=240, check=True):
+        done = subprocess.run([self.binary, *map(str, words)], text=True, capture_output=True, timeout=seconds,
+                              stdin=subprocess.DEVNULL)
+        if check and done.returncode:
+            raise RuntimeError(f"dauphin {' '.join(map(str, words))}: exit {done.returncode}: {done.stderr.strip()[-1500:]}")
+        return done
+
+    def up(self, fresh=True):
+        """Starts it; a lab that is left from before is taken down first, or used when not `fresh`."""
+        if self.dir.exists():
+            if not fresh and self.call("lab", "show", "--dir", self.dir, "--json", check=False).returncode == 0:
+                self.call("lab", "heal", "--dir", self.dir)
+                self.show()
+                return
+            self.call("lab", "down", "--dir", self.dir, check=False)
+            if self.dir.exists():
+                shutil.rmtree(self.dir)
+        self.dir.parent.mkdir(parents=True, exist_ok=True)
+        self.call("lab", "up", "--dir", self.dir, *self.options)
+        self.show()
+
+    def down(self):
+        return self.call("lab", "down", "--dir", self.dir, check=False)
+
+    def show(self):
+        self.facts = json.loads(self.call("lab", "show", "--dir", self.dir, "--json").stdout)
+        return self.facts
+
+    # ---- ways in
+
+    def write_dsn(self):
+        app, proxy = self.facts["app"], self.facts["proxy"]
+        return (f"host={proxy['host']} port={proxy['write_port']} user={app['user']} password={app['password']} "
+                f"dbname={app['database']} sslmode=disable")
+
+    def member_dsn(self, name, who="app", timeout=2):
+        login, member = self.facts[who], self.member(name)
+        return (f"host={member['host']} port={member['sql_port']} user={login['user']} password={login['password']} "
+                f"dbname={self.facts['app']['database']} connect_timeout={timeout} sslmode=disable")
+
+    def member(self, name):
+        return next(m for m in self.facts["members"] if m["name"] == name)
+
+    def names(self):
+        return [m["name"] for m in self.facts["members"]]
+
+    # ---- what the agents say
+
+    def view(self, name, seconds=1.0):
+        """GET /v1/cluster of this member's agent, or None."""
+        m = self.member(name)
+        try:
+            with urllib.request.urlopen(f"http://{m['host']}:{m['api_port']}/v1/cluster", timeout=seconds) as r:
+                return json.load(r)
+        except (OSError, ValueError):
+            return None
+
+    def views(self):
+        names = self.names()
+        return dict(zip(names, self.pool.map(self.view, names)))
+
+    def leader(self):
+        """The open leader with the highest term that any agent tells of."""
+        told = [v for v in self.views().values() if v and v.get("leader") and v.get("open")]
+        return max(told, key=lambda v: v["term"])["leader"] if told else None
+
+    def why_not_healthy(self):
+        """None when every agent says so and the servers themselves confirm it; else the first reason found."""
+        views = self.views()
+        for name, v in views.items():
+            if v is None:
+                return f"{name}: agent silent"
+            states = {m["name"]: m["state"] for m in v["members"]}
+            odd = [f"{n} {states.get(n)}" for n in self.names() if states.get(n) != "running"]
+            if odd or v["health"] != "healthy" or not v["open"] or v.get("degraded"):
+                what = ", ".join(odd) or f"health {v['health']}, open {v['open']}, degraded {v.get('degraded')}"
+                return f"{name} says: {what}"
+        leaders = {(v["leader"], v["term"]) for v in views.values()}
+        if len(leaders) != 1:
+            return f"agents name different leaders: {sorted(leaders, key=str)}"
+        leader = next(iter(leaders))[0]
+        roles = dict(zip(self.names(), self.pool.map(self._streams, self.names())))
+        for name, (recovery, streaming, replicas) in roles.items():
+            if name == leader and (recovery or replicas != self.members - 1):
+                return f"leader {name}: in recovery {recovery}, {replicas} streaming replicas"
+            if name != leader and not (recovery and streaming):
+                return f"replica {name}: in recovery {recovery}, streaming {streaming}"
+        return None
+
+    def _streams(self, name):
+        try:
+            with psycopg.connect(self.member_dsn(name, "admin"), autocommit=True) as c:
+                return c.execute(
+                    "SELECT pg_is_in_recovery(), (SELECT count(*) > 0 FROM pg_stat_wal_receiver WHERE status = 'streaming'), "
+                    "(SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming')").fetchone()
+        except psycopg.Error as error:
+            return None, str(error).strip().splitlines()[0][:120], None
+
+    def wait_healthy(self, since, within=HEALTHY_WITHIN):
+        """Seconds from `since` until healthy; None and the last reason when not `within` seconds."""
+        why = "not asked"
+        while time.monotonic() - since <= within:
+            why = self.why_not_healthy()
+            if why is None:
+                return round(time.monotonic() - since, 2), None
+            time.sleep(0.1)
+        return None, why
+
+    # ---- faults
+
+    def fault(self, member, kind):
+        return self.call("lab", "fault", "--dir", self.dir, "--member", member, "--kind", kind)
+
+    def heal(self):
+        return self.call("lab", "heal", "--dir", self.dir)
+
+    def switchover(self):
+        """The command's (seconds, exit code, messages)."""
+        start = time.monotonic()
+        done = self.call("switchover", "--config", self.facts["members"][0]["config"], check=False, seconds=120)
+        return round(time.monotonic() - start, 3), done.returncode, (done.stdout + done.stderr).strip()[-500:]
+
+    def log_tail(self, name, count=25):
+        try:
+            return (self.dir / name / "log/agent.log").read_text(errors="replace").splitlines()[-count:]
+        except OSError as error:
+            return [str(error)]
+
+
+class IdleClients:
+    """Clients through the write port that do nothing until asked."""
+
+    def __init__(self, dsn, clients=8):
+        self.process = subprocess.Popen([sys.executable, str(PROBE), "idle", "--clients", str(clients)], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        env=probe_env(dsn))
+        if self.process.stdout.readline().strip() != "ready":
+            raise RuntimeError(f"idle clients: {self.process.communicate()[1][-500:]}")
+
+    def ask(self):
+        try:
+            said, wrong = self.process.communicate("now\n", timeout=60)
+            return json.loads(said) if said.strip() else dict(errors=None, kinds={wrong.strip()[-200:]: 1})
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return dict(errors=None, kinds={"no answer within 60 s": 1})
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def one_run(lab, kind, out, seed=None, writers=8, member=None, idle_clients=8):
+    """One fault on the leader (or `member`) under writers; returns the measured facts as a dictionary.
+
+    Writers go on through a thaw (a leader that wakes up is the dangerous moment) and end before a killed node is
+    started again, as for the other systems."""
+    rng = random.Random(seed)
+    healthy, why = lab.wait_healthy(time.monotonic(), 2 * HEALTHY_WITHIN)
+    if healthy is None:
+        raise RuntimeError(f"not healthy before the run: {why}")
+    leader = lab.leader()
+    target = member or leader
+    idle = IdleClients(lab.write_dsn(), idle_clients) if kind == "switchover" else None
+    probe = Probe(lab.write_dsn(), out, writers)
+    facts = dict(member=target, leader=leader)
+    try:
+        probe.warm()
+        time.sleep(1 + rng.uniform(0, 2))
+        t0 = time.monotonic()
+        if kind == "switchover":
+            facts["command_s"], code, said = lab.switchover()
+            if code:
+                facts["command_failed"] = f"exit {code}: {said}"
+        elif kind != "none":
+            lab.fault(target, kind)
+        facts["fault_took_s"] = round(time.monotonic() - t0, 3)
+        facts["resumed"] = probe.steady(t0 + 0.3, RESUME_WITHIN, hold=2.0)
+        facts["new_leader"] = lab.leader()
+        healed_at = t0
+        if kind in NEEDS_HEAL and kind != "kill-node":
+            healed_at = time.monotonic()
+            lab.heal()
+            probe.steady(healed_at, RESUME_WITHIN, hold=2.0)
+        if idle:
+            facts["idle"] = idle.ask()
+        summary = probe.stop()
+        if kind == "kill-node":
+            healed_at = time.monotonic()
+            lab.heal()
+        facts["healthy_s"], why = lab.wait_healthy(healed_at)
+        if why:
+            facts["not_healthy"] = why
+        final = lab.leader()
+        facts["final_leader"] = final
+        summary = probe.verify(lab.member_dsn(final) if final else lab.write_dsn())
+    finally:
+        probe.kill()
+        if idle:
+            idle.kill()
+    for key in ("outage_s", "worst_writer_gap_s"):
+        facts[key] = round(summary[key], 3) if summary[key] is not None else None
+    facts["gap_starts_after_fault_s"] = round(summary["outage_at"] - t0, 3)
+    facts["next_gaps"] = [[gap, round(at - t0, 3)] for gap, at in summary["next_gaps"]]
+    for key in ("lost_acked", "unacked_present", "acks", "errors", "errors_write", "errors_connect", "error_kinds",
+                "p50_ms", "p99_ms", "stuck_writers"):
+        facts[key] = summary[key]
+    if summary["lost_acked"]:
+        facts["lost"] = [(i, round(at - t0, 3)) for i, at in summary["lost"]]
+    return facts
+
+
+def stop_tree(process, seconds=15):
+    """Ends a child of ours."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
