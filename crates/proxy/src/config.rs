@@ -51,7 +51,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             clients: 10_000,
-            logins: 1_000,
+            logins: 5_000,
             wait: Duration::from_secs(10),
             handshake: Duration::from_secs(10),
             stop: Duration::from_secs(5),

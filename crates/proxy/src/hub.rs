@@ -11,7 +11,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+
+/// Connections that are opened to servers at once: a leader that has just opened is not met by all its clients at once.
+const OPENING_MAX: usize = 64;
 
 /// How often a fresh cancel key is drawn before giving up; keys are 31 random bits.
 const KEY_DRAWS: usize = 16;
@@ -88,6 +91,8 @@ pub(crate) struct Hub {
     sessions: Mutex<HashMap<u32, Arc<Entry>>>,
     readers: Mutex<BTreeMap<MemberName, usize>>,
     stopping: AtomicBool,
+    /// First come, first served.
+    pub(crate) opening: Semaphore,
     pub(crate) read_from_leader: bool,
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
@@ -107,6 +112,7 @@ impl Hub {
             sessions: Mutex::default(),
             readers: Mutex::default(),
             stopping: AtomicBool::new(false),
+            opening: Semaphore::new(OPENING_MAX),
             read_from_leader,
             limits,
             stats: Stats::default(),

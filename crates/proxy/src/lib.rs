@@ -26,11 +26,12 @@ use client::Client;
 use dauphin_wire::postgres::message::TOO_MANY_CONNECTIONS;
 use hub::Hub;
 use login::Door;
-use session::Port;
+use session::{Port, Session};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -231,17 +232,33 @@ async fn connection(door: Arc<Door>, stream: TcpStream, port: Port, running: mps
     let limits = &hub.limits;
     if hub.stats.clients.get() > limits.clients as u64 || hub.stats.logging_in.get() >= limits.logins as u64 {
         hub.stats.refused.add();
+        return turn_away(stream).await;
+    }
+    if let Some(session) = enter(door, stream, port).await.map(run_session) {
+        session.await;
+    }
+}
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+// Each stage of a connection has a box of its own, given back when the stage ends: an idle client pays for its session
+// only, and not for what its login needed.
+
+fn turn_away(stream: TcpStream) -> Boxed<()> {
+    Box::pin(async move {
         let text = "sorry, too many clients already: raise the proxy's limit, or pool in the application";
-        let mut client = Client::Plain(stream);
-        return Box::pin(login::refuse(&mut client, TOO_MANY_CONNECTIONS, text)).await;
-    }
-    let session = {
+        login::refuse(&mut Client::Plain(stream), TOO_MANY_CONNECTIONS, text).await;
+    })
+}
+
+fn enter(door: Arc<Door>, stream: TcpStream, port: Port) -> Boxed<Option<Session>> {
+    Box::pin(async move {
+        let hub = Arc::clone(&door.hub);
         let _logging_in = stats::Gauge::new(&hub.stats.logging_in);
-        // Boxed, so that what logging in needs is given back before the session begins.
-        Box::pin(door.enter(stream, port)).await
-    };
-    drop(door);
-    if let Some(session) = session {
-        session.run().await;
-    }
+        door.enter(stream, port).await
+    })
+}
+
+fn run_session(session: Session) -> Boxed<()> {
+    Box::pin(session.run())
 }

@@ -172,12 +172,15 @@ impl Door {
     /// The user's verifier, or one that no password fits. Waits, within the limit, while no server can be asked.
     async fn verifier(&self, user: &str) -> Result<(Verifier, bool), LoginError> {
         let deadline = Instant::now() + self.hub.limits.wait;
+        let mut views = self.hub.subscribe();
         loop {
+            views.mark_unchanged();
             match self.verifiers.find(user).await {
                 Ok(Some(verifier)) => return Ok((verifier, true)),
                 Ok(None) => return Ok((Verifier::mock(user, &self.mock_secret), false)),
                 Err(LookupError::NoServer(_)) if Instant::now() < deadline && !self.hub.is_stopping() => {
-                    tokio::time::sleep(LOOKUP_RETRY).await;
+                    // Sooner when there is a new leader.
+                    let _ = tokio::time::timeout(LOOKUP_RETRY, views.changed()).await;
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -24,6 +24,10 @@ const CACHE_MAX: usize = 10_000;
 /// How long a server may take to answer about one batch.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The same when all is remembered: the server itself judges what the proxy logs in with, so an old verifier lets nobody
+/// in, and a frozen server must not keep everybody waiting.
+const KNOWN_TIMEOUT: Duration = Duration::from_millis(300);
+
 /// Longest role name asked about, in bytes. PostgreSQL cuts names at 63.
 const ROLE_BYTES_MAX: usize = 256;
 
@@ -137,25 +141,45 @@ impl Lookup {
 
     /// Asks about all roles at once, on a new connection if the one at hand has died meanwhile.
     async fn ask(&mut self, roles: &[String]) -> Result<Vec<Option<Verifier>>, LookupError> {
-        let view = self.hub.view();
+        let mut views = self.hub.subscribe();
+        let view = Arc::clone(&views.borrow_and_update());
         let target = place(&view).ok_or_else(|| LookupError::NoServer("no leader is open".into()))?;
         if !matches!(&self.connection, Some((_, at, term)) if at == target && *term == view.term) {
             self.connection = None;
         }
+        let known = roles.iter().all(|role| matches!(self.cache.get(role), Some(Some(_))));
+        let limit = if known { KNOWN_TIMEOUT } else { ANSWER_TIMEOUT };
+        let moved = async {
+            while views.changed().await.is_ok() {
+                let now = views.borrow_and_update();
+                if now.term != view.term || place(&now) != Some(target) {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            answer = self.ask_twice(target, view.term, roles) => answer,
+            () = moved => Err(LookupError::NoServer("the leader is changing".into())),
+            () = tokio::time::sleep(limit) => Err(LookupError::NoServer(format!("{} does not answer", target.member))),
+        }
+    }
+
+    async fn ask_twice(
+        &mut self,
+        target: &Target,
+        term: Term,
+        roles: &[String],
+    ) -> Result<Vec<Option<Verifier>>, LookupError> {
         let mut last = String::new();
         for _ in 0..2 {
-            let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.ask_once(target, view.term, roles)).await;
-            match asked {
-                Ok(Ok(found)) => return Ok(found),
-                Ok(Err(error @ (OpenError::Refused(_) | OpenError::Broken(_) | OpenError::NotRestored(_)))) => {
-                    self.connection = None;
+            match self.ask_once(target, term, roles).await {
+                Ok(found) => return Ok(found),
+                Err(error @ (OpenError::Refused(_) | OpenError::Broken(_) | OpenError::NotRestored(_))) => {
                     tracing::warn!(%error, member = %target.member, "password verifiers cannot be read");
                     return Err(LookupError::Refused(error.to_string()));
                 }
-                Ok(Err(error @ (OpenError::NotYet(_) | OpenError::KeptOut(_)))) => last = error.to_string(),
-                Err(_) => last = format!("{} does not answer", target.member),
+                Err(error @ (OpenError::NotYet(_) | OpenError::KeptOut(_))) => last = error.to_string(),
             }
-            self.connection = None;
         }
         Err(LookupError::NoServer(last))
     }

@@ -8,6 +8,7 @@ use crate::server::{OpenError, Server};
 use crate::stats::Gauge;
 use crate::table::View;
 use dauphin_model::{Target, Term};
+use dauphin_wire::postgres::message::{Report, TOO_MANY_CONNECTIONS};
 use dauphin_wire::postgres::warnings;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +80,7 @@ impl Session {
                         continue;
                     }
                     Some(Err(error)) => {
-                        why = refused(error, place.target(), &mut kept_out)?;
+                        why = refused(error, place.target(), self.greeted, &mut kept_out)?;
                         next = Instant::now() + RETRY;
                     }
                     None => why = format!("{} does not answer", place.target().member),
@@ -128,6 +129,7 @@ impl Session {
         deadline: Instant,
     ) -> Option<Result<Server, OpenError>> {
         let opening = async {
+            let _turn = self.hub.opening.acquire().await;
             let identity = &self.identity;
             let mut server = Server::open(place.target(), &identity.startup.encode(), &identity.secret).await?;
             // A role or a database may have warnings hidden: the one that matters would be, too.
@@ -159,7 +161,7 @@ impl Session {
 }
 
 /// What a refusal means: a reason to try again, or the session's end.
-fn refused(error: OpenError, target: &Target, kept_out: &mut Option<Instant>) -> Result<String, End> {
+fn refused(error: OpenError, target: &Target, greeted: bool, kept_out: &mut Option<Instant>) -> Result<String, End> {
     match error {
         OpenError::NotYet(why) => {
             *kept_out = None;
@@ -171,6 +173,10 @@ fn refused(error: OpenError, target: &Target, kept_out: &mut Option<Instant>) ->
                 return Err(End::Server(body));
             }
             Ok(format!("{} keeps clients out", target.member))
+        }
+        // Others may leave; a session that was in is worth the wait.
+        OpenError::Refused(body) if greeted && Report::parse(&body).code == TOO_MANY_CONNECTIONS.as_bytes() => {
+            Ok(format!("{} has too many connections", target.member))
         }
         OpenError::Refused(body) => Err(End::Server(body)),
         OpenError::NotRestored(why) => Err(End::not_restored(&why)),

@@ -242,3 +242,37 @@ fn scan_server(
     let event = if passed { event } else { Some(Event::ClientGone) };
     ServerScan { rest: at, event }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Limits;
+    use crate::table::View;
+    use dauphin_model::Term;
+    use dauphin_wire::postgres::message::{put, put_texts};
+
+    #[test]
+    fn nothing_of_an_older_term_is_acknowledged() {
+        let hub = Hub::new(Limits::default(), true);
+        let right = Right::Leader(Term(1));
+        let mut data = Vec::new();
+        put(&mut data, b'D', b"row");
+        let row = data.len();
+        put_texts(&mut data, b'C', &["COMMIT"]);
+        put(&mut data, b'Z', b"I");
+        let passed = |hub: &Hub| {
+            let mut passed = Vec::new();
+            let mut track = Track::new(false);
+            let scan = scan_server(hub, &right, &mut track, &data, &mut |bytes| {
+                passed.extend_from_slice(bytes);
+                true
+            });
+            (passed.len(), scan.event)
+        };
+        hub.publish(View { term: Term(1), open: true, ..View::default() });
+        assert!(matches!(passed(&hub), (len, None) if len == data.len()));
+        // Elected, not even open: the old leader's word counts no more.
+        hub.publish(View { term: Term(2), ..View::default() });
+        assert!(matches!(passed(&hub), (len, Some(Event::Superseded)) if len == row));
+    }
+}

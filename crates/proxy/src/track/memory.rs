@@ -1,7 +1,7 @@
 //! What is remembered of a session so that it can go on with another server: settings, prepared statements, reported
 //! parameters, and the reasons why it cannot. Only the tracker changes it; the backend's restoring reads it.
 
-use dauphin_wire::postgres::sql::{Pin, Sole};
+use dauphin_wire::postgres::sql::{CHARACTERISTICS, Pin, Sole};
 use std::collections::BTreeMap;
 
 /// Longest SET that is remembered, in bytes.
@@ -80,6 +80,13 @@ struct Setting {
     key: Box<[u8]>,
     /// The SET as the client sent it.
     text: Box<[u8]>,
+}
+
+impl Setting {
+    /// SET SESSION CHARACTERISTICS has its text for a key.
+    fn is_of_several(&self) -> bool {
+        self.key == self.text
+    }
 }
 
 /// What goes along with a session.
@@ -173,7 +180,8 @@ impl Memory {
     pub(crate) fn change(&mut self, sole: &Sole, text: &[u8]) {
         match sole {
             Sole::Set(key) => {
-                let key = canonical(key);
+                // These set more than one thing: each text is kept, in the order of its last use.
+                let key = if key == CHARACTERISTICS { text } else { canonical(key) };
                 self.settings.retain(|setting| *setting.key != *key);
                 if self.settings.len() >= SETTINGS_MAX {
                     return self.pin(Pin::Setting);
@@ -183,6 +191,9 @@ impl Memory {
             Sole::Reset(key) => {
                 let key = canonical(key);
                 self.settings.retain(|setting| *setting.key != *key);
+                if key.starts_with(b"default_transaction") && self.settings.iter().any(Setting::is_of_several) {
+                    self.pin(Pin::Setting);
+                }
             }
             Sole::ResetAll => self.settings.clear(),
             Sole::Deallocate(name) => self.forget_statement(name),

@@ -259,3 +259,17 @@ fn a_session_stays_able_to_hear_warnings() {
     server(&mut track, &["1", "Z:I"]);
     assert_eq!(track.memory().statements().collect::<Vec<_>>(), [instead]);
 }
+
+#[test]
+fn characteristics_are_kept_in_the_order_of_their_last_use() {
+    let mut track = play(&[
+        (&["Q:set session characteristics as transaction read only"], &["C:SET", "Z:I"]),
+        (&["Q:set session characteristics as transaction read write"], &["C:SET", "Z:I"]),
+        (&["Q:set session characteristics as transaction read only"], &["C:SET", "Z:I"]),
+    ]);
+    let kept = settings(&track);
+    assert!(kept.len() == 2 && kept[1].ends_with("read only"), "{kept:?}");
+    client(&mut track, &["Q:reset default_transaction_read_only"]);
+    server(&mut track, &["C:RESET", "Z:I"]);
+    assert!(!track.memory().pins().is_empty());
+}

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod fake;
+
 use dauphin_model::{ClusterName, MemberName, ReplicaTarget, Route, RouteState, Target, Term};
 use dauphin_proxy::{Config, Heard, Limits, Proxy};
 use std::fs;

@@ -8,6 +8,9 @@ use std::fmt;
 /// Longest name of a setting that is remembered, in bytes.
 const KEY_BYTES_MAX: usize = 128;
 
+/// What [`Sole::Set`] names SET SESSION CHARACTERISTICS, which sets any of several settings.
+pub const CHARACTERISTICS: &[u8] = b"session characteristics";
+
 /// State that cannot be carried to another server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pin {
@@ -391,7 +394,10 @@ impl Reader {
                 (Kind::SetScope, b"local" | b"transaction" | b"constraints") => return Kind::Done,
                 (Kind::SetScope, b"session") => return Kind::SetSession,
                 (Kind::SetSession, b"authorization") => return self.pinned(Pin::Role),
-                (Kind::SetSession, b"characteristics") => return self.pinned(Pin::Setting),
+                (Kind::SetSession, b"characteristics") => {
+                    self.key = CHARACTERISTICS.to_vec();
+                    return Kind::SetValue;
+                }
                 _ => {}
             }
         }

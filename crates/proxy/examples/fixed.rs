@@ -1,0 +1,44 @@
+//! A proxy in front of one server that never changes, for measuring what the proxy itself costs:
+//! `fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE]`. It stops at the end of its input.
+
+use dauphin_model::{ClusterName, MemberName, Route, RouteState, Target, Term};
+use dauphin_proxy::{Config, Heard, Limits, Proxy};
+use std::error::Error;
+use std::io::Read;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [listen, server, password_file, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE]".into());
+    };
+    let config = Config {
+        cluster: ClusterName::new("fixed")?,
+        listen_write: vec![([127, 0, 0, 1], listen.parse()?).into()],
+        listen_read: Vec::new(),
+        read_from_leader: true,
+        agents: Vec::new(),
+        identity: "/nonexistent".into(),
+        password_file: password_file.into(),
+        auth_database: rest.first().cloned().unwrap_or_else(|| "postgres".to_owned()),
+        tls: None,
+        limits: Limits::default(),
+    };
+    let member = MemberName::new("m1")?;
+    let route = Route {
+        cluster: config.cluster.clone(),
+        from: member.clone(),
+        term: Term(1),
+        state: RouteState::Open,
+        leader: Some(Target { member, host: "127.0.0.1".into(), port: server.parse()? }),
+        replicas: Vec::new(),
+        draining: false,
+        generation: 1,
+    };
+    let (heard, receiver) = tokio::sync::mpsc::channel(1);
+    let proxy = Proxy::start(&config, receiver)?;
+    heard.send(Heard::Route(Box::new(route))).await?;
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    proxy.stop().await;
+    Ok(())
+}

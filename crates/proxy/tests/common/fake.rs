@@ -1,0 +1,55 @@
+//! A server made for tests: it lets everybody in and answers from a script.
+
+use dauphin_wire::postgres::message::{put, put_authentication_ok, put_backend_key, put_texts};
+use dauphin_wire::postgres::scram::verifier_of;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::PASSWORD;
+
+pub(crate) fn row(value: &str) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    body.extend_from_slice(&u32::try_from(value.len()).expect("short").to_be_bytes());
+    body.extend_from_slice(value.as_bytes());
+    let mut out = Vec::new();
+    put(&mut out, b'D', &body);
+    put_texts(&mut out, b'C', &["SELECT 1"]);
+    put(&mut out, b'Z', b"I");
+    out
+}
+
+/// A server that answers every Sync with a verifier, SHOW with `notice`, and any other query with `answer`.
+pub(crate) async fn fake(answer: Vec<u8>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, answer.clone()));
+        }
+    });
+    port
+}
+
+async fn serve(mut stream: tokio::net::TcpStream, answer: Vec<u8>) -> Option<()> {
+    let length = stream.read_u32().await.ok()?;
+    stream.read_exact(&mut vec![0; length as usize - 4]).await.ok()?;
+    let mut hello = Vec::new();
+    put_authentication_ok(&mut hello);
+    put_texts(&mut hello, b'S', &["in_hot_standby", "off"]);
+    put_backend_key(&mut hello, 1, 2);
+    put(&mut hello, b'Z', b"I");
+    stream.write_all(&hello).await.ok()?;
+    let verifier = row(&verifier_of(PASSWORD, b"salt", 1));
+    loop {
+        let tag = stream.read_u8().await.ok()?;
+        let length = stream.read_u32().await.ok()?;
+        let mut body = vec![0; length as usize - 4];
+        stream.read_exact(&mut body).await.ok()?;
+        match tag {
+            b'S' => stream.write_all(&verifier).await.ok()?,
+            b'Q' if body.starts_with(b"SHOW") => stream.write_all(&row("notice")).await.ok()?,
+            b'Q' => stream.write_all(&answer).await.ok()?,
+            _ => {}
+        }
+    }
+}
