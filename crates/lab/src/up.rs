@@ -9,7 +9,7 @@ use crate::process::Process;
 use crate::state::{Lab, LabMember, LabProxy, LabUser, Login};
 use crate::{down, files, find, spawn, user};
 use dauphin_api::Client;
-use dauphin_api::dto::Cluster;
+use dauphin_api::dto::{Cluster, Member};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -246,11 +246,12 @@ fn wait(lab: &Lab, say: &mut dyn FnMut(&str)) -> Result<(), LabError> {
     }
 }
 
+/// Every member runs, and every replica vouches for commits where the durability asks for that.
 fn healthy(lab: &Lab, view: &Cluster) -> bool {
+    let vouches = |m: &Member| m.role != "replica" || lab.durability == "async" || m.sync_state.is_some();
     let well = |member: &LabMember| {
-        view.members
-            .iter()
-            .any(|m| m.name == member.name && (m.state == "running" || (member.witness && m.state != "unreachable")))
+        let said = view.members.iter().find(|m| m.name == member.name);
+        said.is_some_and(|m| if member.witness { m.state != "unreachable" } else { m.state == "running" && vouches(m) })
     };
     view.open && view.health == "healthy" && lab.members.iter().all(well)
 }

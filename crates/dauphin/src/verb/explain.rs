@@ -58,6 +58,50 @@ fn clock(at: &str) -> String {
     at.split_once('T').map_or_else(|| at.to_owned(), |(_, time)| time.trim_end_matches('Z').chars().take(12).collect())
 }
 
+/// A value as a person would write it: voters as `m2#1`, positions as `0/5000060 on timeline 3`.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => {
+            let field = |name: &str| fields.get(name).map(plain);
+            if let (Some(name), Some(incarnation)) = (field("name"), field("incarnation")) {
+                return format!("{name}#{incarnation}");
+            }
+            if let (Some(lsn), Some(timeline)) = (field("lsn"), field("timeline")) {
+                return format!("{lsn} on timeline {timeline}");
+            }
+            fields.iter().map(|(key, inner)| format!("{key} {}", plain(inner))).collect::<Vec<_>>().join(", ")
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn evidence_reads_as_text() {
+        let position = json!({"history": [{"end": "0/1", "timeline": 1}], "lsn": "0/4039418", "timeline": 2});
+        assert_eq!(plain(&position), "0/4039418 on timeline 2");
+        assert_eq!(plain(&json!([{"name": "m2", "incarnation": 1}, "m3"])), "m2#1, m3");
+        assert_eq!(plain(&json!({"kind": "frozen", "silence_ms": 1500})), "kind frozen, silence_ms 1500");
+    }
+
+    #[test]
+    fn what_the_sentence_says_is_not_said_again() {
+        let entry = JournalEntry {
+            id: 4,
+            at: "2026-11-24T00:51:45.358Z".into(),
+            term: 1,
+            member: "m2".into(),
+            reason: "opened".into(),
+            text: "term 2 is open".into(),
+            evidence: json!({"reason": "opened", "term": "2", "answers": 1}),
+        };
+        let lines = one(&entry, false);
+        assert_eq!(lines, ["#4 00:51:45.358 m2 (term 1): term 2 is open", "      answers: 1"]);
+    }
 }

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::say::{self, Progress, Tone};
 use crate::verb::explain;
 use crate::verb::status;
-use dauphin_api::dto::{Cluster, Done, Explanation, SwitchoverRequest};
+use dauphin_api::dto::{Cluster, Done, Explanation, Member, SwitchoverRequest};
 use dauphin_api::{Client, Token};
 use dauphin_lab::{FaultKind, Lab, LabProxy, Options};
 use std::collections::BTreeSet;
@@ -192,12 +192,14 @@ impl Stage<'_> {
         title("The rejoin: the old leader comes back as a replica");
         dauphin_lab::heal(&self.lab, Some(old))?;
         self.done(&format!("started {old}'s agent again, as a machine that boots would"));
-        let back = |c: &Cluster| {
-            c.health == "healthy"
-                && c.members.iter().any(|m| m.name == old && m.role == "replica" && m.state == "running")
-        };
+        let vouches =
+            |m: &Member| m.name == old && m.role == "replica" && m.state == "running" && m.sync_state.is_some();
+        let back = |c: &Cluster| c.health == "healthy" && c.members.iter().any(vouches);
         let (_, took) = self.until("the rejoin", back)?;
-        self.done(&format!("rejoin: {old} follows the new leader, in sync, {} after its start", seconds(took)));
+        self.done(&format!(
+            "rejoin: {old} is a replica that commits count on again, {} after its start",
+            seconds(took)
+        ));
         self.show()
     }
 
