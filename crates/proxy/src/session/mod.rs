@@ -176,7 +176,7 @@ impl Session {
                 Event::BadClient(bad) => Err(End::fatal(message::PROTOCOL_VIOLATION, bad.to_string())),
                 Event::BadServer(bad) => {
                     tracing::warn!(%bad, "a server breaks the protocol");
-                    Err(self.cut())
+                    self.lost(None)
                 }
             };
             if let Err(end) = outcome {
@@ -243,9 +243,6 @@ impl Session {
         if self.track.may_have_committed() {
             self.hub.stats.unknown.add();
             return End::unknown();
-        }
-        if self.track.is_at_rest() {
-            return End::pinned(self.track.memory().pins());
         }
         End::rolled_back()
     }

@@ -2,100 +2,15 @@
 //! something that cannot (a *pin*). The proxy asks before it moves a session. In doubt the answer is a pin: a session
 //! that ends with a clear error is better than one that goes on with less than it had.
 
+mod effects;
+#[cfg(test)]
+mod tests;
+
 use super::lexer::{Lexer, Token};
-use std::fmt;
+pub use effects::{CHARACTERISTICS, Effects, Pin, Sole};
 
 /// Longest name of a setting that is remembered, in bytes.
 const KEY_BYTES_MAX: usize = 128;
-
-/// What [`Sole::Set`] names SET SESSION CHARACTERISTICS, which sets any of several settings.
-pub const CHARACTERISTICS: &[u8] = b"session characteristics";
-
-/// State that cannot be carried to another server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pin {
-    /// Temporary tables, views or sequences.
-    Temporary,
-    /// Session-level advisory locks.
-    AdvisoryLock,
-    /// LISTEN.
-    Listen,
-    /// PREPARE in SQL.
-    Prepare,
-    /// A cursor WITH HOLD.
-    HoldCursor,
-    /// SET ROLE or SET SESSION AUTHORIZATION.
-    Role,
-    /// A setting changed in a way that cannot be repeated.
-    Setting,
-    /// LOAD.
-    Load,
-    /// DO, CALL, a function called by number, or a connection of its own: it may have done anything.
-    Code,
-    /// A statement that is not known here.
-    Unknown,
-    /// Text that may be read in two ways.
-    Doubt,
-    /// More or longer prepared statements than are kept.
-    TooMuch,
-    /// A replication connection.
-    Replication,
-    /// COPY in a pipeline: its end cannot be told for sure.
-    Copy,
-}
-
-impl fmt::Display for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Temporary => "temporary tables",
-            Self::AdvisoryLock => "advisory locks",
-            Self::Listen => "LISTEN",
-            Self::Prepare => "statements prepared in SQL",
-            Self::HoldCursor => "a cursor WITH HOLD",
-            Self::Role => "SET ROLE or SET SESSION AUTHORIZATION",
-            Self::Setting => "settings that cannot be repeated",
-            Self::Load => "a loaded library",
-            Self::Code => "DO, CALL or another session's connection",
-            Self::Unknown => "a statement the proxy does not know",
-            Self::Doubt => "a text that can be read in two ways",
-            Self::TooMuch => "more prepared statements than the proxy keeps",
-            Self::Replication => "replication",
-            Self::Copy => "COPY in a pipeline",
-        })
-    }
-}
-
-/// A statement, alone in its text, that changes what is remembered of the session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sole {
-    /// SET of this setting.
-    Set(Vec<u8>),
-    /// RESET of this setting.
-    Reset(Vec<u8>),
-    /// RESET ALL.
-    ResetAll,
-    /// DISCARD ALL.
-    DiscardAll,
-    /// DEALLOCATE of this statement.
-    Deallocate(Vec<u8>),
-    /// DEALLOCATE ALL.
-    DeallocateAll,
-}
-
-/// What a text leaves behind.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Effects {
-    /// Why the session cannot move after it.
-    pub pin: Option<Pin>,
-    /// What it changes, if it is one statement that does.
-    pub sole: Option<Sole>,
-    /// It uses savepoints, which may take back part of a transaction's settings.
-    pub savepoint: bool,
-    /// It may end a transaction with a commit.
-    pub may_commit: bool,
-    /// It may change which messages the server sends: see [`super::warnings`].
-    pub messages: bool,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -481,6 +396,3 @@ impl Reader {
         self.depth = 0;
     }
 }
-
-#[cfg(test)]
-mod tests;
