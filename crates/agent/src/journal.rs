@@ -33,7 +33,6 @@ pub(crate) struct Entry {
     pub(crate) at: String,
     pub(crate) term: Term,
     pub(crate) member: MemberName,
-    #[serde(flatten)]
     pub(crate) reason: Reason,
 }
 

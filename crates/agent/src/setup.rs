@@ -13,6 +13,7 @@ use crate::{keys, looks};
 use bytes::Bytes;
 use dauphin_engine::postgres::{Binaries, Instance, Networks, Postgres, Settings};
 use dauphin_guard::client::{Event as GuardEvent, Guard};
+use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{Core, Event};
 use dauphin_model::file::{ClusterFile, Local};
 use dauphin_model::route::ROUTE_CHANNEL;
@@ -328,11 +329,16 @@ async fn adopt(parts: Parts, store: &Store) -> Result<(Arc<Server>, ServerView),
     let mut view = ServerView { disk_ok: true, ..ServerView::default() };
     if adopted {
         view = server.postgres.look(Duration::from_secs(2)).await;
-        if view.run != Run::Running {
-            // it may be frozen or starting; the core decides, from a known state
-            view.run = Run::Hung;
+        if view.run == Run::Running && view.in_recovery == Some(true) {
+            tracing::info!("a running replica was taken over");
+        } else {
+            // a leader may not go on without knowing its term, and one that does not answer is no use
+            server.guard().kill().await?;
+            view = ServerView { disk_ok: true, ..ServerView::default() };
         }
     }
+    // whatever lease the agent before held is over
+    server.guard().arm(None, OnAgentDeath::Keep).await?;
     Ok((server, view))
 }
 

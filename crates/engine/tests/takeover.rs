@@ -128,3 +128,52 @@ fn a_promotion_never_reuses_a_number() {
         assert_eq!(one.pg.look(LIMIT).await.position.unwrap().timeline, Timeline(9));
     });
 }
+
+#[test]
+fn under_load_voters_are_frozen_on_one_branch() {
+    as_dauphin("under_load_voters_are_frozen_on_one_branch", async {
+        let lab = Lab::new().await;
+        let mut one = lab.leader("m1").await;
+        one.psql("app", "CREATE TABLE t (n serial, filler text)").await.unwrap();
+        let mut two = lab.member("m2");
+        let mut three = lab.member("m3");
+        for member in [&mut two, &mut three] {
+            lab.clone_of(&one, member).await;
+            one.pg.ensure_slots(std::slice::from_ref(&member.voter)).await.unwrap();
+            lab.start(member, false).await;
+            member.pg.follow(&one.upstream_for(member, true)).await.unwrap();
+            member.pg.wait_streaming(Timeline(2), LIMIT).await.unwrap();
+        }
+        let set = Enforced { voters: [two.voter.clone(), three.voter.clone()].into(), required: 1 };
+        one.pg.confirm_sync(&set, SyncMethod::Any).await.unwrap();
+        let writes = "DO $$ BEGIN FOR i IN 1..1000000 LOOP INSERT INTO t (filler) VALUES (repeat('x', 700)); COMMIT; \
+                      END LOOP; END $$";
+        let load = async { tokio::join!(one.psql("app", writes), one.psql("app", writes), one.psql("app", writes)) };
+        let kill = async {
+            until("some load", async || one.psql("admin", "SELECT count(*) > 1500 FROM t").await.unwrap() == "t").await;
+            one.pg.instance.stop(StopMode::Kill, LIMIT).await.unwrap();
+        };
+        let (ended, ()) = tokio::join!(load, kill);
+        assert!(ended.0.is_err() && ended.1.is_err() && ended.2.is_err(), "the server was killed under them");
+        one.stop(StopMode::Kill).await;
+
+        let begun = Instant::now();
+        let (a, b) = tokio::join!(two.pg.freeze(LIMIT), three.pg.freeze(LIMIT));
+        took("freeze of two under load", begun);
+        let (a, b) = (a.unwrap().position, b.unwrap().position);
+        assert!(a.holds(&b) || b.holds(&a), "{a:?} {b:?}");
+        let (leader, follower, at) = if a.holds(&b) { (&two, &three, a) } else { (&three, &two, b) };
+        let switch = leader.pg.promote(Timeline(3), LIMIT).await.unwrap();
+        took("... to promoted", begun);
+        assert_eq!(switch.lsn, at.lsn, "the position was the end of the last whole record");
+        leader.pg.ensure_slots(std::slice::from_ref(&follower.voter)).await.unwrap();
+        let set = Enforced { voters: [follower.voter.clone()].into(), required: 1 };
+        let probe = leader.pg.start_barrier(support::term(3), &set, SyncMethod::Any).await.unwrap();
+        took("... to the barrier", begun);
+        follower.pg.follow(&leader.upstream_for(follower, true)).await.unwrap();
+        probe.done().await.unwrap();
+        took("... to the barrier's end", begun);
+        leader.pg.set_access(Access::Open, &lab.networks).await.unwrap();
+        took("... to open", begun);
+    });
+}

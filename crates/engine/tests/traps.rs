@@ -315,3 +315,55 @@ fn settings_change_with_a_check_and_are_taken_back() {
         assert!(matches!(one.pg.changes_to(&settings.user).await, Err(Error::Setting { .. })));
     });
 }
+
+#[test]
+fn slots_are_kept_on_replicas_too_and_only_ours_are_touched() {
+    as_dauphin("slots_are_kept_on_replicas_too_and_only_ours_are_touched", async {
+        let lab = Lab::new().await;
+        let (one, two) = pair(&lab).await;
+        let three = lab.member("m3");
+        two.sql("SELECT pg_create_physical_replication_slot('mine')").await;
+        let all = [one.voter.clone(), three.voter.clone()];
+        two.pg.ensure_slots(&all).await.unwrap();
+        one.psql("app", "INSERT INTO t SELECT generate_series(1, 1000)").await.unwrap();
+        let end = look(&one).await;
+        until("the log", async || look(&two).await.holds(&end)).await;
+        let target = look(&two).await.lsn;
+        two.pg.advance_slots(&all.iter().map(|v| (v.clone(), target)).collect()).await.unwrap();
+        let slots = two.pg.slots().await.unwrap();
+        assert_eq!(slots.len(), 2);
+        assert!(slots.iter().all(|s| s.restart == Some(target) && !s.lost && !s.active), "{slots:?}");
+        two.pg.ensure_slots(&all[..1]).await.unwrap();
+        assert_eq!(two.pg.slots().await.unwrap().len(), 1);
+        assert_eq!(two.sql("SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'mine'").await, "1");
+    });
+}
+
+#[test]
+fn tls_is_offered_with_certificates_or_refused_by_a_build_without_it() {
+    as_dauphin("tls_is_offered_with_certificates_or_refused_by_a_build_without_it", async {
+        let lab = Lab::new().await;
+        let mut one = lab.leader("m1").await;
+        if let Err(refused) = one.pg.instance.check_tls() {
+            assert!(matches!(refused, Error::Refused(Refusal::NoTls { .. })), "{refused}");
+            return;
+        }
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let file = |name: &str, text: &str| {
+            use std::os::unix::fs::PermissionsExt;
+            let path = one.pg.instance.member_dir.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            path
+        };
+        let cert = file("cert.pem", &made.cert.pem());
+        let key = file("key.pem", &made.signing_key.serialize_pem());
+        let mut settings = one.pg.settings().await;
+        settings.tls = Some(dauphin_engine::postgres::Tls { ca: cert.clone(), cert, key });
+        one.pg.change_settings(settings).await.unwrap();
+        let networks = dauphin_engine::postgres::Networks { require_tls: true, ..lab.networks.clone() };
+        one.pg.set_access(Access::Open, &networks).await.unwrap();
+        assert_eq!(one.psql("app", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").await.unwrap(), "t");
+        one.stop(StopMode::Fast).await;
+    });
+}

@@ -24,7 +24,7 @@ pub(crate) struct Following {
 /// A replica that has not streamed for this many times `suspect`, though its leader is well, is copied again.
 const STUCK: u64 = 20;
 /// Failed starts of the server before the data is given up.
-const STARTS_MAX: u32 = 5;
+const STARTS_MAX: u32 = 10;
 
 impl Core {
     /// Takes in what the store holds.

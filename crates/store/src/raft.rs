@@ -4,6 +4,8 @@
 pub(crate) mod admin;
 pub(crate) mod bootstrap;
 pub(crate) mod disk;
+#[cfg(test)]
+mod disk_test;
 pub(crate) mod log;
 pub(crate) mod network;
 pub(crate) mod node;

@@ -1,7 +1,7 @@
 //! The store as the agent uses it: one handle, whatever the backend. Today the backend is the embedded Raft.
 
 use crate::error::StoreError;
-use crate::health::{MemberProgress, Standing, StoreHealth, StoreStatus};
+use crate::health::{MemberProgress, StoreHealth, StoreStatus};
 use crate::raft::disk::Disk;
 use crate::raft::log::LogStore;
 use crate::raft::network::{Peers, Wire};
@@ -142,17 +142,11 @@ impl Store {
         let health = node.health.clone();
         let mut tasks =
             vec![tokio::spawn(follow::follow(node.id.clone(), node.raft.clone(), node.heard.clone(), health))];
-        match start {
-            Some(Start::Bootstrap { members }) => {
-                tasks.push(tokio::spawn(bootstrap::found(Arc::downgrade(node), members)));
-            }
-            Some(Start::Join) | None => {
-                node.health.send_modify(|health| {
-                    let why = "a cluster to add this member".to_owned();
-                    health.standing = Standing::Waiting { why };
-                });
-            }
-        }
+        let founders = match start {
+            Some(Start::Bootstrap { members }) => Some(members),
+            Some(Start::Join) | None => None,
+        };
+        tasks.push(tokio::spawn(bootstrap::found(Arc::downgrade(node), founders)));
         *node.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
 

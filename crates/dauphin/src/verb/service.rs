@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 const THREADS: usize = 2;
 
 /// What is logged unless DAUPHIN_LOG says otherwise. The consensus library tells its every thought at `info`.
-const LOG_DEFAULT: &str = "info,openraft=warn";
+const LOG_DEFAULT: &str = "info,openraft=error";
 
 /// Runs a service to its end. It hears of SIGTERM and SIGINT through the future it is given.
 pub(crate) fn run<F, Fut, E>(options: &Service, service: F) -> Result<(), Failure>

@@ -12,8 +12,6 @@ use std::time::{Duration, Instant};
 
 /// How long one copy may take in all: a year's worth of patience, the caller drops it sooner.
 const CLONE_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How often pg_basebackup tells what it has done is its own; how often the folder's size is looked at is this.
-const SIZE_EVERY: Duration = Duration::from_millis(500);
 
 /// How far a copy has come. Shared with whoever shows it.
 #[derive(Debug)]
@@ -56,9 +54,18 @@ impl Progress {
         (self.total() > 0 && self.rate() > 0).then(|| Duration::from_secs(left / self.rate()))
     }
 
-    /// Tells what the source estimates (`pg_stat_progress_basebackup`, or its databases' sizes).
-    pub fn expect(&self, total: u64) {
-        self.total.store(total, Ordering::Relaxed);
+    /// Takes what pg_basebackup says: `  12345/67890 kB (18%), 0/1 tablespace`.
+    fn hear(&self, said: &str) {
+        for line in said.split(['\r', '\n']) {
+            let Some((done, total)) = line.split_once(" kB").and_then(|(numbers, _)| numbers.trim().split_once('/'))
+            else {
+                continue;
+            };
+            if let (Ok(done), Ok(total)) = (done.parse::<u64>(), total.parse::<u64>()) {
+                self.done.store(done << 10, Ordering::Relaxed);
+                self.total.store(total << 10, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -88,17 +95,12 @@ impl Instance {
             .arg(&staging)
             .arg("--wal-method=stream")
             .arg("--checkpoint=fast")
-            .arg("--no-password");
+            .arg("--no-password")
+            .arg("--progress");
         if let Some(slot) = &source.slot {
             tool = tool.arg("--slot").arg(slot);
         }
-        let copy = tool.run(CLONE_LIMIT);
-        let watch = watch_size(&staging, &progress);
-        tokio::select! {
-            done = copy => done.map(|_| ())?,
-            () = watch => {}
-        }
-        progress.done.store(folder_bytes(&staging), Ordering::Relaxed);
+        tool.watch(move |said| progress.hear(said)).run(CLONE_LIMIT).await?;
         let copied = Self { data_dir: staging.clone(), ..self.clone() };
         copied.check_data(expected_system)?;
         forget_source(&staging)?;
@@ -140,23 +142,16 @@ pub(crate) fn forget_source(data_dir: &Path) -> Result<()> {
     history::remove_trailing_stubs(data_dir)
 }
 
-async fn watch_size(dir: &Path, progress: &Progress) {
-    loop {
-        let dir = dir.to_owned();
-        let bytes = tokio::task::spawn_blocking(move || folder_bytes(&dir)).await.unwrap_or(0);
-        progress.done.store(bytes, Ordering::Relaxed);
-        tokio::time::sleep(SIZE_EVERY).await;
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Bytes of all files below a folder; what vanishes while looking counts as nothing.
-fn folder_bytes(dir: &Path) -> u64 {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => folder_bytes(&entry.path()),
-            Ok(meta) => meta.len(),
-            Err(_) => 0,
-        })
-        .sum()
+    #[test]
+    fn progress_is_read_from_what_pg_basebackup_says() {
+        let progress = Progress::default();
+        assert_eq!(progress.remaining(), None);
+        progress.hear("waiting for checkpoint\n");
+        progress.hear("     1024/2048 kB (50%), 0/1 tablespace\r     2048/2048 kB (100%), 1/1 tablespace\n");
+        assert_eq!((progress.done(), progress.total()), (2 << 20, 2 << 20));
+    }
 }

@@ -55,6 +55,11 @@ pub fn render(access: Access, networks: &Networks) -> String {
             for network in &networks.clients {
                 line(host, "all", "all", network, "scram-sha-256");
             }
+            if networks.require_tls {
+                // initdb's own lines, below, would let plain connections in
+                line("hostnossl", "all", "all", "all", "reject");
+                line("hostnossl", "replication", "all", "all", "reject");
+            }
         }
         Access::Closed => {
             for (kind, from) in [("local", ""), ("host", "all")] {

@@ -17,6 +17,8 @@ const STATE: &str = "SELECT 's', r, CASE WHEN r THEN pg_last_wal_receive_lsn() E
      WHEN r THEN 0 END, pg_size_bytes(current_setting('wal_segment_size')), \
      (SELECT wait_event_type || ':' || wait_event FROM pg_stat_activity WHERE backend_type = 'startup') \
      FROM (SELECT pg_is_in_recovery() AS r) AS x LEFT JOIN pg_stat_wal_receiver AS w ON true";
+/// What a function of recovery answers on a leader.
+const NOT_IN_RECOVERY: &str = "55000";
 const ATTACHED: &str = "SELECT 'a', application_name, host(client_addr), state, sync_state, flush_lsn, replay_lsn \
      FROM pg_stat_replication WHERE application_name <> 'dauphin_probe' ORDER BY application_name";
 const PENDING: &str = "SELECT name FROM pg_settings WHERE pending_restart ORDER BY name";
@@ -123,7 +125,12 @@ impl Postgres {
     pub(crate) async fn log_state(&self, attached: bool, limit: Duration) -> Result<LogState> {
         let doing = "looking at the server";
         let sql = if attached { format!("{STATE}; {ATTACHED}") } else { STATE.to_owned() };
-        let rows = self.probe.query(&sql, limit).await.map_err(Error::sql(doing))?.rows;
+        let mut answer = self.probe.query(&sql, limit).await;
+        if matches!(&answer, Err(ClientError::Server { code, .. }) if code == NOT_IN_RECOVERY) {
+            // promotion ended between two functions of the one statement; it cannot do so again
+            answer = self.probe.query(&sql, limit).await;
+        }
+        let rows = answer.map_err(Error::sql(doing))?.rows;
         let state = rows.iter().find(|r| r.get(0) == Some("s"));
         // asked second, so that on the same timeline it is never behind what was received
         let ident = self.probe.query("IDENTIFY_SYSTEM", limit).await.map_err(Error::sql(doing))?.rows;

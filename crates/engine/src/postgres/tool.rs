@@ -15,11 +15,20 @@ const OUTPUT_BYTES_MAX: usize = 64 << 10;
 const SAID_CHARS_MAX: usize = 600;
 
 /// A tool about to run.
-#[derive(Debug)]
 pub struct Tool {
     name: &'static str,
     command: Command,
     input: Option<String>,
+    watch: Option<Watch>,
+}
+
+/// Told what a tool writes to standard error, as it comes.
+type Watch = Box<dyn Fn(&str) + Send>;
+
+impl std::fmt::Debug for Tool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tool").field(&self.name).finish()
+    }
 }
 
 /// What a tool wrote.
@@ -41,7 +50,7 @@ impl Tool {
             command.env("LD_LIBRARY_PATH", path);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
-        Self { name, command, input: None }
+        Self { name, command, input: None, watch: None }
     }
 
     /// Adds an argument.
@@ -66,6 +75,13 @@ impl Tool {
         self
     }
 
+    /// Tells `watch` what it writes to standard error, as it comes.
+    #[must_use]
+    pub fn watch(mut self, watch: impl Fn(&str) + Send + 'static) -> Self {
+        self.watch = Some(Box::new(watch));
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Errors
@@ -74,7 +90,7 @@ impl Tool {
         let path = self.command.as_std().get_program().to_owned();
         let child = self.command.spawn().map_err(Error::file("run", path.as_ref()))?;
         let mut group = Group { child };
-        let ended = tokio::time::timeout(limit, group.finish(self.input.take())).await;
+        let ended = tokio::time::timeout(limit, group.finish(self.input.take(), self.watch.take())).await;
         let Ok(ended) = ended else {
             return Err(Error::TimedOut { doing: self.name, limit, hint: "" });
         };
@@ -95,7 +111,11 @@ struct Group {
 }
 
 impl Group {
-    async fn finish(&mut self, input: Option<String>) -> std::io::Result<(std::process::ExitStatus, Output)> {
+    async fn finish(
+        &mut self,
+        input: Option<String>,
+        watch: Option<Watch>,
+    ) -> std::io::Result<(std::process::ExitStatus, Output)> {
         let (stdin, stdout, stderr) = (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take());
         let write = async {
             if let (Some(mut pipe), Some(text)) = (stdin, input) {
@@ -103,7 +123,7 @@ impl Group {
                 let _ = pipe.write_all(text.as_bytes()).await;
             }
         };
-        let ((), stdout, stderr) = tokio::join!(write, tail(stdout), tail(stderr));
+        let ((), stdout, stderr) = tokio::join!(write, tail(stdout, None), tail(stderr, watch));
         let status = self.child.wait().await?;
         Ok((status, Output { stdout, stderr }))
     }
@@ -119,12 +139,15 @@ impl Drop for Group {
     }
 }
 
-async fn tail(pipe: Option<impl AsyncRead + Unpin>) -> String {
+async fn tail(pipe: Option<impl AsyncRead + Unpin>, watch: Option<Watch>) -> String {
     let mut kept = Vec::new();
     if let Some(mut pipe) = pipe {
         let mut buffer = [0u8; 4096];
         while let Ok(n @ 1..) = pipe.read(&mut buffer).await {
             kept.extend_from_slice(&buffer[..n]);
+            if let Some(watch) = &watch {
+                watch(&String::from_utf8_lossy(&buffer[..n]));
+            }
             if kept.len() > 2 * OUTPUT_BYTES_MAX {
                 kept.drain(..kept.len() - OUTPUT_BYTES_MAX);
             }

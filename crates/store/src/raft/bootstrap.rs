@@ -1,5 +1,5 @@
-//! Founding a cluster. The first member by name asks every other listed member who it is, founds the cluster with all of
-//! them, and gives it its identity. The others wait to be counted in.
+//! Founding a cluster. The first member by name asks every other listed member who it is and founds the cluster with all
+//! of them; whoever leads it first gives it its identity. The others wait to be counted in.
 //!
 //! Nobody is counted in who already has a log, so a member that lost its disk can neither found a second cluster nor
 //! vote in the first.
@@ -21,11 +21,12 @@ const ROUND: Duration = Duration::from_millis(200);
 /// How long one member may take to say who it is.
 const HELLO_WITHIN: Duration = Duration::from_secs(1);
 
-/// Founds the cluster when this member is the one to do it. Ends when that is done or certainly not to be done.
-pub(crate) async fn found(node: Weak<Node>, members: BTreeSet<MemberName>) {
+/// Takes part in founding the cluster until it has an identity. `members`: founds it with these; `None`: waits for a
+/// cluster to add this member.
+pub(crate) async fn found(node: Weak<Node>, members: Option<BTreeSet<MemberName>>) {
     loop {
         let Some(node) = node.upgrade() else { return };
-        match round(&node, &members).await {
+        match round(&node, members.as_ref()).await {
             Ok(()) => return,
             Err(why) => waits(&node, why),
         }
@@ -34,22 +35,22 @@ pub(crate) async fn found(node: Weak<Node>, members: BTreeSet<MemberName>) {
     }
 }
 
-async fn round(node: &Arc<Node>, members: &BTreeSet<MemberName>) -> Result<(), String> {
+async fn round(node: &Arc<Node>, members: Option<&BTreeSet<MemberName>>) -> Result<(), String> {
     if node.state.borrow().identity.is_some() {
         return Ok(());
     }
     let started = node.raft.is_initialized().await.map_err(|e| e.to_string())?;
     if !started {
-        if members.first() != Some(&node.id.name) {
-            let first = members.first().map_or("a member", MemberName::as_str);
-            return Err(format!("{first} to found the cluster"));
+        let Some(members) = members else { return Err("a cluster to add this member".to_owned()) };
+        match members.first() {
+            Some(first) if *first != node.id.name => return Err(format!("{first} to found the cluster")),
+            Some(_) | None => {}
         }
         let nodes = gather(node, members).await?;
         node.raft.initialize(nodes).await.map_err(|e| e.to_string())?;
     }
     // Whoever leads gives the identity; the first one in the log counts.
-    let leads = node.leader().as_ref() == Some(&node.id.name);
-    if !leads {
+    if node.leader().as_ref() != Some(&node.id.name) {
         return Err("the cluster's identity".to_owned());
     }
     let id = new_cluster_id().map_err(|e| e.to_string())?;
