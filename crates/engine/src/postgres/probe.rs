@@ -12,7 +12,7 @@ use std::time::Duration;
 const STATE: &str = "SELECT 's', r, CASE WHEN r THEN pg_last_wal_receive_lsn() END, \
      CASE WHEN r THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END, \
      CASE WHEN r THEN pg_is_wal_replay_paused() END, w.received_tli, w.status, \
-     CASE WHEN r AND pg_last_wal_receive_lsn() <> pg_last_wal_replay_lsn() THEN \
+     CASE WHEN r AND pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn() THEN \
      greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint \
      WHEN r THEN 0 END, pg_size_bytes(current_setting('wal_segment_size')), \
      (SELECT wait_event_type || ':' || wait_event FROM pg_stat_activity WHERE backend_type = 'startup') \
