@@ -364,6 +364,8 @@ fn tls_is_offered_with_certificates_or_refused_by_a_build_without_it() {
         let networks = dauphin_engine::postgres::Networks { require_tls: true, ..lab.networks.clone() };
         one.pg.set_access(Access::Open, &networks).await.unwrap();
         assert_eq!(one.psql("app", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").await.unwrap(), "t");
+        // initdb's own lines, below ours, let nobody in without TLS
+        assert!(one.psql_with("app", "sslmode=disable", "SELECT 1").await.unwrap_err().contains("no encryption"));
         one.stop(StopMode::Fast).await;
     });
 }

@@ -89,8 +89,12 @@ impl Postgres {
         for setting in pinned().into_iter().chain(raised.iter().map(String::as_str)) {
             args.extend(["-c".into(), setting.into()]);
         }
-        let mut env: Vec<(OsString, OsString)> =
-            vec![("LC_ALL".into(), "C".into()), ("PATH".into(), bin.dir.clone().into()), ("TZ".into(), "UTC".into())];
+        let mut env: Vec<(OsString, OsString)> = vec![
+            ("LC_ALL".into(), "C".into()),
+            ("PATH".into(), bin.dir.clone().into()),
+            ("TZ".into(), "UTC".into()),
+            ("HOME".into(), "/nonexistent".into()),
+        ];
         if let Some(path) = &bin.library_path {
             env.push(("LD_LIBRARY_PATH".into(), path.into()));
         }

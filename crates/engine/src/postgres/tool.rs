@@ -46,6 +46,8 @@ impl Tool {
     pub fn new(binaries: &Binaries, name: &'static str) -> Self {
         let mut command = Command::new(binaries.program(name));
         command.env_clear().env("LC_ALL", "C").env("PATH", &binaries.dir).env("TZ", "UTC");
+        // libpq would look for certificates and passwords at home
+        command.env("HOME", "/nonexistent");
         if let Some(path) = &binaries.library_path {
             command.env("LD_LIBRARY_PATH", path);
         }

@@ -206,10 +206,16 @@ impl Member {
 
     /// Runs psql over TCP as an ordinary user.
     pub async fn psql(&self, user: &str, sql: &str) -> Result<String, String> {
+        self.psql_with(user, "", sql).await
+    }
+
+    /// The same with more connection options.
+    pub async fn psql_with(&self, user: &str, options: &str, sql: &str) -> Result<String, String> {
         let mut command = tokio::process::Command::new(self.pg.instance.bin.program("psql"));
-        command.args(["-h", "127.0.0.1", "-p", &self.pg.instance.port.to_string(), "-U", user, "-d", "app"]);
+        let port = self.pg.instance.port;
+        command.args(["-d", &format!("host=127.0.0.1 port={port} user={user} dbname=app {options}")]);
         command.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql]).env("PGPASSWORD", user).kill_on_drop(true);
-        command.env("PGCONNECT_TIMEOUT", "10");
+        command.env("PGCONNECT_TIMEOUT", "10").env("HOME", "/nonexistent");
         if let Some(path) = &self.pg.instance.bin.library_path {
             command.env("LD_LIBRARY_PATH", path);
         }
