@@ -1,0 +1,110 @@
+//! The whole program on real servers: a lab comes up, loses its leader, heals, switches over, answers every question and
+//! goes away without a trace.
+
+mod stage;
+
+use serde_json::Value;
+use stage::Stage;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Instant;
+
+#[test]
+fn a_lab_lives_through_the_loss_of_its_leader() {
+    let stage = Stage::up("leader", &[]);
+    shown_as_promised(&stage);
+    app_is_let_in_and_nothing_more(&stage);
+    questions_are_answered(&stage);
+    posts_need_the_token(&stage);
+
+    let old = stage.leader();
+    stage.sql(stage.write_port(), "CREATE TABLE t (i int); INSERT INTO t VALUES (1)");
+    stage.run(&["lab", "fault", "--member", &old, "--kind", "kill-node"]).ended(0);
+    let killed = Instant::now();
+    let shown = stage.show();
+    let dead = shown["members"].as_array().expect("members").iter().find(|m| m["name"] == old.as_str()).expect("it");
+    assert!(dead["agent_pid"].is_null() && dead["guard_pid"].is_null() && dead["server_pid"].is_null(), "{dead}");
+    stage.until("a takeover", |c| c["open"] == true && c["leader"] != old.as_str());
+    stage.sql(stage.write_port(), "INSERT INTO t VALUES (2)");
+    println!("written again {:?} after the kill", killed.elapsed());
+    assert_eq!(stage.sql(stage.write_port(), "SELECT count(*) FROM t"), "2");
+
+    assert_eq!(stage.run(&["check"]).code, 1);
+    stage.run(&["lab", "heal"]).ended(0);
+    stage.until_healthy();
+    assert_eq!(stage.run(&["check"]).code, 0);
+
+    stage.run(&["switchover", "--to", &old]).ended(0);
+    assert_eq!(stage.leader(), old);
+    assert_eq!(stage.sql(stage.write_port(), "SELECT count(*) FROM t"), "2");
+    let kinds: Vec<Value> =
+        stage.json(&["history"])["history"].as_array().expect("a list").iter().map(|h| h["kind"].clone()).collect();
+    assert_eq!(kinds, ["bootstrap", "failover", "switchover"]);
+    assert!(!stage.json(&["explain"])["entries"].as_array().expect("a list").is_empty());
+    stage.down();
+}
+
+fn shown_as_promised(stage: &Stage) {
+    let shown = stage.show();
+    for (pointer, expected) in
+        [("/cluster", "lab"), ("/engine/kind", "postgres"), ("/durability", "quorum"), ("/profile", "standard")]
+    {
+        assert_eq!(shown.pointer(pointer).and_then(Value::as_str), Some(expected), "{pointer}");
+    }
+    let members = shown["members"].as_array().expect("members");
+    assert_eq!(members.len(), 3);
+    assert_eq!(members.iter().filter(|m| m["role"] == "leader").count(), 1);
+    for member in members {
+        for key in ["agent_pid", "guard_pid", "server_pid", "sql_port", "api_port"] {
+            assert!(member[key].is_i64(), "{key} of {member}");
+        }
+        for key in ["name", "host", "data_dir", "config"] {
+            assert!(member[key].is_string(), "{key} of {member}");
+        }
+    }
+    assert!(
+        shown["proxy"]["pid"].is_i64() && shown["api"]["token"].is_string() && shown["sites"] == serde_json::json!([])
+    );
+}
+
+fn app_is_let_in_and_nothing_more(stage: &Stage) {
+    let shown = stage.show();
+    for member in shown["members"].as_array().expect("members") {
+        let port = u16::try_from(member["sql_port"].as_u64().expect("a port")).expect("a port");
+        assert_eq!(stage.sql(port, "SELECT current_database()"), "app");
+    }
+    let rights = "SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls FROM pg_roles WHERE rolname = 'app'";
+    assert_eq!(stage.sql(stage.write_port(), rights), "f");
+    assert_eq!(stage.sql_as_admin("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"), "t");
+}
+
+fn questions_are_answered(stage: &Stage) {
+    let status = stage.json(&["status"]);
+    assert_eq!(
+        (&status["health"], &status["open"], &status["degraded"]),
+        (&"healthy".into(), &true.into(), &false.into())
+    );
+    assert_eq!(stage.json(&["lag"])["members"].as_array().map(Vec::len), Some(3));
+    assert_eq!(stage.json(&["store", "status"])["members"].as_array().map(Vec::len), Some(3));
+    assert!(stage.json(&["config", "show"])["text"].as_str().is_some_and(|t| t.contains("quorum")));
+    assert!(stage.json(&["doctor"])["findings"].as_array().is_some_and(|f| !f.is_empty()));
+    stage.run(&["topology"]).ended(0);
+    let port = stage.show()["members"][1]["sql_port"].to_string();
+    assert_eq!(stage.json(&["which-cluster", &format!("127.0.0.1:{port}")])["member"], "m2");
+}
+
+fn posts_need_the_token(stage: &Stage) {
+    let port = stage.show()["members"][0]["api_port"].to_string();
+    let status = |authorization: &str| {
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("connected");
+        let request = format!(
+            "POST /v1/pause HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n{authorization}\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!(status(""), "401");
+    assert_eq!(status("Authorization: Bearer wrong\r\n"), "403");
+}

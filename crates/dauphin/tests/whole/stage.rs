@@ -1,0 +1,172 @@
+//! A lab of one test: its own folder and ports, ended with the test whatever happens.
+
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything to happen.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How often is looked.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Base ports of tests lie between these, apart from what people use and the system hands out.
+const PORTS: std::ops::Range<u16> = 20_000..31_000;
+
+pub(crate) struct Stage {
+    dir: PathBuf,
+}
+
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn ended(&self, code: i32) {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+    }
+}
+
+fn dauphin(arguments: &[&str]) -> Ran {
+    let output = Command::new(env!("CARGO_BIN_EXE_dauphin"))
+        .args(arguments)
+        .env_remove("DAUPHIN_CONFIG")
+        .output()
+        .expect("the program runs");
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A base port with room above it that nobody uses now.
+fn base_port() -> u16 {
+    let start = u16::try_from(std::process::id() % 100).expect("small") * 100 + PORTS.start;
+    (0..)
+        .map(|n: u16| start + n * 300)
+        .take_while(|port| PORTS.contains(port))
+        .find(|port| [0, 1, 10, 101, 201].iter().all(|n| TcpListener::bind(("127.0.0.1", port + n)).is_ok()))
+        .expect("free ports")
+}
+
+impl Stage {
+    pub(crate) fn up(name: &str, more: &[&str]) -> Self {
+        let stage = Self { dir: std::env::temp_dir().join(format!("dauphin-whole-{}-{name}", std::process::id())) };
+        let (dir, port) = (stage.dir.to_string_lossy().into_owned(), base_port().to_string());
+        let ran = dauphin(&[&["lab", "up", "--dir", &dir, "--base-port", &port], more].concat());
+        ran.ended(0);
+        stage
+    }
+
+    /// Runs a verb on this lab: `lab` verbs with its folder, others with a member's file.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        let dir = self.dir.to_string_lossy();
+        let config = self.dir.join("m3/dauphin.toml");
+        let target = if arguments[0] == "lab" { ["--dir", &dir] } else { ["--config", &config.to_string_lossy()] };
+        dauphin(&[arguments, &target].concat())
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let ran = self.run(&[arguments, &["--json"]].concat());
+        ran.ended(0);
+        serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {}", ran.out))
+    }
+
+    pub(crate) fn show(&self) -> Value {
+        self.json(&["lab", "show"])
+    }
+
+    pub(crate) fn leader(&self) -> String {
+        self.json(&["status"])["leader"].as_str().expect("a leader").to_owned()
+    }
+
+    pub(crate) fn write_port(&self) -> u16 {
+        u16::try_from(self.show()["proxy"]["write_port"].as_u64().expect("a port")).expect("a port")
+    }
+
+    #[track_caller]
+    pub(crate) fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            let ran = self.run(&["status", "--json"]);
+            let cluster = serde_json::from_str::<Value>(&ran.out).unwrap_or_default();
+            if wanted(&cluster) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what} did not happen: {cluster:#}{}", ran.err);
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn until_healthy(&self) {
+        self.until("health", |cluster| {
+            let well = |m: &Value| m["state"] == "running" && (m["role"] == "leader" || !m["sync_state"].is_null());
+            cluster["health"] == "healthy" && cluster["members"].as_array().is_some_and(|m| m.iter().all(well))
+        });
+    }
+
+    /// Runs statements as the application; the first value of the last one.
+    #[track_caller]
+    pub(crate) fn sql(&self, port: u16, text: &str) -> String {
+        self.sql_as("app", port, text)
+    }
+
+    #[track_caller]
+    pub(crate) fn sql_as_admin(&self, text: &str) -> String {
+        let shown = self.show();
+        let leads = |m: &&Value| m["role"] == "leader";
+        let leader = shown["members"].as_array().and_then(|m| m.iter().find(leads)).expect("a leader").clone();
+        self.sql_as("admin", u16::try_from(leader["sql_port"].as_u64().expect("a port")).expect("a port"), text)
+    }
+
+    #[track_caller]
+    fn sql_as(&self, who: &str, port: u16, text: &str) -> String {
+        let shown = self.show();
+        let login = |key: &str| shown[who][key].as_str().unwrap_or_default().to_owned();
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(port).user(login("user")).password(login("password")).dbname("app");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("connected");
+            tokio::spawn(connection);
+            let answers = tokio::time::timeout(WAIT_MAX, client.simple_query(text)).await.expect("in time");
+            let rows = answers.unwrap_or_else(|e| panic!("{text}: {e}"));
+            let value = |m: &tokio_postgres::SimpleQueryMessage| match m {
+                tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                _ => None,
+            };
+            rows.iter().rev().find_map(value).unwrap_or_default()
+        })
+    }
+
+    /// Ends the lab and looks that nothing is left.
+    pub(crate) fn down(self) {
+        self.run(&["lab", "down"]).ended(0);
+        assert!(!self.dir.exists(), "{} is left", self.dir.display());
+        let ours = |p: &dauphin_lab::Process| p.directory.as_ref().is_some_and(|d| d.starts_with(&self.dir));
+        let named = |p: &dauphin_lab::Process| p.arguments.iter().any(|a| a.contains(&*self.dir.to_string_lossy()));
+        let left: Vec<_> = dauphin_lab::Process::all().into_iter().filter(|p| ours(p) || named(p)).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if self.dir.exists() {
+            if std::thread::panicking() {
+                for name in ["m1", "m2", "m3"] {
+                    let log = std::fs::read_to_string(self.dir.join(name).join("log/agent.log")).unwrap_or_default();
+                    let lines: Vec<&str> = log.lines().collect();
+                    eprintln!("{name}:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+                }
+            }
+            let _ = self.run(&["lab", "down"]);
+        }
+    }
+}
