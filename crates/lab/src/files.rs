@@ -4,7 +4,7 @@
 use crate::bundle::{self, Secrets};
 use crate::error::LabError;
 use crate::options::Options;
-use crate::state::{Lab, LabMember, LabUser};
+use crate::state::{Lab, LabMember, LabUser, Login};
 use dauphin_model::{ClusterFile, ClusterName, MemberName};
 use dauphin_net::ca::{Ca, CaError};
 use dauphin_net::{Peer, PeerKind, PeerName};
@@ -16,6 +16,9 @@ use std::path::Path;
 const PROXY_CLIENTS_MAX: u32 = 10_000;
 /// Connections that a lab's server takes.
 const SERVER_CONNECTIONS_MAX: u32 = 300;
+
+/// The file, in the lab's folder, that psql reads passwords from (PGPASSFILE).
+pub(crate) const PASSFILE: &str = "pgpass";
 
 /// Writes everything into the lab's folder and gives it to the members' user.
 pub(crate) fn write(lab: &Lab, options: &Options, secrets: &Secrets, engine_bin: &Path) -> Result<(), LabError> {
@@ -45,7 +48,9 @@ pub(crate) fn write(lab: &Lab, options: &Options, secrets: &Secrets, engine_bin:
     if lab.proxy.is_some() {
         write_proxy(lab, options, &authority, secrets)?;
     }
-    Ok(())
+    // so that nobody has to type a password where others can see it
+    let line = |login: &Login| format!("*:*:*:{}:{}\n", login.user, login.password);
+    bundle::write_private(&lab.dir.join(PASSFILE), (line(&lab.app) + &line(&lab.admin)).as_bytes())
 }
 
 /// Refuses a lab whose members would refuse their files.

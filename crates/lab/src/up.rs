@@ -101,7 +101,7 @@ fn plan(options: &Options, engine: &Binaries, made_dir: bool) -> Result<Lab, Lab
         .collect();
     let proxy = LabProxy { host: HOST.into(), write_port: base, read_port: base + 10 };
     let mut made: Vec<String> = members.iter().map(|m| m.name.clone()).collect();
-    made.extend(["ca", "proxy", "bin"].map(String::from));
+    made.extend(["ca", "proxy", "bin", files::PASSFILE].map(String::from));
     let user = user::for_members()?;
     let closed_parent = closed_parent(&options.dir, user.as_ref())?;
     Ok(Lab {

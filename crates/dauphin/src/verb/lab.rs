@@ -91,9 +91,9 @@ fn summary(shown: &Shown) {
     table(shown);
     say::line("");
     if let Some(proxy) = &shown.proxy {
-        let (user, password) = (&shown.app.login.user, &shown.app.login.password);
         let (host, write, read) = (&proxy.proxy.host, proxy.proxy.write_port, proxy.proxy.read_port);
-        say::line(&format!("write:  psql postgresql://{user}:{password}@{host}:{write}/{}", shown.app.database));
+        let (user, database) = (&shown.app.login.user, &shown.app.database);
+        say::line(&format!("write:  PGPASSFILE={dir}/pgpass psql -h {host} -p {write} -U {user} {database}"));
         say::line(&format!("read:   the same with port {read}"));
     }
     say::line(&format!("watch:  dauphin status --watch --config {config}"));

@@ -1,5 +1,8 @@
 //! A lab of one test: its own folder and ports, ended with the test whatever happens.
 
+// what the agents logged is shown when a test fails
+#![allow(clippy::print_stderr)]
+
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -125,23 +128,41 @@ impl Stage {
         self.sql_as("admin", u16::try_from(leader["sql_port"].as_u64().expect("a port")).expect("a port"), text)
     }
 
+    /// Runs a statement through the write port until it is acknowledged; how often it was tried.
+    #[track_caller]
+    pub(crate) fn write_until_acknowledged(&self, text: &str) -> u32 {
+        let (port, deadline) = (self.write_port(), Instant::now() + WAIT_MAX);
+        for tried in 1.. {
+            match self.try_sql("app", port, text) {
+                Ok(_) => return tried,
+                Err(error) => assert!(Instant::now() < deadline, "{text}: {error}"),
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        0
+    }
+
     #[track_caller]
     fn sql_as(&self, who: &str, port: u16, text: &str) -> String {
+        self.try_sql(who, port, text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn try_sql(&self, who: &str, port: u16, text: &str) -> Result<String, String> {
         let shown = self.show();
         let login = |key: &str| shown[who][key].as_str().unwrap_or_default().to_owned();
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(port).user(login("user")).password(login("password")).dbname("app");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("connected");
+            let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(|e| e.to_string())?;
             tokio::spawn(connection);
-            let answers = tokio::time::timeout(WAIT_MAX, client.simple_query(text)).await.expect("in time");
-            let rows = answers.unwrap_or_else(|e| panic!("{text}: {e}"));
+            let answers = tokio::time::timeout(WAIT_MAX, client.simple_query(text)).await;
+            let rows = answers.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
             let value = |m: &tokio_postgres::SimpleQueryMessage| match m {
                 tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
                 _ => None,
             };
-            rows.iter().rev().find_map(value).unwrap_or_default()
+            Ok(rows.iter().rev().find_map(value).unwrap_or_default())
         })
     }
 
