@@ -72,6 +72,8 @@ pub struct Core {
     pub(crate) pending: Vec<Pending>,
     pub(crate) shutting_down: Option<Mono>,
     pub(crate) handing_over_since: Option<Mono>,
+    /// Since when we led and do not any more.
+    pub(crate) deposed_since: Option<Mono>,
     pub(crate) booted: Mono,
     pub(crate) now: Mono,
     pub(crate) last_beat: Option<(Mono, Beat)>,
@@ -117,6 +119,7 @@ impl Core {
             pending: Vec::new(),
             shutting_down: None,
             handing_over_since: None,
+            deposed_since: None,
             booted: now,
             now,
             last_beat: None,

@@ -444,24 +444,28 @@ impl Core {
             evidence: evidence.clone(),
         });
         let lease = (evidence == Evidence::LeaseEnded).then_some(self.store.lease_rev);
+        let chosen = Leadership {
+            term: campaign.term,
+            leader: winner,
+            timeline,
+            state: LeadershipState::Elected,
+            published: record.published.clone(),
+            holder: record.holder.clone(),
+            spec_version: record.spec_version,
+            evidence,
+            switch: None,
+        };
         let op = self.commit(StoreTxn {
             expect_leadership: Some(self.store.leadership_rev),
             expect_lease: lease,
-            leadership: Some(Leadership {
-                term: campaign.term,
-                leader: winner,
-                timeline,
-                state: LeadershipState::Elected,
-                published: record.published.clone(),
-                holder: record.holder.clone(),
-                spec_version: record.spec_version,
-                evidence,
-                switch: None,
-            }),
+            leadership: Some(chosen.clone()),
             ..StoreTxn::default()
         });
         if let Some(c) = &mut self.campaign {
             c.phase = Phase::Decide(op);
+        }
+        if chosen.leader == self.voter() && self.broken(Variant::PromoteBeforeDecide) && self.role == Role::Frozen {
+            self.begin_leading(&chosen);
         }
     }
 

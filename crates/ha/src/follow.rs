@@ -117,9 +117,7 @@ impl Core {
     fn next_incarnation(&mut self) {
         let published = self.record().map(|r| &r.published.voters).into_iter().flatten();
         let known = published.filter(|v| v.name == self.me).map(|v| v.incarnation).max().unwrap_or_default();
-        if !self.broken(Variant::SameIncarnation) || self.durable.incarnation.0 == 0 {
-            self.durable.incarnation = self.durable.incarnation.max(known).next();
-        }
+        self.durable.incarnation = self.durable.incarnation.max(known).next();
         self.durable.half_done = false;
         self.frozen_at = None;
         self.following = None;
@@ -164,8 +162,7 @@ impl Core {
         // an open leader takes us out of the set first; a decided one cannot, and it holds everything that we vouched for
         let listed = record.published.voters.iter().any(|v| v.name == self.me)
             && record.evidence != Evidence::Bootstrap
-            && (record.state == LeadershipState::Open || !self.may_cut(&record))
-            && !self.broken(Variant::SameIncarnation);
+            && (record.state == LeadershipState::Open || !self.may_cut(&record));
         if leader == self.me || !clone_ok || listed || record.term < self.durable.pledge || !self.engine_idle() {
             return;
         }
@@ -246,7 +243,13 @@ impl Core {
                 self.server.run = Run::Stopped;
                 self.server.in_recovery = None;
             }
-            Run::Stopped | Run::Crashed if self.engine_idle() && self.is_saved() && self.shutting_down.is_none() && !self.reinitializing() => {
+            Run::Stopped | Run::Crashed
+                if self.engine_idle()
+                    && self.is_saved()
+                    && self.shutting_down.is_none()
+                    && !self.reinitializing()
+                    && !self.gives_way() =>
+            {
                 if self.failures >= STARTS_MAX {
                     self.cannot_start();
                 } else {
@@ -265,6 +268,14 @@ impl Core {
             _ => {}
         }
         false
+    }
+
+    /// A leader that just fell lets the others take over first: its own recovery syncs the whole data directory, and
+    /// what shares the disk with it would feel that. Only for a moment, and only if there are others.
+    fn gives_way(&self) -> bool {
+        let fallen = self.deposed_since.is_some_and(|since| self.now.since(since) < self.spec.profile.suspect());
+        let taken = self.record().is_some_and(|r| r.leader.name != self.me && r.state == LeadershipState::Open);
+        fallen && !taken && self.others().iter().any(|n| self.fresh(n))
     }
 
     fn cannot_start(&mut self) {

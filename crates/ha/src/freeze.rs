@@ -141,7 +141,8 @@ impl Core {
     /// What an election hears of a voter.
     pub(crate) fn on_frozen(&mut self, term: Term, voter: Voter, position: Position, set_version: SetVersion, holder: bool) {
         // what the voter believes of itself may come from an old record: ours is the one that the decision expects
-        let holder = holder && self.record().is_some_and(|r| r.holder.as_ref() == Some(&voter));
+        let known = self.record().is_some_and(|r| r.holder.as_ref() == Some(&voter));
+        let holder = holder && (known || self.broken(Variant::BelieveHolder));
         let Some(campaign) = self.campaign.as_mut().filter(|c| c.term == term) else { return };
         campaign.answer(voter, position, holder);
         // a voter that knows a later set than our view of the store: our view is old, the compare-and-set would fail

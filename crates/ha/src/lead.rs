@@ -12,7 +12,7 @@ use crate::variant::Variant;
 use dauphin_model::sync_set::answers_for;
 use dauphin_model::{
     Enforced, Evidence, Leadership, LeadershipState, Lsn, MemberSpec, Mono, OnShortage, PastTerm, Published, Run,
-    Span, SwitchPoint, Term, Timeline, Voter,
+    SwitchPoint, Term, Timeline, Voter,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -134,6 +134,7 @@ impl Core {
         self.server.attached.clear();
         if self.role.leads() {
             self.change(Cause::Fence);
+            self.deposed_since = Some(self.now);
         }
     }
 
@@ -417,7 +418,8 @@ impl Core {
         if lead.publishing.is_some() || record.term != lead.term || record.leader != self.voter() {
             return;
         }
-        if matches!(self.engine.as_ref().map(|e| &e.step), Some(EngineStep::SetSync { .. })) {
+        let setting = matches!(self.engine.as_ref().map(|e| &e.step), Some(EngineStep::SetSync { .. }));
+        if setting && !self.broken(Variant::UnconfirmedReload) {
             // until it ends either setting is in use
             return;
         }
@@ -436,9 +438,15 @@ impl Core {
         match next_move(&record.published, &lead.enforced, &target, holding, self.variant()) {
             None => {}
             Some(Move::Configure(enforced)) => {
-                if self.engine_idle() {
-                    self.engine(EngineStep::SetSync { enforced });
+                if !self.engine_idle() {
+                    return;
                 }
+                if self.broken(Variant::UnconfirmedReload)
+                    && let Some(lead) = &mut self.lead
+                {
+                    lead.enforced = enforced.clone();
+                }
+                self.engine(EngineStep::SetSync { enforced });
             }
             Some(Move::Publish(published)) => {
                 if published.degraded && !record.published.degraded {
@@ -612,6 +620,3 @@ impl StoreTxn {
         Self { leadership: Some(leadership), ..Self::default() }
     }
 }
-
-/// How long a leader waits for the last replica before it stops for a switchover.
-pub(crate) const DRAIN: Span = Span::ms(5_000);

@@ -3,7 +3,6 @@
 
 use crate::core::Core;
 use crate::elect::Kind;
-use crate::lead::DRAIN;
 use crate::reason::Reason;
 use crate::roles::Role;
 use crate::step::{EngineStep, Step};
@@ -75,14 +74,13 @@ impl Core {
     /// One step further: close, then stop.
     pub(crate) fn while_switching_over(&mut self) {
         let Some(switchover) = self.lead.as_ref().and_then(|l| l.switchover.clone()) else { return };
-        if let Some(to) = &switchover.to
-            && self.now.since(switchover.since) < DRAIN
+        if !self.engine_idle() {
+            return;
+        }
+        if let (Some(to), false) = (&switchover.to, switchover.closed)
             && let Some(because) = self.unfit(to)
         {
             return self.cancel_switchover(&because);
-        }
-        if !self.engine_idle() {
-            return;
         }
         if switchover.closed {
             self.engine(EngineStep::Stop);

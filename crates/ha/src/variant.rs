@@ -28,15 +28,17 @@ pub enum Variant {
     IgnoreLease,
     /// A frozen voter follows the old leader again when its election failed.
     UnfreezeToOldLeader,
-    /// A member cloned again keeps its incarnation.
-    SameIncarnation,
+    /// A voter's own word that it led the last open term is believed.
+    BelieveHolder,
+    /// A setting counts as enforced as soon as it was asked for.
+    UnconfirmedReload,
     /// Degraded is enforced before it is published.
     DegradeBeforePublish,
 }
 
 impl Variant {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::SkipFreeze,
         Self::ForgetPledge,
         Self::PublishBeforeConfigure,
@@ -49,7 +51,8 @@ impl Variant {
         Self::WinInPlace,
         Self::IgnoreLease,
         Self::UnfreezeToOldLeader,
-        Self::SameIncarnation,
+        Self::BelieveHolder,
+        Self::UnconfirmedReload,
         Self::DegradeBeforePublish,
     ];
 }

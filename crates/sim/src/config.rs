@@ -42,6 +42,8 @@ pub struct Faults {
     pub one_way: u64,
     /// A member does not reach the store.
     pub store_cut: u64,
+    /// A replica's stream carries nothing for a while, though it stands.
+    pub stream_stalls: u64,
     /// Messages lost, of a hundred.
     pub loss: u64,
     /// Engine steps that fail before, or after they were done.
@@ -123,6 +125,7 @@ impl Config {
             partition: draw(50, 30),
             one_way: draw(30, 20),
             store_cut: draw(30, 20),
+            stream_stalls: draw(50, 40),
             loss: draw(40, 20),
             step_fails: draw(40, 15),
             store_unknown: draw(40, 15),

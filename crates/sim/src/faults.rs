@@ -22,6 +22,7 @@ impl World {
             self.nodes[at].store_cut = false;
             self.nodes[at].agent_paused_until = self.now;
             self.nodes[at].frozen_until = self.now;
+            self.nodes[at].stalled_until = self.now;
             self.start_agent(at);
             self.later(Span::ms(2), Coming::StoreSeen(at));
         }
@@ -91,6 +92,11 @@ impl World {
         if self.rng.chance(f.store_cut) {
             self.trace.line(self.now, at, "FAULT does not reach the store");
             self.nodes[at].store_cut = true;
+        }
+        if self.rng.chance(f.stream_stalls) {
+            self.trace.line(self.now, at, "FAULT its stream carries nothing");
+            let ms = self.rng.between(100, 6_000);
+            self.nodes[at].stalled_until = self.now + Span::ms(ms);
         }
         if self.rng.chance(f.operator) && self.nodes[at].core.is_some() {
             let command = match self.rng.below(5) {

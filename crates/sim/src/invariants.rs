@@ -9,7 +9,7 @@ mod i6_degraded_is_published;
 mod i7_numbers_grow;
 
 use crate::world::World;
-use dauphin_model::{Durability, Leadership, Term, Timeline};
+use dauphin_model::{Durability, Leadership, MemberName, Term, Timeline};
 use std::collections::BTreeMap;
 
 /// What the checks remember.
@@ -25,8 +25,8 @@ pub(crate) struct Watch {
     pub(crate) kept: BTreeMap<u64, Timeline>,
     /// Highest timeline that acknowledged anything, and which member wrote it.
     pub(crate) newest: Option<(Timeline, usize)>,
-    /// Who was promoted to which timeline.
-    pub(crate) promoted: BTreeMap<Timeline, usize>,
+    /// Who was given which timeline.
+    pub(crate) decided: BTreeMap<Timeline, MemberName>,
     pub(crate) last: Option<(Term, Timeline, u64)>,
 }
 
@@ -52,6 +52,7 @@ impl World {
         self.i7_decided(after);
         let decided = before.is_none_or(|b| b.timeline != after.timeline);
         if decided {
+            self.watch.decided.insert(after.timeline, after.leader.name.clone());
             self.i4_decided(before, after, by);
         }
         if after.state == dauphin_model::LeadershipState::Open && before.is_some_and(|b| b.state != after.state) {

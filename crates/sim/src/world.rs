@@ -64,6 +64,7 @@ pub(crate) struct Node {
     pub(crate) witness: bool,
     pub(crate) agent_paused_until: Mono,
     pub(crate) frozen_until: Mono,
+    pub(crate) stalled_until: Mono,
     pub(crate) deadline: Option<Mono>,
     deadline_seq: u64,
     pub(crate) seen: StoreView,
@@ -104,6 +105,7 @@ impl World {
             witness: m.kind == MemberKind::Witness,
             agent_paused_until: Mono(0),
             frozen_until: Mono(0),
+            stalled_until: Mono(0),
             deadline: None,
             deadline_seq: 0,
             seen: StoreView::default(),
@@ -472,8 +474,8 @@ impl World {
             EngineStep::Promote { timeline, enforced } => {
                 let running = self.nodes[at].pg.running.as_ref().filter(|_| same).ok_or_else(gone)?;
                 if running.in_recovery {
+                    self.i4_promoting(at, *timeline);
                     self.nodes[at].pg.promote(*timeline, enforced.clone());
-                    self.watch.promoted.insert(*timeline, at);
                 }
                 let switch = self.nodes[at].pg.history.last().copied().ok_or_else(gone)?;
                 Ok(EngineOutcome::Promoted(SwitchPoint { from: switch.timeline, lsn: switch.end, next_xid: 0 }))
@@ -588,6 +590,9 @@ impl World {
         let span = self.pause();
         // what is on the replica's disk is what it tells
         self.later(span, Coming::Flushed { at: source, pg_life: source_life, voter, end: have });
+        if self.now < self.nodes[at].stalled_until {
+            return;
+        }
         let end = self.nodes[source].pg.log.len().min(have + SHIP_RECORDS_MAX);
         let records = self.nodes[source].pg.log[have..end].to_vec();
         let span = self.pause();

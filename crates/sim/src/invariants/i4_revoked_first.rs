@@ -2,9 +2,17 @@
 //! leader of the last open term is fenced (`async`: or its lease has ended, and its server with it).
 
 use crate::world::World;
-use dauphin_model::{Evidence, Leadership};
+use dauphin_model::{Evidence, Leadership, Timeline};
 
 impl World {
+    /// A server becomes a leader only on a timeline that the store gave to its member.
+    pub(crate) fn i4_promoting(&mut self, at: usize, timeline: Timeline) {
+        if self.watch.decided.get(&timeline) != Some(&self.nodes[at].name) {
+            let text = format!("I4: {} is promoted to timeline {timeline}, which the store did not give it", self.nodes[at].name);
+            self.watch.violate(text);
+        }
+    }
+
     pub(crate) fn i4_decided(&mut self, before: Option<&Leadership>, after: &Leadership, by: usize) {
         let Some(before) = before else { return };
         if matches!(after.evidence, Evidence::Bootstrap | Evidence::DataLossAccepted) {
