@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything to happen.
@@ -16,8 +17,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Base ports of tests lie between these, apart from what people use and the system hands out.
 const PORTS: std::ops::Range<u16> = 20_000..31_000;
 
+/// One lab at a time: three servers keep a small machine busy, and ports are looked for only once.
+static ONE: Mutex<()> = Mutex::new(());
+
 pub(crate) struct Stage {
     dir: PathBuf,
+    _alone: MutexGuard<'static, ()>,
 }
 
 pub(crate) struct Ran {
@@ -58,7 +63,11 @@ fn base_port() -> u16 {
 
 impl Stage {
     pub(crate) fn up(name: &str, more: &[&str]) -> Self {
-        let stage = Self { dir: std::env::temp_dir().join(format!("dauphin-whole-{}-{name}", std::process::id())) };
+        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let stage = Self {
+            _alone: alone,
+            dir: std::env::temp_dir().join(format!("dauphin-whole-{}-{name}", std::process::id())),
+        };
         let (dir, port) = (stage.dir.to_string_lossy().into_owned(), base_port().to_string());
         let ran = dauphin(&[&["lab", "up", "--dir", &dir, "--base-port", &port], more].concat());
         ran.ended(0);
