@@ -2,6 +2,7 @@
 //! It never changes a file, except `docs`, which says which.
 
 mod docs;
+mod sim;
 mod source;
 mod tidy;
 
@@ -23,6 +24,7 @@ const CHORES: &[Chore] = &[
         about: "checks layers, purity, length, words and that everything is documented",
         run: tidy::run,
     },
+    Chore { name: "sim", about: "runs the simulator: --seed N shows one run, --from N --to M many", run: sim::run },
     Chore { name: "docs", about: "writes the reference pages that come from the source", run: docs::run },
 ];
 

@@ -55,4 +55,26 @@ impl Variant {
         Self::UnconfirmedReload,
         Self::DegradeBeforePublish,
     ];
+
+    /// In words, for the documentation.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::SkipFreeze => "a voter answers without having stopped receiving",
+            Self::ForgetPledge => "a pledge is kept in memory only: a restart forgets it",
+            Self::PublishBeforeConfigure => "fewer voters are published before the server is configured for them",
+            Self::ConfigureBeforePublish => "more voters are enforced before they are published",
+            Self::PromoteBeforeDecide => "the winner promotes before the compare-and-set has decided",
+            Self::IgnoreBranch => "the longest log wins, whatever its history",
+            Self::SkipBarrier => "clients are let in before the barrier",
+            Self::FewerAnswers => "one answer fewer than the published set asks for",
+            Self::SkipHolders => "a smaller set is published before its voters hold everything acknowledged",
+            Self::WinInPlace => "a deposed leader goes on until its lease ends, and promotes itself in place",
+            Self::IgnoreLease => "an `async` election does not wait for the lease",
+            Self::UnfreezeToOldLeader => "a frozen voter follows the old leader again when its election failed",
+            Self::BelieveHolder => "a voter's own word that it led the last open term is believed",
+            Self::UnconfirmedReload => "a setting counts as enforced as soon as it was asked for",
+            Self::DegradeBeforePublish => "degraded is enforced before it is published",
+        }
+    }
 }
