@@ -1,31 +1,27 @@
-"""Dauphin's labs for the benchmarks: up, faults, heal, the wait for three healthy members, and one measured run.
+"""Dauphin's labs for the benchmarks: up, faults, heal, and the wait for three healthy members.
 
-Used by quick.py, series.py and chaos_loop.py. It drives the product only through its command line and its HTTP, and
+Used by quick.py, turn.py and chaos_loop.py. It drives the product only through its command line and its HTTP, and
 checks health against the servers themselves too, never by the product's word alone.
 """
 
 import json
-import os
-import random
 import shutil
-import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
-from common import PROBE, Probe, WORK, probe_env, say, wait_for
-
 HEALTHY_WITHIN = 60   # seconds: what the project promises after a fault and its heal
-RESUME_WITHIN = 60    # seconds until writes must flow again before a run counts as failed
 NEEDS_HEAL = {"kill-agent", "kill-node", "freeze-server", "freeze-agent", "freeze-node"}
 
 
 class Lab:
     """One lab in a folder, made when it is not there yet."""
+
+    resume_within = 60  # seconds until writes must flow again before a run counts as failed
+    settle_s = 2        # the fault comes at a random moment within so many seconds
 
     def __init__(self, binary, folder, base_port, profile="standard", durability="quorum", pg_bin=None, members=3):
         self.binary, self.dir, self.members = str(binary), folder, members
@@ -70,6 +66,14 @@ class Lab:
         app, proxy = self.facts["app"], self.facts["proxy"]
         return (f"host={proxy['host']} port={proxy['write_port']} user={app['user']} password={app['password']} "
                 f"dbname={app['database']} sslmode=disable")
+
+    def verify_dsn(self):
+        """Straight to the leader; through the proxy when no agent names one."""
+        leader = self.leader()
+        return self.member_dsn(leader) if leader else self.write_dsn()
+
+    def probe_options(self, _kind):
+        return {}
 
     def member_dsn(self, name, who="app", timeout=2):
         login, member = self.facts[who], self.member(name)
@@ -149,6 +153,15 @@ class Lab:
     def fault(self, member, kind):
         return self.call("lab", "fault", "--dir", self.dir, "--member", member, "--kind", kind)
 
+    def hit(self, member, kind):
+        """Lets it happen; for a switchover, tells how the command went."""
+        if kind == "switchover":
+            took, code, said = self.switchover()
+            return dict(command_s=took, **({"command_failed": f"exit {code}: {said}"} if code else {}))
+        if kind != "none":
+            self.fault(member, kind)
+        return {}
+
     def heal(self):
         return self.call("lab", "heal", "--dir", self.dir)
 
@@ -163,98 +176,3 @@ class Lab:
             return (self.dir / name / "log/agent.log").read_text(errors="replace").splitlines()[-count:]
         except OSError as error:
             return [str(error)]
-
-
-class IdleClients:
-    """Clients through the write port that do nothing until asked."""
-
-    def __init__(self, dsn, clients=8):
-        self.process = subprocess.Popen([sys.executable, str(PROBE), "idle", "--clients", str(clients)], text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        env=probe_env(dsn))
-        if self.process.stdout.readline().strip() != "ready":
-            raise RuntimeError(f"idle clients: {self.process.communicate()[1][-500:]}")
-
-    def ask(self):
-        try:
-            said, wrong = self.process.communicate("now\n", timeout=60)
-            return json.loads(said) if said.strip() else dict(errors=None, kinds={wrong.strip()[-200:]: 1})
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return dict(errors=None, kinds={"no answer within 60 s": 1})
-
-    def kill(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-
-def one_run(lab, kind, out, seed=None, writers=8, member=None, idle_clients=8):
-    """One fault on the leader (or `member`) under writers; returns the measured facts as a dictionary.
-
-    Writers go on through a thaw (a leader that wakes up is the dangerous moment) and end before a killed node is
-    started again, as for the other systems."""
-    rng = random.Random(seed)
-    healthy, why = lab.wait_healthy(time.monotonic(), 2 * HEALTHY_WITHIN)
-    if healthy is None:
-        raise RuntimeError(f"not healthy before the run: {why}")
-    leader = lab.leader()
-    target = member or leader
-    idle = IdleClients(lab.write_dsn(), idle_clients) if kind == "switchover" else None
-    probe = Probe(lab.write_dsn(), out, writers)
-    facts = dict(member=target, leader=leader)
-    try:
-        probe.warm()
-        time.sleep(1 + rng.uniform(0, 2))
-        t0 = time.monotonic()
-        if kind == "switchover":
-            facts["command_s"], code, said = lab.switchover()
-            if code:
-                facts["command_failed"] = f"exit {code}: {said}"
-        elif kind != "none":
-            lab.fault(target, kind)
-        facts["fault_took_s"] = round(time.monotonic() - t0, 3)
-        facts["resumed"] = probe.steady(t0 + 0.3, RESUME_WITHIN, hold=2.0)
-        facts["new_leader"] = lab.leader()
-        healed_at = t0
-        if kind in NEEDS_HEAL and kind != "kill-node":
-            healed_at = time.monotonic()
-            lab.heal()
-            probe.steady(healed_at, RESUME_WITHIN, hold=2.0)
-        if idle:
-            facts["idle"] = idle.ask()
-        summary = probe.stop()
-        if kind == "kill-node":
-            healed_at = time.monotonic()
-            lab.heal()
-        facts["healthy_s"], why = lab.wait_healthy(healed_at)
-        if why:
-            facts["not_healthy"] = why
-        final = lab.leader()
-        facts["final_leader"] = final
-        summary = probe.verify(lab.member_dsn(final) if final else lab.write_dsn())
-    finally:
-        probe.kill()
-        if idle:
-            idle.kill()
-    for key in ("outage_s", "worst_writer_gap_s"):
-        facts[key] = round(summary[key], 3) if summary[key] is not None else None
-    facts["gap_starts_after_fault_s"] = round(summary["outage_at"] - t0, 3)
-    facts["next_gaps"] = [[gap, round(at - t0, 3)] for gap, at in summary["next_gaps"]]
-    for key in ("lost_acked", "unacked_present", "acks", "errors", "errors_write", "errors_connect", "error_kinds",
-                "p50_ms", "p99_ms", "stuck_writers"):
-        facts[key] = summary[key]
-    if summary["lost_acked"]:
-        facts["lost"] = [(i, round(at - t0, 3)) for i, at in summary["lost"]]
-    return facts
-
-
-def stop_tree(process, seconds=15):
-    """Ends a child of ours."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()

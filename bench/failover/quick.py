@@ -8,6 +8,7 @@ taken down again unless --keep; it never touches another lab.
 """
 import argparse
 import collections
+import fcntl
 import json
 import statistics
 import sys
@@ -15,7 +16,8 @@ import time
 from pathlib import Path
 
 from common import WORK, end_on_sigterm, find_pg_bin, say
-from ours import Lab, one_run
+from measure import one_run
+from ours import Lab
 
 
 def arguments():
@@ -57,11 +59,23 @@ def in_trouble(r):
     return bool(r["lost_acked"] or not r["resumed"] or r["healthy_s"] is None or "command_failed" in r)
 
 
+def only_one(folder):
+    """Keeps a second quick.py out of this lab."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    held = open(folder.with_name(folder.name + ".lock"), "w")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sys.exit(f"another quick.py works with {folder}: give this one another --base-port")
+    return held
+
+
 def main():
     o = arguments()
     end_on_sigterm()
     folder = (o.dir or WORK / f"quick-{o.base_port}").absolute()
     lab = Lab(o.binary.absolute(), folder, o.base_port, o.profile, o.durability, o.bin or find_pg_bin(o.pg), o.members)
+    held = only_one(folder)  # noqa: F841 - held until the end
     start = time.monotonic()
     lab.up(fresh=not o.keep)
     say(f"lab {folder} up in {time.monotonic() - start:.1f} s: PostgreSQL {lab.facts['engine']['version']}, {o.profile}, "

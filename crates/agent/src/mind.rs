@@ -8,7 +8,7 @@ use crate::links::Links;
 use crate::picture::Picture;
 use crate::route;
 use crate::server::Server;
-use dauphin_ha::{Core, Event, Refusal, Reason, Role, Step, StoreResult};
+use dauphin_ha::{Core, EngineFailure, Event, Refusal, Reason, Role, Step, StoreResult};
 use dauphin_model::{MemberName, Mono, Route, Run};
 use dauphin_store::{Store, TxnOutcome};
 use std::collections::BTreeMap;
@@ -186,7 +186,7 @@ impl Hands {
             }
             Step::Engine(step) => match &self.server {
                 Some(server) => server.begin(step),
-                None => self.inbox.tell(Event::Engine(Err("a witness has no server".to_owned()))),
+                None => self.inbox.tell(Event::Engine(Err(EngineFailure::new("a witness has no server")))),
             },
             Step::Fence => {
                 if let Some(server) = &self.server {

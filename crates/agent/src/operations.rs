@@ -203,6 +203,23 @@ impl Agent {
     }
 }
 
+/// The decision and what led to it, in a sentence or three.
+fn why(entries: &[&Entry], chosen: &Entry) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    if let Reason::Opened { .. } = &chosen.reason {
+        let last = |wanted: fn(&Reason) -> bool| entries.iter().rev().find(|e| wanted(&e.reason) && e.id < chosen.id);
+        let first = |wanted: fn(&Reason) -> bool, after: u64| entries.iter().find(|e| wanted(&e.reason) && e.id >= after);
+        let decided = last(|r| matches!(r, Reason::Decided { .. }));
+        let begun = decided.map_or(chosen.id, |d| d.id).saturating_sub(10_000_000);
+        let cause = first(|r| matches!(r, Reason::SwitchoverStarted { .. } | Reason::Fencing { .. }), begun)
+            .or_else(|| first(|r| matches!(r, Reason::LeaderGone { .. }), begun));
+        parts.extend(cause.map(|e| e.reason.to_string()));
+        parts.extend(decided.map(|e| e.reason.to_string()));
+    }
+    parts.push(chosen.reason.to_string());
+    parts.join(". ")
+}
+
 /// A refusal of the core, for a person.
 fn refused(refusal: &Refusal) -> ApiError {
     let text = refusal.to_string();
@@ -277,7 +294,7 @@ impl Operations for Agent {
         // what led to it: this term's election, and what was seen in the moments before
         let before = chosen.id.saturating_sub(15_000_000);
         let entries: Vec<&Entry> = all.iter().filter(|e| e.id >= before && e.id <= chosen.id).collect();
-        Ok(dto::Explanation { summary: chosen.reason.to_string(), entries: entries.into_iter().map(Entry::dto).collect() })
+        Ok(dto::Explanation { summary: why(&entries, chosen), entries: entries.into_iter().map(Entry::dto).collect() })
     }
 
     async fn config(&self) -> Answer<dto::Config> {

@@ -9,11 +9,11 @@ use crate::secrets::Secrets;
 use crate::setup::GuardStart;
 use bytes::Bytes;
 use dauphin_engine::postgres::{
-    Access, Error, Networks, Postgres, ServerCommand, StopMode, SyncMethod, Upstream, clone::Progress,
+    Access, Error, Networks, Postgres, Refusal, ServerCommand, StopMode, SyncMethod, Upstream, clone::Progress,
 };
 use dauphin_guard::client::{Event as GuardEvent, Guard};
 use dauphin_guard::protocol::{OnAgentDeath, StartServer};
-use dauphin_ha::{EngineOutcome, EngineStep, Event};
+use dauphin_ha::{EngineFailure, EngineOutcome, EngineStep, Event};
 use dauphin_model::{Durability, Enforced, MemberName, Mono, Spec, Voter};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -79,6 +79,12 @@ pub(crate) struct Parts {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the core is told of an error. Only a server that ended by itself, or data marked as unfinished, blames the data.
+fn failure(error: &Error) -> EngineFailure {
+    let bad_data = matches!(error, Error::NotRunning { .. } | Error::Refused(_));
+    EngineFailure { because: error.to_string(), bad_data }
 }
 
 impl Server {
@@ -171,7 +177,7 @@ impl Server {
             && !task.is_finished()
         {
             task.abort();
-            self.inbox.tell(Event::Engine(Err("the server was fenced meanwhile".to_owned())));
+            self.inbox.tell(Event::Engine(Err(EngineFailure::new("the server was fenced meanwhile"))));
         }
         let server = Arc::clone(self);
         self.runtime.spawn(async move {
@@ -209,7 +215,7 @@ impl Server {
                 Err(error) => tracing::warn!(step = name, ms, %error, "failed"),
             }
             *lock(&server.task) = None;
-            server.inbox.tell(Event::Engine(result.map_err(|e| e.to_string())));
+            server.inbox.tell(Event::Engine(result.map_err(|error| failure(&error))));
         });
         *lock(&self.task) = Some(task);
     }
@@ -379,6 +385,12 @@ impl Server {
         let progress: Arc<Progress> = Arc::default();
         *lock(&self.copying) = Some(Arc::clone(&progress));
         let settings = self.postgres.settings().await;
+        if let (true, Some(expected)) = (instance.has_data(), system)
+            && let Err(refusal @ Error::Refused(Refusal::System { .. })) = instance.check_data(Some(expected))
+        {
+            // somebody put another cluster's data here meanwhile: not ours to throw away
+            return Err(refusal);
+        }
         instance.wipe()?;
         let source = Upstream { slot: None, ..upstream.clone() };
         let copied = instance.clone_from(&source, &settings, &self.secrets.credentials, system, progress).await;

@@ -2,7 +2,7 @@
 //! The rules themselves stand in the modules beside it; nothing here does I/O.
 
 use crate::elect::Campaign;
-use crate::event::{EngineOutcome, Event, StoreResult, StoreView};
+use crate::event::{EngineFailure, EngineOutcome, Event, StoreResult, StoreView};
 use crate::follow::Following;
 use crate::freeze::{CatchingUp, Freezing};
 use crate::lead::Lead;
@@ -58,6 +58,8 @@ pub struct Core {
     /// No engine step before this moment: the last one failed.
     pub(crate) engine_rest: Mono,
     pub(crate) failures: u32,
+    /// Starts in a row that the server itself refused.
+    pub(crate) bad_starts: u32,
     pub(crate) frozen_at: Option<Position>,
     pub(crate) freezing: Option<Freezing>,
     pub(crate) catching_up: Option<CatchingUp>,
@@ -107,6 +109,7 @@ impl Core {
             engine: None,
             engine_rest: Mono::default(),
             failures: 0,
+            bad_starts: 0,
             frozen_at: None,
             freezing: None,
             catching_up: None,
@@ -235,14 +238,18 @@ impl Core {
         self.server = view;
     }
 
-    fn on_engine(&mut self, result: Result<EngineOutcome, String>) {
+    fn on_engine(&mut self, result: Result<EngineOutcome, EngineFailure>) {
         let Some(StepUnderWay { step, .. }) = self.engine.take() else { return };
         match result {
             Ok(outcome) => {
                 self.failures = 0;
+                self.bad_starts = 0;
                 self.engine_done(step, outcome);
             }
-            Err(because) => {
+            Err(EngineFailure { because, bad_data }) => {
+                if bad_data && step == EngineStep::StartDetached {
+                    self.bad_starts = self.bad_starts.saturating_add(1);
+                }
                 self.failures = self.failures.saturating_add(1);
                 self.engine_rest = self.now + REST.times(u64::from(self.failures.min(8)));
                 self.journal(Reason::StepFailed { step: step.name().to_owned(), because: because.clone() });

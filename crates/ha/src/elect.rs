@@ -300,6 +300,13 @@ impl Core {
                 && !campaign.answers.keys().any(|v| v.name == n)
         });
         let patience = campaign.enough_since.is_some_and(|since| self.now.since(since) < GRACE);
+        if let Kind::HandOver(Some(to)) = &campaign.kind {
+            let answered = campaign.answers.keys().any(|v| v.name == *to);
+            let soon = self.now.since(campaign.started) < self.spec.profile.suspect();
+            if !answered && soon && self.fresh(to) && !campaign.refused.contains(to) {
+                return;
+            }
+        }
         if waiting && patience {
             return;
         }

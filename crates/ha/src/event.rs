@@ -59,6 +59,23 @@ pub enum EngineOutcome {
     SyncSet(Lsn),
 }
 
+/// How an engine step ended badly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineFailure {
+    /// What happened, for people.
+    pub because: String,
+    /// The data is to blame: the server itself would not run with it. Anything else says nothing about the data.
+    pub bad_data: bool,
+}
+
+impl EngineFailure {
+    /// A failure that says nothing about the data.
+    #[must_use]
+    pub fn new(because: impl Into<String>) -> Self {
+        Self { because: because.into(), bad_data: false }
+    }
+}
+
 /// Why a person's command was refused. The code decides the exit status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -136,7 +153,7 @@ pub enum Event {
     /// Our server's process tree is gone.
     ServerExited,
     /// The engine step under way ended.
-    Engine(Result<EngineOutcome, String>),
+    Engine(Result<EngineOutcome, EngineFailure>),
     /// The barrier's commit came through (`Ok`), or its wait was cut (`Err`).
     BarrierPassed {
         /// Which barrier.

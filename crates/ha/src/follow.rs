@@ -24,7 +24,7 @@ pub(crate) struct Following {
 /// A replica that has not streamed for this many times `suspect`, though its leader is well, is copied again.
 const STUCK: u64 = 20;
 /// Failed starts of the server before the data is given up.
-const STARTS_MAX: u32 = 10;
+const STARTS_MAX: u32 = 5;
 
 impl Core {
     /// Takes in what the store holds.
@@ -122,6 +122,7 @@ impl Core {
         self.frozen_at = None;
         self.following = None;
         self.failures = 0;
+        self.bad_starts = 0;
     }
 
     /// Gives this copy of the data up.
@@ -250,7 +251,7 @@ impl Core {
                     && !self.reinitializing()
                     && !self.gives_way() =>
             {
-                if self.failures >= STARTS_MAX {
+                if self.bad_starts >= STARTS_MAX {
                     self.cannot_start();
                 } else {
                     self.server.in_recovery = None;
@@ -339,6 +340,14 @@ impl Core {
         self.go_behind();
     }
 
+    /// How far the log was replayed: that is what decides whether a server can follow another timeline. What was
+    /// received may end in half a record.
+    fn replayed_position(&self) -> Option<Position> {
+        let position = self.server.position.clone()?;
+        let lsn = self.server.replayed.map_or(position.lsn, |r| r.min(position.lsn));
+        Some(Position { lsn, ..position })
+    }
+
     /// Whether what lies beyond the leader's log may be cut off. A decided winner holds everything acknowledged, and so
     /// do we up to where our logs part; but only if its barrier waits for us is there a reason to hurry.
     fn may_cut(&self, record: &Leadership) -> bool {
@@ -349,7 +358,7 @@ impl Core {
     /// Follows the leader if our log leads into its own; goes back to where they part if not.
     fn go_behind(&mut self) {
         let Some((record, theirs)) = self.leader_to_follow() else { return };
-        let Some(ours) = self.frozen_at.clone().or_else(|| self.server.position.clone()) else { return };
+        let Some(ours) = self.frozen_at.clone().or_else(|| self.replayed_position()) else { return };
         match ours.leads_into(&theirs) {
             Ok(()) => self.follow(&record),
             Err(at) if self.may_cut(&record) => {
@@ -431,7 +440,7 @@ impl Core {
         let behind = self.server.position.as_ref().is_some_and(|p| p.lsn < theirs.lsn);
         if behind && idle >= stuck_after && record.state == LeadershipState::Open && self.spec.allow_reclone {
             let because = format!("nothing streamed for {idle} though the leader is well: the log it needs may be gone");
-            self.journal(Reason::Recloning { from: record.leader.name.clone(), because });
+            self.journal(Reason::Recloning { from: record.leader.name, because });
             self.push(Step::Fence);
             self.server.run = Run::Stopped;
             self.give_data_up();

@@ -21,7 +21,7 @@ mod syncing;
 pub mod variant;
 
 pub use core::{Core, Peer, StepUnderWay};
-pub use event::{Command, EngineOutcome, Event, Refusal, StoreResult, StoreView};
+pub use event::{Command, EngineFailure, EngineOutcome, Event, Refusal, StoreResult, StoreView};
 pub use message::{Beat, Leading, Message, ReplicaSeen};
 pub use reason::{Gone, Reason};
 pub use roles::{Cause, ROWS, Role, Row};

@@ -227,6 +227,7 @@ impl Core {
         self.end();
     }
 
+    #[allow(clippy::result_large_err)] // made once per command
     fn how_it_ended(&self, what: &What) -> Result<Option<Reason>, Refusal> {
         let leader = self.record().map(|r| r.leader.name.clone());
         let wanted = match what {
@@ -285,7 +286,8 @@ impl Core {
             Run::Running if idle && self.server.in_recovery == Some(true) => self.engine(EngineStep::Stop),
             Run::Stopped | Run::Crashed if idle => {
                 let mine = self.record().is_some_and(|r| r.leader.name == self.me && self.campaign.is_some());
-                if !mine {
+                let heir = self.others().iter().any(|n| self.beat_of(n).is_some_and(|b| matches!(b.role, Role::Replica | Role::Frozen)));
+                if !(mine && heir) {
                     self.push(Step::Exit);
                 }
             }

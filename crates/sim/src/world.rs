@@ -8,7 +8,7 @@ use crate::rng::Rng;
 use crate::store::Store;
 use crate::trace::Trace;
 use dauphin_ha::{
-    Command, Core, Durable, EngineOutcome, EngineStep, Event, Message, Reason, Role, Step, StoreResult, StoreTxn, StoreView,
+    Command, Core, Durable, EngineFailure, EngineOutcome, EngineStep, Event, Message, Reason, Role, Step, StoreResult, StoreTxn, StoreView,
 };
 use dauphin_model::{
     Attached, Branch, Enforced, LeadershipState, Lsn, MemberKind, MemberName, Mono, Position, Run, ServerView, Span,
@@ -431,7 +431,7 @@ impl World {
         };
         let result = if fails == Fails::After { Err("done, but reported failed (simulated)".to_owned()) } else { result };
         self.look(at);
-        self.feed(at, Event::Engine(result));
+        self.feed(at, Event::Engine(result.map_err(EngineFailure::new)));
     }
 
     fn engine_does(&mut self, at: usize, pg_life: u64, step: &EngineStep) -> Result<EngineOutcome, String> {
