@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# make bench-failover: builds ours, installs what the others need, measures all of them in turns, and writes
+# bench/results/failover.md. Safe to interrupt: the next call goes on where runs are missing.
+# Arguments are passed to series.py (--runs, --peer-runs, --only, --pg ...).
+set -euo pipefail
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd "$HERE/../.." && pwd)
+cd "$ROOT"
+cargo build --quiet --release --package dauphin
+bench/failover/setup.sh
+PYTHON="${BENCH_WORK:-bench/work}/venv/bin/python"
+"$PYTHON" bench/failover/series.py "$@"
+"$PYTHON" bench/failover/summarize.py
