@@ -196,7 +196,7 @@ async fn put(store: &Store, snapshot: &Snapshot, old: SpecRecord, spec: Spec, di
     };
     match store.txn(txn, STORE_WITHIN).await {
         Ok(TxnOutcome::Committed { .. }) => {
-            let message = format!("version {version} is in force; settings that need a restart wait for `dauphin restart --pending`");
+            let message = format!("version {version} is in force; settings that need a restart wait for `dauphin restart --all --if-pending`");
             Ok(dto::ConfigChange { version, differences, applied: true, message })
         }
         Ok(TxnOutcome::Conflict { .. }) => {

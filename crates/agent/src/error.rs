@@ -1,5 +1,7 @@
 //! Why an agent cannot start or go on; each says what to do next.
 
+use dauphin_engine::postgres::Error as Engine;
+use dauphin_store::StoreError;
 use std::io;
 use std::path::PathBuf;
 
@@ -44,7 +46,7 @@ pub enum AgentError {
     Identity(#[from] dauphin_net::IdentityError),
     /// The store does not open.
     #[error(transparent)]
-    Store(#[from] dauphin_store::StoreError),
+    Store(#[from] StoreError),
     /// The guard does not come up.
     #[error(transparent)]
     Guard(#[from] dauphin_guard::GuardError),
@@ -53,7 +55,7 @@ pub enum AgentError {
     Orphan(#[from] dauphin_guard::orphan::OrphanError),
     /// The engine refuses.
     #[error(transparent)]
-    Engine(#[from] dauphin_engine::postgres::Error),
+    Engine(#[from] Engine),
     /// The store's identity and this member's notes differ.
     #[error("{0}")]
     Refused(String),
@@ -69,8 +71,12 @@ impl AgentError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) => 2,
-            Self::Damaged { .. } | Self::Refused(_) => 3,
+            Self::Configuration(_)
+            | Self::Engine(Engine::Setting { .. } | Engine::NoBinaries { .. } | Engine::Version { .. }) => 2,
+            Self::Damaged { .. }
+            | Self::Refused(_)
+            | Self::Engine(Engine::Refused(_))
+            | Self::Store(StoreError::Corrupt(_) | StoreError::Foreign { .. }) => 3,
             Self::File { .. }
             | Self::Listen { .. }
             | Self::Identity(_)

@@ -16,7 +16,7 @@ use dauphin_api::health::HealthView;
 use dauphin_api::operations::Answer;
 use dauphin_api::{Operations, Progress};
 use dauphin_ha::{Command, Reason, Refusal, Role};
-use dauphin_model::MemberName;
+use dauphin_model::{Evidence, MemberName};
 use dauphin_store::Store;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ const TURNS_WITHIN_US: u64 = 5_000_000;
 const PROGRESS_EVERY: Duration = Duration::from_millis(1_000);
 /// How long the store may take for what is asked of it.
 const STORE_WITHIN: Duration = Duration::from_secs(10);
+/// How often the journal is looked at for a decision that is to come.
+const JOURNAL_EVERY: Duration = Duration::from_millis(50);
 
 /// What one agent asks of another.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -186,15 +188,32 @@ impl Agent {
     }
 
     /// What came of a command, as the cluster stands now.
-    fn done(&self, message: String, begun: Instant) -> dto::Done {
+    fn done(&self, message: String) -> dto::Done {
         let picture = self.picture();
         let record = picture.store.leadership.as_ref();
         dto::Done {
             message,
             leader: record.map(|r| r.leader.name.to_string()),
             term: record.map(|r| r.term.0),
-            gap_ms: Some(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            gap_ms: None,
             lost: None,
+        }
+    }
+
+    /// What the present leadership may have cost, if a person accepted that: the word of it comes through the store.
+    async fn at_risk(&self) -> Option<String> {
+        let record = self.picture().store.leadership.clone().filter(|r| r.evidence == Evidence::DataLossAccepted)?;
+        let deadline = Instant::now() + STORE_WITHIN;
+        loop {
+            let entries = self.entries();
+            let of_term = |e: &&Entry| matches!(e.reason, Reason::RangeAtRisk { term, .. } if term == record.term);
+            if let Some(entry) = entries.iter().rev().find(of_term) {
+                return Some(entry.reason.to_string());
+            }
+            if Instant::now() > deadline {
+                return Some("what was lost is not known yet: dauphin explain".to_owned());
+            }
+            tokio::time::sleep(JOURNAL_EVERY).await;
         }
     }
 
@@ -332,23 +351,21 @@ impl Operations for Agent {
         let to = request.to.as_deref().map(|name| self.named(name)).transpose()?;
         let leader = self.leader()?;
         self.have(&leader, Ask::Switchover { to }, COMMAND_WITHIN, &progress).await?;
-        let done = self.done(String::new(), begun);
+        let done = self.done(String::new());
         let message = format!("{} leads in term {}", done.leader.clone().unwrap_or_default(), done.term.unwrap_or(0));
-        Ok(dto::Done { message, ..done })
+        let gap_ms = u64::try_from(begun.elapsed().as_millis()).ok();
+        Ok(dto::Done { message, gap_ms, ..done })
     }
 
     async fn failover(&self, request: dto::FailoverRequest, progress: Progress) -> Answer<dto::Done> {
-        let begun = Instant::now();
         let to = self.named(&request.to)?;
         self.have(&to, Ask::Failover { allow_data_loss: request.allow_data_loss }, COMMAND_WITHIN, &progress).await?;
-        let done = self.done(String::new(), begun);
-        let lost = self.entries().iter().rev().find(|e| matches!(e.reason, Reason::RangeAtRisk { .. })).map(|e| e.reason.to_string());
+        let done = self.done(String::new());
         let message = format!("{to} leads in term {}", done.term.unwrap_or(0));
-        Ok(dto::Done { message, lost: lost.filter(|_| request.allow_data_loss), ..done })
+        Ok(dto::Done { message, lost: self.at_risk().await, ..done })
     }
 
     async fn restart(&self, request: dto::RestartRequest, progress: Progress) -> Answer<dto::Done> {
-        let begun = Instant::now();
         let members = match &request.member {
             Some(name) => vec![self.named(name)?],
             None => change::restart_order(&self.picture()),
@@ -368,24 +385,27 @@ impl Operations for Agent {
         } else {
             format!("restarted {}", restarted.join(", "))
         };
-        Ok(self.done(message, begun))
+        Ok(self.done(message))
     }
 
     async fn reinit(&self, request: dto::ReinitRequest, progress: Progress) -> Answer<dto::Done> {
-        let begun = Instant::now();
         let member = self.named(&request.member)?;
+        if self.leader().is_ok_and(|leader| leader == member) {
+            let text = format!("{member} leads, and a leader's data is not thrown away");
+            return Err(ApiError::refused("leads", text, format!("dauphin switchover, then dauphin reinit {member}")));
+        }
         self.have(&member, Ask::Reinit, REINIT_WITHIN, &progress).await?;
-        Ok(self.done(format!("{member} holds a fresh copy and follows"), begun))
+        Ok(self.done(format!("{member} holds a fresh copy and follows")))
     }
 
     async fn pause(&self) -> Answer<dto::Done> {
         self.command(Command::Pause).await?;
-        Ok(self.done("automatic failover is paused; `dauphin resume` switches it on again".to_owned(), Instant::now()))
+        Ok(self.done("automatic failover is paused; `dauphin resume` switches it on again".to_owned()))
     }
 
     async fn resume(&self) -> Answer<dto::Done> {
         self.command(Command::Resume).await?;
-        Ok(self.done("automatic failover is on".to_owned(), Instant::now()))
+        Ok(self.done("automatic failover is on".to_owned()))
     }
 
     async fn config_set(&self, request: dto::ConfigSetRequest, _progress: Progress) -> Answer<dto::ConfigChange> {
@@ -399,18 +419,18 @@ impl Operations for Agent {
     async fn store_add(&self, request: dto::StoreMemberRequest) -> Answer<dto::Done> {
         let member = self.named(&request.member)?;
         self.store.add_member(&member, STORE_WITHIN).await.map_err(store_error)?;
-        Ok(self.done(format!("{member} has a vote in the store"), Instant::now()))
+        Ok(self.done(format!("{member} has a vote in the store")))
     }
 
     async fn store_remove(&self, request: dto::StoreMemberRequest) -> Answer<dto::Done> {
         let member = self.named(&request.member)?;
         self.store.remove_member(&member, STORE_WITHIN).await.map_err(store_error)?;
-        Ok(self.done(format!("{member} has no vote in the store any more"), Instant::now()))
+        Ok(self.done(format!("{member} has no vote in the store any more")))
     }
 
     async fn store_snapshot(&self) -> Answer<dto::Done> {
         self.store.snapshot().await.map_err(store_error)?;
-        Ok(self.done("the store's state is being saved".to_owned(), Instant::now()))
+        Ok(self.done("the store's state is being saved".to_owned()))
     }
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Server {
     barrier: Mutex<Option<JoinHandle<()>>>,
     /// Whom to follow at the next start: a rewound copy is consistent only once it has received something.
     start_behind: Mutex<Option<Upstream>>,
+    /// The cluster that this process began: its data may be thrown away if another member's became the cluster.
+    begun: Mutex<Option<u64>>,
 }
 
 pub(crate) struct Parts {
@@ -108,6 +110,7 @@ impl Server {
             copying: Mutex::new(None),
             barrier: Mutex::new(None),
             start_behind: Mutex::new(None),
+            begun: Mutex::new(None),
         });
         tokio::spawn(Arc::clone(&server).hear_guard(events));
         server
@@ -325,6 +328,7 @@ impl Server {
         if !instance.has_data() || !self.life().0 {
             instance.wipe()?;
             let system = instance.initdb(&self.spec().postgres.locale).await?;
+            *lock(&self.begun) = Some(system);
             self.system.send_replace(Some(system));
             self.start().await?;
         }
@@ -386,10 +390,11 @@ impl Server {
         *lock(&self.copying) = Some(Arc::clone(&progress));
         let settings = self.postgres.settings().await;
         if let (true, Some(expected)) = (instance.has_data(), system)
-            && let Err(refusal @ Error::Refused(Refusal::System { .. })) = instance.check_data(Some(expected))
+            && let Err(Error::Refused(refusal @ Refusal::System { found, .. })) = instance.check_data(Some(expected))
+            && *lock(&self.begun) != Some(found)
         {
             // somebody put another cluster's data here meanwhile: not ours to throw away
-            return Err(refusal);
+            return Err(refusal.into());
         }
         instance.wipe()?;
         let source = Upstream { slot: None, ..upstream.clone() };

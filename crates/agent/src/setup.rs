@@ -17,7 +17,7 @@ use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{Core, Event};
 use dauphin_model::file::{ClusterFile, Local};
 use dauphin_model::route::ROUTE_CHANNEL;
-use dauphin_model::{MemberKind, MemberSpec, Profile, Route, Run, ServerView, Spec};
+use dauphin_model::{Evidence, Leadership, MemberKind, MemberName, MemberSpec, Profile, Route, Run, ServerView, Spec};
 use dauphin_net::{BoxFuture, Handler, Identity, Peer, PeerKind, Refusal};
 use dauphin_store::{Open, Start, Store, Timings, Txn};
 use std::future::Future;
@@ -114,14 +114,14 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
             system: system.clone(),
             guard_start: GuardStart { run_dir: local.run_dir.clone(), watchdog: local.watchdog.clone() },
         };
-        let (server, seen) = adopt(parts, &store).await?;
+        let (server, seen) = adopt(parts, &store, durable.incarnation.0 > 0).await?;
         view = seen;
         has_data = server.postgres.instance.has_data() || !is_empty(&server.postgres.instance.data_dir);
         Some(server)
     } else {
         None
     };
-    tokio::spawn(keep_system(store.clone(), system.clone()));
+    tokio::spawn(keep_system(store.clone(), member.name.clone(), system.clone()));
 
     let turned = Arc::new(AtomicU64::new(0));
     let hands = Hands {
@@ -305,14 +305,19 @@ fn os_user() -> Result<String, AgentError> {
         .ok_or_else(|| AgentError::Configuration(format!("user id {uid} has no name in /etc/passwd; run as a named user")))
 }
 
-/// Takes over what is there: a guard and its server, or a server without one, which is fenced.
-async fn adopt(parts: Parts, store: &Store) -> Result<(Arc<Server>, ServerView), AgentError> {
+/// Takes over what is there: a guard and its server, or a server without one, which is fenced. `known`: this member had
+/// data before; what a new member finds in its folder says nothing about the cluster.
+async fn adopt(parts: Parts, store: &Store, known: bool) -> Result<(Arc<Server>, ServerView), AgentError> {
     let instance = parts.postgres.instance.clone();
     let expected: Option<u64> = keys::get(&store.watch().borrow(), &keys::system());
     parts.system.send_replace(expected);
     if instance.has_data() && !instance.rewind_marker().exists() {
         let found = instance.check_data(expected)?;
-        parts.system.send_replace(Some(found));
+        if known {
+            parts.system.send_replace(Some(found));
+        }
+    } else if known && !instance.has_beginnings() {
+        dauphin_engine::postgres::check::require_empty(&instance.data_dir)?;
     }
     let (guard, events) = parts.guard_start.connect().await?;
     let adopted = guard.adopted().server_pid.is_some();
@@ -342,23 +347,29 @@ async fn adopt(parts: Parts, store: &Store) -> Result<(Arc<Server>, ServerView),
     Ok((server, view))
 }
 
-/// Writes the system identifier to the store, once somebody knows it; refuses to go on with another one.
-async fn keep_system(store: Store, system: watch::Sender<Option<u64>>) {
+/// Keeps the cluster's system identifier in the store. Its leader writes it, and no other than the first unless that one's
+/// cluster never came to be; everybody else believes it.
+async fn keep_system(store: Store, me: MemberName, system: watch::Sender<Option<u64>>) {
     let mut known = system.subscribe();
     let mut states = store.watch();
     loop {
-        let stored: Option<u64> = keys::get(&states.borrow_and_update(), &keys::system());
+        let snapshot = states.borrow_and_update().clone();
+        let stored: Option<u64> = keys::get(&snapshot, &keys::system());
         let ours = *known.borrow_and_update();
+        let record: Option<Leadership> = keys::get(&snapshot, &keys::leadership());
+        let mine = record.filter(|r| r.leader.name == me);
+        let may_write = mine.as_ref().is_some_and(|r| stored.is_none() || r.evidence == Evidence::Bootstrap);
         match (stored, ours) {
-            (None, Some(ours)) => {
+            (_, Some(ours)) if may_write && stored != Some(ours) => {
                 let value = serde_json::to_vec(&ours).unwrap_or_default();
-                let txn = Txn { expect: vec![(keys::system(), None)], put: vec![(keys::system(), value)], delete: Vec::new() };
+                let expect = [keys::system(), keys::leadership()].map(|key| (key.clone(), snapshot.rev(&key)));
+                let txn = Txn { expect: expect.to_vec(), put: vec![(keys::system(), value)], delete: Vec::new() };
                 if store.txn(txn, SYSTEM_WITHIN).await.is_err() {
                     tokio::time::sleep(SYSTEM_RETRY).await;
                     continue;
                 }
             }
-            (Some(stored), None) => {
+            (Some(stored), _) if mine.is_none() && ours != Some(stored) => {
                 system.send_replace(Some(stored));
             }
             _ => {}
@@ -397,7 +408,7 @@ impl Handler for Desk {
             if peer.kind != PeerKind::Member {
                 return Err(Refusal("only members may ask this".to_owned()));
             }
-            let name = dauphin_model::MemberName::new(peer.name.as_str()).map_err(|e| Refusal(e.to_string()))?;
+            let name = MemberName::new(peer.name.as_str()).map_err(|e| Refusal(e.to_string()))?;
             match (channel, store, agent) {
                 (STORE_CHANNEL, Some(store), _) => {
                     store.handle(&name, body).await.map_err(|e| Refusal(e.to_string()))
@@ -413,7 +424,7 @@ impl Handler for Desk {
         if channel != MESSAGE_CHANNEL || peer.kind != PeerKind::Member {
             return;
         }
-        if let (Ok(from), Some(message)) = (dauphin_model::MemberName::new(peer.name.as_str()), Links::read(&body)) {
+        if let (Ok(from), Some(message)) = (MemberName::new(peer.name.as_str()), Links::read(&body)) {
             self.inbox.tell(Event::Message { from, message: Box::new(message) });
         }
     }

@@ -109,7 +109,8 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
     };
     let lag_seconds = if leads { None } else { beat.and_then(|b| b.replay_lag_ms).map(|ms| ms as f64 / 1_000.0) };
     let alert = lag_seconds.and_then(|s| ALERTS.iter().find(|(limit, _)| s > *limit)).map_or("ok", |(_, name)| name);
-    let detail = beat.and_then(|b| b.busy.clone()).or_else(|| {
+    let stuck = beat.filter(|b| b.role == Role::Quarantined).map(|_| "needs a person (dauphin explain)".to_owned());
+    let detail = stuck.or_else(|| beat.and_then(|b| b.busy.clone())).or_else(|| {
         picture.others.get(&spec.name).filter(|h| !h.fresh).map(|_| "nothing is heard of its agent".to_owned())
     });
     dto::Member {

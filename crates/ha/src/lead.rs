@@ -532,7 +532,14 @@ impl Core {
                 self.server.run = Run::Running;
                 self.server.in_recovery = Some(false);
                 self.server.disk_ok = true;
-                self.frozen_at = None;
+                // known without another look: voters compare their logs with it, and they wait for that
+                if let Some(mut ours) = self.frozen_at.take().or_else(|| self.server.position.clone()) {
+                    if ours.timeline < timeline {
+                        ours.lsn = switch.lsn;
+                        ours = ours.promoted(timeline);
+                    }
+                    self.server.position = Some(ours);
+                }
                 self.journal(Reason::Promoted { term, timeline, at: switch.lsn });
             }
             (EngineStep::StartBarrier { .. }, _) => {

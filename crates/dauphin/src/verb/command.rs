@@ -46,7 +46,7 @@ pub(crate) fn give<B: Serialize>(target: &Target, path: &str, body: &B) -> Outco
     }
     say::line(&done.message);
     if let Some(gap) = done.gap_ms {
-        say::line(&format!("clients could not write for {gap} ms"));
+        say::line(&format!("clients could not write for at most {gap} ms"));
     }
     if let Some(lost) = &done.lost {
         say::line(&format!("may be lost: {lost}"));

@@ -21,14 +21,14 @@ const PORTS: std::ops::Range<u16> = 20_000..31_000;
 static ONE: Mutex<()> = Mutex::new(());
 
 pub(crate) struct Stage {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     _alone: MutexGuard<'static, ()>,
 }
 
 pub(crate) struct Ran {
     pub(crate) code: i32,
-    out: String,
-    err: String,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
@@ -118,7 +118,7 @@ impl Stage {
     #[track_caller]
     pub(crate) fn until_healthy(&self) {
         self.until("health", |cluster| {
-            let well = |m: &Value| m["state"] == "running" && (m["role"] == "leader" || !m["sync_state"].is_null());
+            let well = |m: &Value| m["state"] == "running" && (m["role"] != "replica" || !m["sync_state"].is_null());
             cluster["health"] == "healthy" && cluster["members"].as_array().is_some_and(|m| m.iter().all(well))
         });
     }

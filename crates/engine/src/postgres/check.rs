@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 pub enum Refusal {
     /// Another major version made it.
     #[error(
-        "{} was made by PostgreSQL {found} and the programs are {programs}; name the programs of {found} (--bin), or \
-         move the folder away and run `dauphin reinit`", data_dir.display()
+        "{} was made by PostgreSQL {found} and the programs are {programs}; name the programs of {found} (`bin_dir` \
+         under [local]), or, if the other members run {programs}, move the folder away and start the agent: it copies \
+         the data from the leader", data_dir.display()
     )]
     Version {
         /// The folder.
@@ -24,8 +25,9 @@ pub enum Refusal {
     },
     /// It belongs to another cluster.
     #[error(
-        "{} belongs to another cluster (system identifier {found}; this cluster is {expected}); if nobody needs it, \
-         move it away and run `dauphin reinit`", data_dir.display()
+        "{} belongs to another cluster (system identifier {found}; this cluster's is {expected}); name the right folder \
+         (`data_dir` under [local]), or move this one away and start the agent: it copies the data from the leader",
+        data_dir.display()
     )]
     System {
         /// The folder.
@@ -46,8 +48,8 @@ pub enum Refusal {
     },
     /// Something where nothing was expected.
     #[error(
-        "{} is not empty (it holds {found}) and this member is to begin with a copy of its own; move the folder away \
-         or name another one", data_dir.display()
+        "{} is not empty (it holds {found}) and is no data of this member's; nothing was changed in it. Move it away or \
+         name another folder (`data_dir` under [local]): the member copies its data from the leader", data_dir.display()
     )]
     NotEmpty {
         /// The folder.
@@ -107,6 +109,12 @@ impl Instance {
     #[must_use]
     pub fn has_data(&self) -> bool {
         self.data_dir.join("PG_VERSION").is_file() && self.data_dir.join("global/pg_control").is_file()
+    }
+
+    /// Whether something was begun there that is no whole database yet: an initdb that was cut off.
+    #[must_use]
+    pub fn has_beginnings(&self) -> bool {
+        self.data_dir.join("PG_VERSION").is_file() || self.data_dir.join("global").is_dir()
     }
 
     /// Checks that the data directory is this member's and that these programs can run it. `expected` is the cluster's
