@@ -25,7 +25,7 @@ bench: bench-failover
 
 bench-failover:
 	@scripts/engines.sh postgres
-	@bench/failover.sh
+	@bench/failover/run.sh
 
 engines:
 	@scripts/engines.sh all
