@@ -4,9 +4,9 @@
 use crate::keys::{self, SpecRecord};
 use crate::picture::Picture;
 use crate::server::Server;
-use dauphin_api::operations::Answer;
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
+use dauphin_api::operations::Answer;
 use dauphin_engine::postgres::Settings;
 use dauphin_ha::Role;
 use dauphin_model::file::ClusterFile;
@@ -28,7 +28,11 @@ fn text_of(spec: &Spec) -> String {
 }
 
 fn current(snapshot: &Snapshot, picture: &Picture) -> SpecRecord {
-    keys::get(snapshot, &keys::spec()).unwrap_or_else(|| SpecRecord { version: 1, at: String::new(), spec: picture.spec.clone() })
+    keys::get(snapshot, &keys::spec()).unwrap_or_else(|| SpecRecord {
+        version: 1,
+        at: String::new(),
+        spec: picture.spec.clone(),
+    })
 }
 
 fn before(snapshot: &Snapshot) -> Vec<SpecRecord> {
@@ -72,8 +76,12 @@ fn differences(from: &str, to: &str) -> Vec<dto::Difference> {
             key: key.clone(),
             from: from.get(key).cloned(),
             to: to.get(key).cloned(),
-            applies: if key.starts_with("postgres.parameters.") { "reload or restart, as the server says" } else { "at once" }
-                .to_owned(),
+            applies: if key.starts_with("postgres.parameters.") {
+                "reload or restart, as the server says"
+            } else {
+                "at once"
+            }
+            .to_owned(),
         })
         .collect()
 }
@@ -82,8 +90,17 @@ pub(crate) fn show(store: &Store, picture: &Picture) -> dto::Config {
     let record = current(&store.watch().borrow(), picture);
     let text = text_of(&record.spec);
     let mut pending_restart = BTreeMap::new();
-    if !picture.server.pending_restart.is_empty() {
-        pending_restart.insert(picture.me.to_string(), picture.server.pending_restart.clone());
+    let ours = &picture.server.pending_restart;
+    for member in picture.spec.data_members() {
+        let count = match picture.beat_of(&member.name) {
+            _ if member.name == picture.me => ours.len(),
+            beat => beat.map_or(0, |b| b.pending_restart as usize),
+        };
+        // the others tell only how many; they were all given the same
+        let settings = if count == ours.len() { ours.clone() } else { vec![format!("{count} of its settings")] };
+        if count > 0 {
+            pending_restart.insert(member.name.to_string(), settings);
+        }
     }
     dto::Config { version: record.version, values: values(&text), text, pending_restart }
 }
@@ -127,9 +144,11 @@ fn edited(text: &str, request: &dto::ConfigSetRequest) -> Result<String, ApiErro
 }
 
 fn step_into<'a>(table: &'a mut toml::Table, part: &str) -> Option<&'a mut toml::Table> {
-    if let Some(at) = table.get("member").and_then(toml::Value::as_array).and_then(|list| {
-        list.iter().position(|m| m.get("name").and_then(toml::Value::as_str) == Some(part))
-    }) {
+    if let Some(at) = table
+        .get("member")
+        .and_then(toml::Value::as_array)
+        .and_then(|list| list.iter().position(|m| m.get("name").and_then(toml::Value::as_str) == Some(part)))
+    {
         return table.get_mut("member")?.as_array_mut()?.get_mut(at)?.as_table_mut();
     }
     if part == "member" {
@@ -148,14 +167,19 @@ fn checked(text: &str, old: &Spec) -> Result<Spec, ApiError> {
     let file = ClusterFile::parse("the new configuration", text)
         .map_err(|faults| ApiError::usage("bad_configuration", faults.to_string(), "dauphin config show"))?;
     let fixed = |spec: &Spec| {
-        let members: Vec<_> = spec.members.iter().map(|m| (m.name.clone(), m.kind, m.host.clone(), m.sql_port, m.api_port, m.link_port)).collect();
+        let members: Vec<_> = spec
+            .members
+            .iter()
+            .map(|m| (m.name.clone(), m.kind, m.host.clone(), m.sql_port, m.api_port, m.link_port))
+            .collect();
         (spec.cluster.clone(), members)
     };
     if fixed(&file.spec) != fixed(old) {
         let text = "the cluster's name and its members' names, kinds and addresses cannot be changed this way";
         return Err(ApiError::usage("fixed", text, "dauphin store add | remove changes members of the store"));
     }
-    Settings::new(Vec::new(), 1, &file.spec.postgres).map_err(|e| ApiError::usage("bad_setting", e.to_string(), "dauphin config show"))?;
+    Settings::new(Vec::new(), 1, &file.spec.postgres)
+        .map_err(|e| ApiError::usage("bad_setting", e.to_string(), "dauphin config show"))?;
     Ok(file.spec)
 }
 
@@ -165,7 +189,10 @@ pub(crate) async fn set(store: &Store, picture: &Picture, request: dto::ConfigSe
     if let Some(expected) = request.expect_version
         && expected != old.version
     {
-        let text = format!("the configuration is at version {} and not {expected}: somebody changed it meanwhile", old.version);
+        let text = format!(
+            "the configuration is at version {} and not {expected}: somebody changed it meanwhile",
+            old.version
+        );
         return Err(ApiError::refused("changed", text, "dauphin config show, then try again"));
     }
     let from = text_of(&old.spec);
@@ -177,32 +204,51 @@ pub(crate) async fn set(store: &Store, picture: &Picture, request: dto::ConfigSe
     let differences = differences(&from, &text_of(&spec));
     if request.dry_run || differences.is_empty() {
         let message = if differences.is_empty() { "nothing changes" } else { "not applied: this was a rehearsal" };
-        return Ok(dto::ConfigChange { version: old.version, differences, applied: false, message: message.to_owned() });
+        return Ok(dto::ConfigChange {
+            version: old.version,
+            differences,
+            applied: false,
+            message: message.to_owned(),
+        });
     }
     put(store, &snapshot, old, spec, differences).await
 }
 
-async fn put(store: &Store, snapshot: &Snapshot, old: SpecRecord, spec: Spec, differences: Vec<dto::Difference>) -> Answer<dto::ConfigChange> {
+async fn put(
+    store: &Store,
+    snapshot: &Snapshot,
+    old: SpecRecord,
+    spec: Spec,
+    differences: Vec<dto::Difference>,
+) -> Answer<dto::ConfigChange> {
     let version = old.version + 1;
     let mut earlier = before(snapshot);
     earlier.push(old);
     earlier.drain(..earlier.len().saturating_sub(VERSIONS_MAX));
     let record = SpecRecord { version, at: keys::now_text(), spec };
-    let json = |value: Result<Vec<u8>, serde_json::Error>| value.map_err(|e| ApiError::failed("json", e.to_string(), ""));
+    let json =
+        |value: Result<Vec<u8>, serde_json::Error>| value.map_err(|e| ApiError::failed("json", e.to_string(), ""));
     let txn = Txn {
         expect: vec![(keys::spec(), snapshot.rev(&keys::spec()))],
-        put: vec![(keys::spec(), json(serde_json::to_vec(&record))?), (keys::spec_before(), json(serde_json::to_vec(&earlier))?)],
+        put: vec![
+            (keys::spec(), json(serde_json::to_vec(&record))?),
+            (keys::spec_before(), json(serde_json::to_vec(&earlier))?),
+        ],
         delete: Vec::new(),
     };
     match store.txn(txn, STORE_WITHIN).await {
         Ok(TxnOutcome::Committed { .. }) => {
-            let message = format!("version {version} is in force; settings that need a restart wait for `dauphin restart --all --if-pending`");
+            let message = format!(
+                "version {version} is in force; settings that need a restart wait for `dauphin restart --all --if-pending`"
+            );
             Ok(dto::ConfigChange { version, differences, applied: true, message })
         }
         Ok(TxnOutcome::Conflict { .. }) => {
             Err(ApiError::refused("changed", "somebody changed it meanwhile", "dauphin config show, then try again"))
         }
-        Err(error @ StoreError::Unknown { .. }) => Err(ApiError::failed("unknown", error.to_string(), "dauphin config show")),
+        Err(error @ StoreError::Unknown { .. }) => {
+            Err(ApiError::failed("unknown", error.to_string(), "dauphin config show"))
+        }
         Err(error) => Err(ApiError::unavailable("store", error.to_string(), "dauphin store status")),
     }
 }

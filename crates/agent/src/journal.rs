@@ -115,7 +115,8 @@ impl Journal {
             if let Ok(Err(error)) = appended {
                 tracing::warn!(%error, path = %self.path.display(), "the journal's file cannot be written");
             }
-            let before: Vec<Entry> = keys::get(&store.watch().borrow(), &keys::journal(&self.member)).unwrap_or_default();
+            let before: Vec<Entry> =
+                keys::get(&store.watch().borrow(), &keys::journal(&self.member)).unwrap_or_default();
             let first = kept.first().map_or(u64::MAX, |e| e.id);
             let mut shared: Vec<Entry> = before.into_iter().filter(|e| e.id < first).chain(kept).collect();
             shared.drain(..shared.len().saturating_sub(SHARED_MAX));

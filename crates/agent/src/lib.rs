@@ -3,6 +3,8 @@
 //! `dauphin agent` calls [`run`]. Decisions are `dauphin-ha`'s; this crate joins them to the store, the link, the engine
 //! and the guard, and never decides who leads.
 
+mod change;
+mod desk;
 mod durable;
 mod error;
 mod journal;
@@ -17,7 +19,6 @@ mod route;
 mod secrets;
 mod server;
 mod setup;
-mod change;
 mod view;
 
 pub use error::AgentError;

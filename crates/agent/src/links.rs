@@ -123,7 +123,12 @@ async fn refuses(addr: Option<&str>) -> bool {
 pub(crate) struct StoreLinks(pub(crate) Arc<Links>);
 
 impl RaftTransport for StoreLinks {
-    fn call(&self, to: &MemberName, body: Bytes, timeout: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn call(
+        &self,
+        to: &MemberName,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let (to, link) = (to.clone(), self.0.links.get(to).cloned());
         Box::pin(async move {
             let Some(link) = link else {

@@ -8,7 +8,7 @@ use crate::links::Links;
 use crate::picture::Picture;
 use crate::route;
 use crate::server::Server;
-use dauphin_ha::{Core, EngineFailure, Event, Refusal, Reason, Role, Step, StoreResult};
+use dauphin_ha::{Core, EngineFailure, Event, Reason, Refusal, Role, Step, StoreResult};
 use dauphin_model::{MemberName, Mono, Route, Run};
 use dauphin_store::{Store, TxnOutcome};
 use std::collections::BTreeMap;

@@ -167,7 +167,8 @@ impl Agent {
             format!("{} {state}{busy}", m.name)
         });
         let copy = self.server.as_ref().and_then(|s| s.copying.lock().ok().and_then(|c| c.clone()));
-        let copy = copy.map(|p| format!("; copied {} MiB of {} MiB", p.done() >> 20, p.total() >> 20)).unwrap_or_default();
+        let copy =
+            copy.map(|p| format!("; copied {} MiB of {} MiB", p.done() >> 20, p.total() >> 20)).unwrap_or_default();
         states.collect::<Vec<_>>().join(", ") + &copy
     }
 
@@ -183,7 +184,11 @@ impl Agent {
         let picture = self.picture();
         view::known(&picture, name).ok_or_else(|| {
             let all: Vec<String> = picture.spec.members.iter().map(|m| m.name.to_string()).collect();
-            ApiError::usage("no_such_member", format!("there is no member {name:?}; there are {}", all.join(", ")), "dauphin status")
+            ApiError::usage(
+                "no_such_member",
+                format!("there is no member {name:?}; there are {}", all.join(", ")),
+                "dauphin status",
+            )
         })
     }
 
@@ -227,7 +232,8 @@ fn why(entries: &[&Entry], chosen: &Entry) -> String {
     let mut parts: Vec<String> = Vec::new();
     if let Reason::Opened { .. } = &chosen.reason {
         let last = |wanted: fn(&Reason) -> bool| entries.iter().rev().find(|e| wanted(&e.reason) && e.id < chosen.id);
-        let first = |wanted: fn(&Reason) -> bool, after: u64| entries.iter().find(|e| wanted(&e.reason) && e.id >= after);
+        let first =
+            |wanted: fn(&Reason) -> bool, after: u64| entries.iter().find(|e| wanted(&e.reason) && e.id >= after);
         let decided = last(|r| matches!(r, Reason::Decided { .. }));
         let begun = decided.map_or(chosen.id, |d| d.id).saturating_sub(10_000_000);
         let cause = first(|r| matches!(r, Reason::SwitchoverStarted { .. } | Reason::Fencing { .. }), begun)
@@ -242,6 +248,8 @@ fn why(entries: &[&Entry], chosen: &Entry) -> String {
 /// A refusal of the core, for a person.
 fn refused(refusal: &Refusal) -> ApiError {
     let text = refusal.to_string();
+    // who shows it says so
+    let text = text.strip_prefix("refused: ").unwrap_or(&text).to_owned();
     match refusal {
         Refusal::Unsafe(reason) => ApiError::refused(reason.code(), text, next_for(reason)),
         Refusal::NotNow(reason) => ApiError::unavailable(reason.code(), text, next_for(reason)),
@@ -251,7 +259,9 @@ fn refused(refusal: &Refusal) -> ApiError {
 
 fn next_for(reason: &Reason) -> String {
     match reason {
-        Reason::WouldLose { .. } | Reason::TooFewAnswers { .. } => "dauphin failover --to M --allow-data-loss".to_owned(),
+        Reason::WouldLose { .. } | Reason::TooFewAnswers { .. } => {
+            "dauphin failover --to M --allow-data-loss".to_owned()
+        }
         Reason::NotFit { .. } => "dauphin status".to_owned(),
         _ => "dauphin explain".to_owned(),
     }
@@ -279,7 +289,11 @@ impl Operations for Agent {
         let past: Vec<HistoryRecord> = keys::get(&self.store.watch().borrow(), &keys::history()).unwrap_or_default();
         let entries = self.entries();
         let lost = |term: u64| {
-            entries.iter().filter(|e| matches!(e.reason, Reason::Diverged { .. }) && e.term.0 == term).map(|e| e.reason.to_string()).next()
+            entries
+                .iter()
+                .filter(|e| matches!(e.reason, Reason::Diverged { .. }) && e.term.0 == term)
+                .map(|e| e.reason.to_string())
+                .next()
         };
         Ok(dto::History { history: past.iter().map(|h| view::history(h, lost(h.past.term.0))).collect() })
     }
@@ -297,10 +311,9 @@ impl Operations for Agent {
         let all = self.entries();
         let chosen = match id {
             Some(id) => all.iter().find(|e| e.id == id),
-            None => all
-                .iter()
-                .rev()
-                .find(|e| matches!(e.reason, Reason::Opened { .. } | Reason::TooFewAnswers { .. } | Reason::Quarantined { .. })),
+            None => all.iter().rev().find(|e| {
+                matches!(e.reason, Reason::Opened { .. } | Reason::TooFewAnswers { .. } | Reason::Quarantined { .. })
+            }),
         };
         let Some(chosen) = chosen else {
             return Err(ApiError::new(
@@ -327,7 +340,9 @@ impl Operations for Agent {
     async fn store_status(&self) -> Answer<dto::StoreStatus> {
         let status = self.store.status();
         let picture = self.picture();
-        let address = |name: &MemberName| picture.spec.member(name).map_or_else(String::new, |m| format!("{}:{}", m.host, m.link_port));
+        let address = |name: &MemberName| {
+            picture.spec.member(name).map_or_else(String::new, |m| format!("{}:{}", m.host, m.link_port))
+        };
         let member = |name: &MemberName, role: &str| dto::StoreMember {
             name: name.to_string(),
             address: address(name),
@@ -436,7 +451,9 @@ impl Operations for Agent {
 
 fn store_error(error: dauphin_store::StoreError) -> ApiError {
     match error {
-        dauphin_store::StoreError::Refused { .. } => ApiError::refused("store", error.to_string(), "dauphin store status"),
+        dauphin_store::StoreError::Refused { .. } => {
+            ApiError::refused("store", error.to_string(), "dauphin store status")
+        }
         error => ApiError::unavailable("store", error.to_string(), "dauphin store status"),
     }
 }

@@ -161,7 +161,8 @@ impl Server {
     /// The guard died: what it guarded is fenced, and another one takes its place.
     async fn replace_guard(&self) -> Result<mpsc::Receiver<GuardEvent>, crate::AgentError> {
         tracing::warn!("the guard is gone: fencing the server and starting another one");
-        let (data_dir, program) = (self.postgres.instance.data_dir.clone(), self.postgres.instance.bin.program("postgres"));
+        let (data_dir, program) =
+            (self.postgres.instance.data_dir.clone(), self.postgres.instance.bin.program("postgres"));
         if self.postgres.instance.has_data() {
             let fenced = tokio::task::spawn_blocking(move || dauphin_guard::orphan::fence(&data_dir, &program)).await;
             if let Ok(result) = fenced {
@@ -345,7 +346,12 @@ impl Server {
         Ok(EngineOutcome::Done)
     }
 
-    async fn start_barrier(self: &Arc<Self>, term: dauphin_model::Term, serial: u64, enforced: &Enforced) -> Result<EngineOutcome, Error> {
+    async fn start_barrier(
+        self: &Arc<Self>,
+        term: dauphin_model::Term,
+        serial: u64,
+        enforced: &Enforced,
+    ) -> Result<EngineOutcome, Error> {
         if let Some(old) = lock(&self.barrier).take() {
             old.abort();
         }

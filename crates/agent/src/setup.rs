@@ -1,24 +1,23 @@
 //! Brings an agent up from its file: identity, notes, links, store, guard, engine, loop, HTTP. And down again.
 
+use crate::desk::Desk;
 use crate::durable::Notes;
 use crate::error::AgentError;
 use crate::journal::Journal;
-use crate::links::{Links, STORE_CHANNEL, MESSAGE_CHANNEL, ASK_CHANNEL, StoreLinks};
+use crate::links::{Links, StoreLinks};
 use crate::mind::{self, Hands, Inbox};
 use crate::operations::Agent;
 use crate::picture::Picture;
 use crate::secrets::Secrets;
 use crate::server::{Parts, Server};
 use crate::{keys, looks};
-use bytes::Bytes;
 use dauphin_engine::postgres::{Binaries, Instance, Networks, Postgres, Settings};
 use dauphin_guard::client::{Event as GuardEvent, Guard};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{Core, Event};
 use dauphin_model::file::{ClusterFile, Local};
-use dauphin_model::route::ROUTE_CHANNEL;
 use dauphin_model::{Evidence, Leadership, MemberKind, MemberName, MemberSpec, Profile, Route, Run, ServerView, Spec};
-use dauphin_net::{BoxFuture, Handler, Identity, Peer, PeerKind, Refusal};
+use dauphin_net::Identity;
 use dauphin_store::{Open, Start, Store, Timings, Txn};
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -32,9 +31,6 @@ use tokio::sync::{mpsc, watch};
 const SYSTEM_RETRY: Duration = Duration::from_secs(1);
 /// How long one such attempt may take.
 const SYSTEM_WITHIN: Duration = Duration::from_secs(3);
-/// How many changes of the route may wait for a slow proxy.
-const ROUTES_MAX: usize = 16;
-
 /// How a guard is started.
 #[derive(Debug, Clone)]
 pub(crate) struct GuardStart {
@@ -88,7 +84,12 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     let store_cell: Arc<OnceLock<Store>> = Arc::default();
     let (route, _) = watch::channel(None::<Route>);
     let (stop, stopped) = watch::channel(false);
-    let desk = Arc::new(Desk { store: Arc::clone(&store_cell), inbox: inbox.clone(), route: route.clone(), agent: OnceLock::new() });
+    let desk = Arc::new(Desk {
+        store: Arc::clone(&store_cell),
+        inbox: inbox.clone(),
+        route: route.clone(),
+        agent: OnceLock::new(),
+    });
     let mut ending = stopped.clone();
     let serving = tokio::spawn(dauphin_net::serve(link_listener, Arc::clone(&identity), desk.clone(), async move {
         let _ = ending.wait_for(|s| *s).await;
@@ -99,7 +100,8 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     tokio::spawn(Arc::clone(&journal).share(store.clone()));
 
     let (system, _) = watch::channel(None::<u64>);
-    let blank = Core::new(member.name.clone(), spec.clone(), durable.clone(), false, ServerView::default(), mind::now());
+    let blank =
+        Core::new(member.name.clone(), spec.clone(), durable.clone(), false, ServerView::default(), mind::now());
     let (picture, _) = watch::channel(Arc::new(Picture::of(&member.name, &blank)));
     let mut view = ServerView::default();
     let mut has_data = false;
@@ -276,14 +278,8 @@ async fn postgres(local: &Local, spec: &Spec, member: &MemberSpec, listen: &str)
     let bin = Binaries::find(local.bin_dir.as_deref(), &roots).await?;
     let data_dir = local.data_dir.clone().unwrap_or_else(|| local.state_dir.join("data"));
     let member_dir = data_dir.parent().unwrap_or(&data_dir).to_owned();
-    let mut instance = Instance::new(
-        bin,
-        spec.cluster.clone(),
-        member.name.clone(),
-        &member_dir,
-        member.sql_port,
-        &os_user()?,
-    );
+    let mut instance =
+        Instance::new(bin, spec.cluster.clone(), member.name.clone(), &member_dir, member.sql_port, &os_user()?);
     instance.data_dir = data_dir;
     if spec.postgres.sql_tls {
         instance.check_tls()?;
@@ -302,7 +298,9 @@ fn os_user() -> Result<String, AgentError> {
     text.lines()
         .find(|line| field(line, 2).and_then(|f| f.parse::<u32>().ok()) == Some(uid))
         .and_then(|line| field(line, 0))
-        .ok_or_else(|| AgentError::Configuration(format!("user id {uid} has no name in /etc/passwd; run as a named user")))
+        .ok_or_else(|| {
+            AgentError::Configuration(format!("user id {uid} has no name in /etc/passwd; run as a named user"))
+        })
 }
 
 /// Takes over what is there: a guard and its server, or a server without one, which is fenced. `known`: this member had
@@ -386,70 +384,14 @@ fn access(local: &Local) -> Result<dauphin_api::Access, AgentError> {
     Ok(dauphin_api::Access { token: dauphin_api::Token::new(text.trim()), closed_reads: false, hosts: Vec::new() })
 }
 
-async fn serve_http(listener: TcpListener, agent: Arc<Agent>, access: dauphin_api::Access, mut stopped: watch::Receiver<bool>) {
+async fn serve_http(
+    listener: TcpListener,
+    agent: Arc<Agent>,
+    access: dauphin_api::Access,
+    mut stopped: watch::Receiver<bool>,
+) {
     let ended = async move {
         let _ = stopped.wait_for(|s| *s).await;
     };
     dauphin_api::serve(listener, agent, access, ended).await;
-}
-
-/// What comes over the link from other members and from proxies.
-struct Desk {
-    store: Arc<OnceLock<Store>>,
-    inbox: Inbox,
-    route: watch::Sender<Option<Route>>,
-    agent: OnceLock<Arc<Agent>>,
-}
-
-impl Handler for Desk {
-    fn call(&self, peer: Peer, channel: u8, body: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
-        let (store, agent) = (self.store.get().cloned(), self.agent.get().cloned());
-        Box::pin(async move {
-            if peer.kind != PeerKind::Member {
-                return Err(Refusal("only members may ask this".to_owned()));
-            }
-            let name = MemberName::new(peer.name.as_str()).map_err(|e| Refusal(e.to_string()))?;
-            match (channel, store, agent) {
-                (STORE_CHANNEL, Some(store), _) => {
-                    store.handle(&name, body).await.map_err(|e| Refusal(e.to_string()))
-                }
-                (ASK_CHANNEL, _, Some(agent)) => agent.asked(&body).await,
-                (STORE_CHANNEL | ASK_CHANNEL, _, _) => Err(Refusal("the agent is starting; ask again".to_owned())),
-                _ => Err(Refusal(format!("nothing is asked on channel {channel}"))),
-            }
-        })
-    }
-
-    fn note(&self, peer: Peer, channel: u8, body: Bytes) {
-        if channel != MESSAGE_CHANNEL || peer.kind != PeerKind::Member {
-            return;
-        }
-        if let (Ok(from), Some(message)) = (MemberName::new(peer.name.as_str()), Links::read(&body)) {
-            self.inbox.tell(Event::Message { from, message: Box::new(message) });
-        }
-    }
-
-    fn subscribe(&self, _peer: Peer, channel: u8, _body: Bytes) -> Result<mpsc::Receiver<Bytes>, Refusal> {
-        if channel != ROUTE_CHANNEL {
-            return Err(Refusal(format!("channel {channel} has nothing to follow")));
-        }
-        let mut routes = self.route.subscribe();
-        let (sender, receiver) = mpsc::channel(ROUTES_MAX);
-        tokio::spawn(async move {
-            loop {
-                let route = routes.borrow_and_update().clone();
-                if let Some(route) = route {
-                    let body = serde_json::to_vec(&route).unwrap_or_default();
-                    if sender.send(Bytes::from(body)).await.is_err() {
-                        return;
-                    }
-                }
-                tokio::select! {
-                    changed = routes.changed() => if changed.is_err() { return },
-                    () = sender.closed() => return,
-                }
-            }
-        });
-        Ok(receiver)
-    }
 }

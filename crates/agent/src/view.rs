@@ -115,7 +115,14 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
     });
     dto::Member {
         name: spec.name.to_string(),
-        role: if witness { "witness" } else if leads { "leader" } else { "replica" }.to_owned(),
+        role: if witness {
+            "witness"
+        } else if leads {
+            "leader"
+        } else {
+            "replica"
+        }
+        .to_owned(),
         state: state_of(beat).to_owned(),
         sync_state: sync_state.map(str::to_owned),
         timeline: beat.and_then(|b| b.position.as_ref()).map(|p| u64::from(p.timeline.0)),

@@ -75,7 +75,8 @@ impl Core {
 /// Whether others act on the difference.
 fn urgent(old: &Beat, new: &Beat) -> bool {
     let timeline = |b: &Beat| b.position.as_ref().map(|p| p.timeline);
-    let leading = |b: &Beat| b.leading.as_ref().map(|l| (l.term, l.state, l.clone_ok, l.attach, l.accepting, l.draining));
+    let leading =
+        |b: &Beat| b.leading.as_ref().map(|l| (l.term, l.state, l.clone_ok, l.attach, l.accepting, l.draining));
     (old.role, old.term, old.pledge, old.gave_up, old.handing_over, old.run, old.incarnation, old.streaming)
         != (new.role, new.term, new.pledge, new.gave_up, new.handing_over, new.run, new.incarnation, new.streaming)
         || (leading(old), timeline(old)) != (leading(new), timeline(new))

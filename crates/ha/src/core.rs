@@ -168,7 +168,8 @@ impl Core {
             Event::Refused { member } => self.peers.entry(member).or_default().refused = true,
             Event::Server(view) => self.on_server(*view),
             Event::ServerExited => {
-                let asked = matches!(self.engine.as_ref().map(|e| &e.step), Some(EngineStep::Stop | EngineStep::Rewind { .. }));
+                let asked =
+                    matches!(self.engine.as_ref().map(|e| &e.step), Some(EngineStep::Stop | EngineStep::Rewind { .. }));
                 self.server.run = if asked { Run::Stopped } else { Run::Crashed };
                 self.server.streaming = None;
                 self.server.attached.clear();

@@ -3,7 +3,9 @@
 use crate::message::Message;
 use crate::reason::Reason;
 use crate::step::{Intent, OpId, Rev};
-use dauphin_model::{Leadership, Lease, Lsn, MemberName, Mono, Position, ServerView, Spec, SwitchPoint, Term, Timeline};
+use dauphin_model::{
+    Leadership, Lease, Lsn, MemberName, Mono, Position, ServerView, Spec, SwitchPoint, Term, Timeline,
+};
 use std::fmt;
 
 /// What the store holds, as applied here.

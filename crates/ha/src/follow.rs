@@ -1,16 +1,12 @@
-//! How a member that does not lead finds its place: boot, empty, clone, recover, follow, rejoin.
+//! How a member with data that does not lead finds its place: recover, follow, rejoin.
 //! It only ever follows a leader of its pledged term or later, and cuts off nothing that is not archived.
 
 use crate::core::Core;
 use crate::reason::Reason;
 use crate::roles::{Cause, Role};
-use crate::step::{EngineStep, Step, StoreTxn};
+use crate::step::{EngineStep, Step};
 use crate::variant::Variant;
-use dauphin_model::{
-    Evidence, Leadership, LeadershipState, MemberKind, MemberName, Mono, Position, Published, Run, SetVersion, Span,
-    SpecVersion, Term, Timeline, Voter,
-};
-use std::collections::BTreeSet;
+use dauphin_model::{Evidence, Leadership, LeadershipState, MemberName, Mono, Position, Run, Span, Term, Voter};
 
 /// Whom we receive from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,61 +74,8 @@ impl Core {
         }
     }
 
-    /// Just started.
-    pub(crate) fn boot(&mut self) {
-        if self.my_spec().is_some_and(|m| m.kind == MemberKind::Witness) {
-            return self.change(Cause::IsWitness);
-        }
-        if self.server.run != Run::Stopped && self.server.run != Run::Crashed && self.server.in_recovery == Some(false) {
-            // whatever it was, it does not acknowledge anything before the store says so
-            self.push(Step::Fence);
-            self.server.run = Run::Stopped;
-        }
-        if !self.store_seen {
-            return;
-        }
-        if !self.durable.cluster_id.is_empty() && self.durable.cluster_id != self.store.cluster_id {
-            let because = format!(
-                "its disk belongs to cluster {} and the store to {}; start it with the right store, or with empty folders",
-                self.durable.cluster_id, self.store.cluster_id
-            );
-            self.journal(Reason::Quarantined { because });
-            return self.change(Cause::GiveUp);
-        }
-        if !self.has_data {
-            self.change(Cause::NoData);
-            self.next_incarnation();
-        } else if self.durable.incarnation.0 == 0 {
-            let because = "its data directory is not empty and is not known to this cluster; empty it, or move it away".to_owned();
-            self.journal(Reason::Quarantined { because });
-            self.change(Cause::GiveUp);
-        } else if self.server.run == Run::Running {
-            self.change(Cause::ReplicaAdopted);
-        } else {
-            self.change(Cause::DataFound);
-        }
-    }
-
-    /// A copy that is yet to be made has a name of its own, and pledges of the one before outlive it.
-    fn next_incarnation(&mut self) {
-        let published = self.record().map(|r| &r.published.voters).into_iter().flatten();
-        let known = published.filter(|v| v.name == self.me).map(|v| v.incarnation).max().unwrap_or_default();
-        self.durable.incarnation = self.durable.incarnation.max(known).next();
-        self.durable.half_done = false;
-        self.frozen_at = None;
-        self.following = None;
-        self.failures = 0;
-        self.bad_starts = 0;
-    }
-
-    /// Gives this copy of the data up.
-    pub(crate) fn give_data_up(&mut self) {
-        self.change(Cause::CloneNeeded);
-        self.next_incarnation();
-    }
-
     /// The leader to go behind, when it is there, ours to follow, and takes us.
-    fn leader_to_follow(&self) -> Option<(Leadership, Position)> {
+    pub(crate) fn leader_to_follow(&self) -> Option<(Leadership, Position)> {
         let record = self.record().filter(|r| r.leader.name != self.me)?;
         if record.term < self.durable.pledge && !self.broken(Variant::UnfreezeToOldLeader) {
             return None;
@@ -143,100 +86,8 @@ impl Core {
         (there && position.timeline == record.timeline).then(|| (record.clone(), position))
     }
 
-    pub(crate) fn while_empty(&mut self) {
-        let Some(record) = self.record().cloned() else {
-            if self.store_seen && self.is_saved() {
-                self.bootstrap(None);
-            }
-            return;
-        };
-        if record.evidence == Evidence::Bootstrap && record.state == LeadershipState::Elected {
-            // nothing was ever acknowledged: whoever began and did not finish may be replaced
-            let mine = record.leader.name == self.me && record.leader != self.voter();
-            if (mine || self.leader_gone().is_some()) && record.leader != self.voter() && self.is_saved() {
-                self.bootstrap(Some(&record));
-                return;
-            }
-        }
-        let leader = record.leader.name.clone();
-        let clone_ok = self.beat_of(&leader).and_then(|b| b.leading.as_ref()).is_some_and(|l| l.term == record.term && l.clone_ok);
-        // an open leader takes us out of the set first; a decided one cannot, and it holds everything that we vouched for
-        let listed = record.published.voters.iter().any(|v| v.name == self.me)
-            && record.evidence != Evidence::Bootstrap
-            && (record.state == LeadershipState::Open || !self.may_cut(&record));
-        if leader == self.me || !clone_ok || listed || record.term < self.durable.pledge || !self.engine_idle() {
-            return;
-        }
-        if !self.durable.half_done {
-            self.durable.half_done = true;
-            return;
-        }
-        if self.is_saved() {
-            self.change(Cause::CloneNeeded);
-            let voter = self.voter();
-            self.engine(EngineStep::Clone { from: leader, voter });
-        }
-    }
-
-    /// The first leader of a new cluster: the first in the file that is there.
-    fn bootstrap(&mut self, failed: Option<&Leadership>) {
-        let before = self
-            .spec
-            .data_members()
-            .filter(|m| m.may_lead())
-            .take_while(|m| m.name != self.me)
-            .any(|m| self.fresh(&m.name) || self.now.since(self.booted) < self.spec.profile.suspect().times(4));
-        let busy = self.campaign_rest > self.now;
-        if before || busy || !self.my_spec().is_some_and(dauphin_model::MemberSpec::may_lead) {
-            return;
-        }
-        self.campaign_rest = self.now + self.spec.profile.beat().times(2);
-        let term = failed.map(|r| r.term).unwrap_or_default().max(self.durable.pledge).next();
-        let leader = self.voter();
-        self.commit(StoreTxn {
-            expect_leadership: Some(self.store.leadership_rev),
-            leadership: Some(Leadership {
-                term,
-                leader,
-                // a server starts as a replica and is promoted: its first timeline as a leader is 2
-                timeline: failed.map_or(Timeline(2), |r| r.timeline),
-                state: LeadershipState::Elected,
-                published: Published {
-                    voters: BTreeSet::new(),
-                    answers: 1,
-                    version: failed.map_or(SetVersion(1), |r| r.published.version.next()),
-                    degraded: false,
-                },
-                holder: None,
-                spec_version: failed.map_or(SpecVersion(1), |r| r.spec_version),
-                evidence: Evidence::Bootstrap,
-                switch: None,
-            }),
-            ..StoreTxn::default()
-        });
-    }
-
-    pub(crate) fn while_cloning(&mut self) {
-        if self.engine.is_none() {
-            self.change(Cause::Retry);
-        }
-    }
-
-    /// A copy or a rewind is complete.
-    pub(crate) fn copied(&mut self) {
-        self.durable.half_done = false;
-        self.has_data = true;
-        self.server.run = Run::Stopped;
-        self.server.position = None;
-        self.frozen_at = None;
-        self.failures = 0;
-        if matches!(self.role, Role::Cloning | Role::Rejoining) {
-            self.change(Cause::Cloned);
-        }
-    }
-
     /// Starts the server as a replica of nobody.
-    fn keep_running(&mut self) -> bool {
+    pub(crate) fn keep_running(&mut self) -> bool {
         match self.server.run {
             Run::Running if self.server.in_recovery == Some(true) => return true,
             Run::Running if self.server.in_recovery == Some(false) => {
@@ -284,7 +135,10 @@ impl Core {
         let leader = record.leader.name.clone();
         let open = record.state == LeadershipState::Open && leader != self.me && self.fresh(&leader);
         if open && self.spec.allow_reclone {
-            self.journal(Reason::Recloning { from: leader, because: "its server does not start with this data".to_owned() });
+            self.journal(Reason::Recloning {
+                from: leader,
+                because: "its server does not start with this data".to_owned(),
+            });
             self.give_data_up();
         } else if open {
             self.journal(Reason::Quarantined {
@@ -313,19 +167,6 @@ impl Core {
         self.go_behind();
     }
 
-    fn half_done_data(&mut self, unfinished: bool) {
-        if unfinished || self.spec.allow_reclone {
-            let from = self.record().map_or_else(|| self.me.clone(), |r| r.leader.name.clone());
-            self.journal(Reason::Recloning { from, because: "its data is the rest of a copy or rewind that did not end".to_owned() });
-            self.give_data_up();
-        } else {
-            self.journal(Reason::Quarantined {
-                because: "its data is the rest of a rewind that did not end; `dauphin reinit` copies it again".to_owned(),
-            });
-            self.change(Cause::GiveUp);
-        }
-    }
-
     pub(crate) fn while_frozen(&mut self) {
         if !self.keep_running() {
             if matches!(self.server.run, Run::Stopped | Run::Crashed) && self.engine.is_none() {
@@ -350,7 +191,7 @@ impl Core {
 
     /// Whether what lies beyond the leader's log may be cut off. A decided winner holds everything acknowledged, and so
     /// do we up to where our logs part; but only if its barrier waits for us is there a reason to hurry.
-    fn may_cut(&self, record: &Leadership) -> bool {
+    pub(crate) fn may_cut(&self, record: &Leadership) -> bool {
         let waited = self.record_since.map_or(Span::ZERO, |(_, _, since)| self.now.since(since));
         record.state == LeadershipState::Open || waited >= self.spec.profile.suspect().times(2)
     }
@@ -384,7 +225,9 @@ impl Core {
         wanted
             .filter(|w| {
                 self.beat_of(w).is_some_and(|b| {
-                    b.streaming && b.term == record.term && b.position.as_ref().is_some_and(|p| p.timeline == record.timeline)
+                    b.streaming
+                        && b.term == record.term
+                        && b.position.as_ref().is_some_and(|p| p.timeline == record.timeline)
                 })
             })
             .unwrap_or(leader)
@@ -439,7 +282,8 @@ impl Core {
         let idle = now.since(*following.idle_since.get_or_insert(now));
         let behind = self.server.position.as_ref().is_some_and(|p| p.lsn < theirs.lsn);
         if behind && idle >= stuck_after && record.state == LeadershipState::Open && self.spec.allow_reclone {
-            let because = format!("nothing streamed for {idle} though the leader is well: the log it needs may be gone");
+            let because =
+                format!("nothing streamed for {idle} though the leader is well: the log it needs may be gone");
             self.journal(Reason::Recloning { from: record.leader.name, because });
             self.push(Step::Fence);
             self.server.run = Run::Stopped;

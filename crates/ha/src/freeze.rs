@@ -33,7 +33,9 @@ impl Core {
     /// Somebody (perhaps ourselves) asks us to freeze for `term`.
     pub(crate) fn on_freeze(&mut self, from: &MemberName, term: Term) {
         let highest = self.durable.pledge.max(self.record().map(|r| r.term).unwrap_or_default());
-        let able = matches!(self.role, Role::Replica | Role::Frozen | Role::Fenced) && !self.durable.half_done && self.has_data;
+        let able = matches!(self.role, Role::Replica | Role::Frozen | Role::Fenced)
+            && !self.durable.half_done
+            && self.has_data;
         let old = term < self.durable.pledge || self.record().is_some_and(|r| term <= r.term);
         if old || !able {
             let pledge = if old { highest } else { self.durable.pledge };
@@ -82,7 +84,10 @@ impl Core {
         let holder = self.record().is_some_and(|r| r.holder.as_ref() == Some(&voter));
         let set_version = self.durable.set_version;
         for asker in freezing.askers {
-            self.answer(&asker, Message::Frozen { term, voter: voter.clone(), position: position.clone(), set_version, holder });
+            self.answer(
+                &asker,
+                Message::Frozen { term, voter: voter.clone(), position: position.clone(), set_version, holder },
+            );
         }
     }
 
@@ -99,7 +104,11 @@ impl Core {
                 let me = self.me.clone();
                 self.on_freeze_refused(&me, term, pledge, alive);
             }
-            Message::Beat(_) | Message::PreVote { .. } | Message::PreVoteReply { .. } | Message::Freeze { .. } | Message::CatchUp { .. } => {}
+            Message::Beat(_)
+            | Message::PreVote { .. }
+            | Message::PreVoteReply { .. }
+            | Message::Freeze { .. }
+            | Message::CatchUp { .. } => {}
         }
     }
 
@@ -139,7 +148,14 @@ impl Core {
     }
 
     /// What an election hears of a voter.
-    pub(crate) fn on_frozen(&mut self, term: Term, voter: Voter, position: Position, set_version: SetVersion, holder: bool) {
+    pub(crate) fn on_frozen(
+        &mut self,
+        term: Term,
+        voter: Voter,
+        position: Position,
+        set_version: SetVersion,
+        holder: bool,
+    ) {
         // what the voter believes of itself may come from an old record: ours is the one that the decision expects
         let known = self.record().is_some_and(|r| r.holder.as_ref() == Some(&voter));
         let holder = holder && (known || self.broken(Variant::BelieveHolder));

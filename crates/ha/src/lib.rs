@@ -4,6 +4,8 @@
 //! tests; it never does I/O, never reads a clock, never rolls dice. PROTOCOL.md holds its rules, one by one.
 
 mod beat;
+mod begin;
+mod choose;
 mod core;
 mod elect;
 mod event;
@@ -19,6 +21,8 @@ mod step;
 mod switchover;
 mod syncing;
 pub mod variant;
+mod vouch;
+mod winner;
 
 pub use core::{Core, Peer, StepUnderWay};
 pub use event::{Command, EngineFailure, EngineOutcome, Event, Refusal, StoreResult, StoreView};

@@ -92,13 +92,17 @@ impl Core {
             let because = "it leads already".to_owned();
             return self.reply(id, Err(Refusal::NotNow(Reason::NotFit { member: self.me.clone(), because })));
         }
-        let able = matches!(self.role, Role::Replica | Role::Frozen | Role::Fenced) && self.my_spec().is_some_and(|m| m.may_lead());
+        let able = matches!(self.role, Role::Replica | Role::Frozen | Role::Fenced)
+            && self.my_spec().is_some_and(|m| m.may_lead());
         if !able {
             let because = format!("it is {} just now, or the specification says that it never leads", self.role);
             return self.reply(id, Err(Refusal::NotNow(Reason::NotFit { member: self.me.clone(), because })));
         }
         if self.hears_leading(record.term) && !allow_data_loss {
-            let because = format!("{} leads and is well; `dauphin switchover --to {}` hands over without a loss", record.leader.name, self.me);
+            let because = format!(
+                "{} leads and is well; `dauphin switchover --to {}` hands over without a loss",
+                record.leader.name, self.me
+            );
             return self.reply(id, Err(Refusal::Unsafe(Reason::NotFit { member: self.me.clone(), because })));
         }
         self.wait_for(id, What::Failover { term: record.term });
@@ -149,7 +153,9 @@ impl Core {
 
     /// Whether a restart that a person asked for has the server in hand.
     pub(crate) fn restarting(&mut self) -> bool {
-        let Some(at) = self.pending.iter().position(|p| matches!(p.what, What::Restart { stopped: false })) else { return false };
+        let Some(at) = self.pending.iter().position(|p| matches!(p.what, What::Restart { stopped: false })) else {
+            return false;
+        };
         match self.server.run {
             Run::Running | Run::Starting | Run::Hung => {
                 if self.engine_idle() {
@@ -286,7 +292,10 @@ impl Core {
             Run::Running if idle && self.server.in_recovery == Some(true) => self.engine(EngineStep::Stop),
             Run::Stopped | Run::Crashed if idle => {
                 let mine = self.record().is_some_and(|r| r.leader.name == self.me && self.campaign.is_some());
-                let heir = self.others().iter().any(|n| self.beat_of(n).is_some_and(|b| matches!(b.role, Role::Replica | Role::Frozen)));
+                let heir = self
+                    .others()
+                    .iter()
+                    .any(|n| self.beat_of(n).is_some_and(|b| matches!(b.role, Role::Replica | Role::Frozen)));
                 if !(mine && heir) {
                     self.push(Step::Exit);
                 }

@@ -128,7 +128,12 @@ pub const ROWS: &[Row] = &[
     row(Role::Boot, Cause::IsWitness, Role::Witness, "votes in the store and in elections, holds no data"),
     row(Role::Boot, Cause::NoData, Role::Empty, "no data here yet: waits for a leader to copy from"),
     row(Role::Boot, Cause::DataFound, Role::Fenced, "started fenced: recovers its own log and receives nothing"),
-    row(Role::Boot, Cause::ReplicaAdopted, Role::Fenced, "took over a running replica: fenced until it knows whom to follow"),
+    row(
+        Role::Boot,
+        Cause::ReplicaAdopted,
+        Role::Fenced,
+        "took over a running replica: fenced until it knows whom to follow",
+    ),
     row(Role::Boot, Cause::GiveUp, Role::Quarantined, "cannot start safely"),
     row(Role::Empty, Cause::Decided, Role::Winner, "first leader of a new cluster"),
     row(Role::Empty, Cause::CloneNeeded, Role::Cloning, "copies the leader's data"),

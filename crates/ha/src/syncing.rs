@@ -40,9 +40,8 @@ pub fn next_move(
         version: published.version.next(),
         degraded: target.degraded,
     };
-    let there = published.voters == goal.voters
-        && published.answers == goal.answers
-        && published.degraded == goal.degraded;
+    let there =
+        published.voters == goal.voters && published.answers == goal.answers && published.degraded == goal.degraded;
     if broken == Some(Variant::PublishBeforeConfigure) && !there {
         return Some(Move::Publish(goal));
     }
@@ -54,7 +53,8 @@ pub fn next_move(
     let required = enforced.required.min(target.enforced.required);
     let added = union.len() - published.voters.len();
     // enough for either setting, and for what was acknowledged under the ones before
-    let answers = answers_for(union.len(), required).max(published.answers.saturating_add(u32::try_from(added).unwrap_or(u32::MAX)));
+    let answers = answers_for(union.len(), required)
+        .max(published.answers.saturating_add(u32::try_from(added).unwrap_or(u32::MAX)));
     let wide = added == 0 && published.answers >= answers && (published.degraded || !target.degraded);
     let skip = matches!(broken, Some(Variant::ConfigureBeforePublish))
         || (broken == Some(Variant::DegradeBeforePublish) && target.degraded);
@@ -118,7 +118,10 @@ mod tests {
                     enforced = e;
                 }
             }
-            assert!(intersects(&published, &enforced), "{from:?} {through:?} {to:?}: {published:?} against {enforced:?}");
+            assert!(
+                intersects(&published, &enforced),
+                "{from:?} {through:?} {to:?}: {published:?} against {enforced:?}"
+            );
         }
         panic!("never arrives: {from:?} {through:?} {to:?}");
     }

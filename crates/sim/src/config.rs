@@ -101,10 +101,10 @@ impl Config {
         if rng.chance(25) {
             spec.on_shortage = OnShortage::Degrade;
         }
-        if members == 2 || rng.chance(10) {
-            if let Some(last) = spec.members.last().cloned() {
-                spec.members.push(MemberSpec { name: name(9), kind: MemberKind::Witness, ..last });
-            }
+        if (members == 2 || rng.chance(10))
+            && let Some(last) = spec.members.last().cloned()
+        {
+            spec.members.push(MemberSpec { name: name(9), kind: MemberKind::Witness, ..last });
         }
         if members > 3 && rng.chance(30) {
             spec.members[members as usize - 1].reporting = true;

@@ -4,9 +4,11 @@
 mod config;
 mod faults;
 mod invariants;
+mod people;
 mod pg;
 mod rng;
 mod run;
+mod servers;
 mod store;
 mod trace;
 mod world;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 /// A record of the log: who wrote it is its timeline; `value` is a client's, or 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// The timeline it was written on.
     pub timeline: Timeline,
     /// Identity of the client's commit; 0 for the server's own records.
@@ -15,7 +15,7 @@ pub struct Record {
 
 /// A commit that waits for replicas.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub(crate) struct Waiting {
     /// The commit; 0 for the barrier's.
     pub value: u64,
     /// The log must be held up to here.
@@ -24,7 +24,7 @@ pub struct Waiting {
 
 /// What the server process keeps in memory.
 #[derive(Debug, Clone, Default)]
-pub struct Running {
+pub(crate) struct Running {
     /// It is a replica.
     pub in_recovery: bool,
     /// Whom it receives from, and under which name; `epoch` tells one stream from the next.
@@ -45,7 +45,7 @@ pub struct Running {
 
 /// The server: its disk, and its process if it runs.
 #[derive(Debug, Clone, Default)]
-pub struct Postgres {
+pub(crate) struct Postgres {
     /// The log on the disk.
     pub log: Vec<Record>,
     /// The timelines left behind.
@@ -63,24 +63,24 @@ pub struct Postgres {
 impl Postgres {
     /// End of the log, with its history.
     #[must_use]
-    pub fn position(&self) -> Position {
+    pub(crate) fn position(&self) -> Position {
         Position { history: self.history.clone(), timeline: self.timeline, lsn: Lsn(self.log.len() as u64) }
     }
 
     /// Starts as a replica of nobody. A crash's waiting commits are simply there.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.life += 1;
         self.running = Some(Running { in_recovery: true, enforced: vec![Enforced::default()], ..Running::default() });
     }
 
     /// The process is gone, whatever it was doing.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.life += 1;
         self.running = None;
     }
 
     /// Becomes a leader on this timeline.
-    pub fn promote(&mut self, timeline: Timeline, enforced: Enforced) {
+    pub(crate) fn promote(&mut self, timeline: Timeline, enforced: Enforced) {
         let end = Lsn(self.log.len() as u64);
         self.history.push(Branch { timeline: self.timeline, end });
         self.timeline = timeline;
@@ -97,7 +97,7 @@ impl Postgres {
     }
 
     /// Writes a commit; it is acknowledged when [`Self::released`] says so.
-    pub fn write(&mut self, value: u64) -> bool {
+    pub(crate) fn write(&mut self, value: u64) -> bool {
         let timeline = self.timeline;
         let Some(running) = self.running.as_mut().filter(|r| !r.in_recovery) else { return false };
         self.log.push(Record { timeline, value });
@@ -106,7 +106,7 @@ impl Postgres {
     }
 
     /// Commits whose wait is over: held by enough voters under any setting that may be in use.
-    pub fn released(&mut self) -> Vec<u64> {
+    pub(crate) fn released(&mut self) -> Vec<u64> {
         let Some(running) = &mut self.running else { return Vec::new() };
         let attached = &running.attached;
         let enough = |end: usize, e: &Enforced| {
@@ -122,12 +122,12 @@ impl Postgres {
 
     /// Whether the log holds that commit.
     #[must_use]
-    pub fn holds(&self, value: u64) -> bool {
+    pub(crate) fn holds(&self, value: u64) -> bool {
         self.log.iter().any(|r| r.value == value)
     }
 
     /// Goes back to where both logs part.
-    pub fn rewind(&mut self, source: &Self) {
+    pub(crate) fn rewind(&mut self, source: &Self) {
         let common = self.log.iter().zip(&source.log).take_while(|(a, b)| a == b).count();
         self.log.truncate(common);
         let end = Lsn(common as u64);
@@ -136,7 +136,7 @@ impl Postgres {
     }
 
     /// Copies everything.
-    pub fn clone_from(&mut self, source: &Self) {
+    pub(crate) fn clone_from(&mut self, source: &Self) {
         self.log.clone_from(&source.log);
         self.history.clone_from(&source.history);
         self.timeline = source.timeline;
@@ -145,7 +145,7 @@ impl Postgres {
     }
 
     /// Takes records of the upstream's log beyond ours, if ours is part of its past; the timeline follows.
-    pub fn receive(&mut self, records: &[Record], from: usize, history: &[Branch], timeline: Timeline) -> bool {
+    pub(crate) fn receive(&mut self, records: &[Record], from: usize, history: &[Branch], timeline: Timeline) -> bool {
         if from != self.log.len() {
             return false;
         }

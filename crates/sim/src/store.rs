@@ -6,7 +6,7 @@ use dauphin_model::Mono;
 
 /// The store's truth.
 #[derive(Debug, Clone, Default)]
-pub struct Store {
+pub(crate) struct Store {
     /// What it holds. `lease_seen` is each observer's own and unused here.
     pub view: StoreView,
     rev: u64,
@@ -15,12 +15,12 @@ pub struct Store {
 impl Store {
     /// A new store of a cluster.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { view: StoreView { cluster_id: "sim".to_owned(), ..StoreView::default() }, rev: 0 }
     }
 
     /// One compare-and-set.
-    pub fn commit(&mut self, txn: &StoreTxn) -> StoreResult {
+    pub(crate) fn commit(&mut self, txn: &StoreTxn) -> StoreResult {
         if txn.expect_leadership.is_some_and(|r| r != self.view.leadership_rev)
             || txn.expect_lease.is_some_and(|r| r != self.view.lease_rev)
         {
@@ -47,7 +47,7 @@ impl Store {
 
     /// What a member sees that applies the store's state at `now`, and saw `before`.
     #[must_use]
-    pub fn seen(&self, before: &StoreView, now: Mono) -> StoreView {
+    pub(crate) fn seen(&self, before: &StoreView, now: Mono) -> StoreView {
         let moved = before.lease_rev != self.view.lease_rev;
         StoreView { lease_seen: if moved { now } else { before.lease_seen }, ..self.view.clone() }
     }

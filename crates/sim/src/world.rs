@@ -7,38 +7,76 @@ use crate::pg::{Postgres, Record};
 use crate::rng::Rng;
 use crate::store::Store;
 use crate::trace::Trace;
-use dauphin_ha::{
-    Command, Core, Durable, EngineFailure, EngineOutcome, EngineStep, Event, Message, Reason, Role, Step, StoreResult, StoreTxn, StoreView,
-};
-use dauphin_model::{
-    Attached, Branch, Enforced, LeadershipState, Lsn, MemberKind, MemberName, Mono, Position, Run, ServerView, Span,
-    SwitchPoint, Timeline, Voter,
-};
+use dauphin_ha::{Core, Durable, EngineStep, Event, Message, Reason, Step, StoreResult, StoreTxn, StoreView};
+use dauphin_model::{Branch, MemberKind, MemberName, Mono, Span, Timeline, Voter};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// How often an agent looks and thinks when nothing else happens.
 const TICK: Span = Span::ms(25);
 /// How often a stream carries log and acknowledgements.
-const SHIP: Span = Span::ms(4);
-/// Most records a stream carries at once.
-const SHIP_RECORDS_MAX: usize = 64;
+pub(crate) const SHIP: Span = Span::ms(4);
 
 /// Something to come.
 #[derive(Debug, Clone)]
 pub(crate) enum Coming {
     Tick(usize),
-    Deliver { to: usize, from: usize, message: Box<Message> },
-    Saved { to: usize, life: u64, durable: Durable },
-    StoreResult { to: usize, life: u64, op: dauphin_ha::OpId, result: StoreResult },
-    StoreApply { op: dauphin_ha::OpId, from: usize, life: u64, txn: Box<StoreTxn> },
+    Deliver {
+        to: usize,
+        from: usize,
+        message: Box<Message>,
+    },
+    Saved {
+        to: usize,
+        life: u64,
+        durable: Durable,
+    },
+    StoreResult {
+        to: usize,
+        life: u64,
+        op: dauphin_ha::OpId,
+        result: StoreResult,
+    },
+    StoreApply {
+        op: dauphin_ha::OpId,
+        from: usize,
+        life: u64,
+        txn: Box<StoreTxn>,
+    },
     StoreSeen(usize),
-    EngineEnds { at: usize, life: u64, pg_life: u64, step: EngineStep, fails: Fails },
-    BarrierEnds { at: usize, life: u64, pg_life: u64, serial: u64 },
+    EngineEnds {
+        at: usize,
+        life: u64,
+        pg_life: u64,
+        step: EngineStep,
+        fails: Fails,
+    },
+    BarrierEnds {
+        at: usize,
+        life: u64,
+        pg_life: u64,
+        serial: u64,
+    },
     Ship(usize),
-    Arrive { at: usize, epoch: u64, pg_life: u64, from: usize, records: Vec<Record>, history: Vec<Branch>, timeline: Timeline },
-    Flushed { at: usize, pg_life: u64, voter: Voter, end: usize },
-    Deadline { at: usize, seq: u64 },
+    Arrive {
+        at: usize,
+        epoch: u64,
+        pg_life: u64,
+        from: usize,
+        records: Vec<Record>,
+        history: Vec<Branch>,
+        timeline: Timeline,
+    },
+    Flushed {
+        at: usize,
+        pg_life: u64,
+        voter: Voter,
+        end: usize,
+    },
+    Deadline {
+        at: usize,
+        seq: u64,
+    },
     AgentReturns(usize),
     NodeThaws(usize),
     Client(usize),
@@ -66,10 +104,10 @@ pub(crate) struct Node {
     pub(crate) frozen_until: Mono,
     pub(crate) stalled_until: Mono,
     pub(crate) deadline: Option<Mono>,
-    deadline_seq: u64,
+    pub(crate) deadline_seq: u64,
     pub(crate) seen: StoreView,
     pub(crate) store_cut: bool,
-    barrier: Option<u64>,
+    pub(crate) barrier: Option<u64>,
     pub(crate) server_down_told: bool,
 }
 
@@ -145,7 +183,7 @@ impl World {
         self.coming.insert(self.seq, coming);
     }
 
-    fn pause(&mut self) -> Span {
+    pub(crate) fn pause(&mut self) -> Span {
         Span(self.rng.between(300, 3_000))
     }
 
@@ -167,16 +205,16 @@ impl World {
         self.now = self.now.max(end);
     }
 
-    fn server_runs(&self, at: usize) -> bool {
+    pub(crate) fn server_runs(&self, at: usize) -> bool {
         self.nodes[at].pg.running.is_some() && self.now >= self.nodes[at].frozen_until
     }
 
-    fn reaches(&self, from: usize, to: usize) -> bool {
+    pub(crate) fn reaches(&self, from: usize, to: usize) -> bool {
         !self.cut.contains(&(from, to))
     }
 
     /// Something for a process that stands still waits until it goes on.
-    fn postponed(&mut self, at: usize, coming: &Coming, agent: bool) -> bool {
+    pub(crate) fn postponed(&mut self, at: usize, coming: &Coming, agent: bool) -> bool {
         let mut until = self.nodes[at].frozen_until;
         if agent {
             until = until.max(self.nodes[at].agent_paused_until);
@@ -237,7 +275,10 @@ impl World {
                 self.engine_ends(*at, *pg_life, step.clone(), *fails);
             }
             Coming::BarrierEnds { at, life, pg_life, serial } => {
-                if self.nodes[*at].life != *life || self.nodes[*at].pg.life != *pg_life || self.postponed(*at, &coming, true) {
+                if self.nodes[*at].life != *life
+                    || self.nodes[*at].pg.life != *pg_life
+                    || self.postponed(*at, &coming, true)
+                {
                     return;
                 }
                 self.feed(*at, Event::BarrierPassed { serial: *serial, ok: true });
@@ -261,7 +302,10 @@ impl World {
             }
             Coming::Deadline { at, seq } => {
                 // the guard is a process of its own: it runs while the agent stands still, but not while the node does
-                if self.nodes[*at].deadline_seq == *seq && !self.postponed(*at, &coming, false) && self.nodes[*at].deadline.is_some() {
+                if self.nodes[*at].deadline_seq == *seq
+                    && !self.postponed(*at, &coming, false)
+                    && self.nodes[*at].deadline.is_some()
+                {
                     self.trace.line(self.now, *at, "guard: the deadline passed, kills the server");
                     self.kill_server(*at);
                 }
@@ -349,7 +393,9 @@ impl World {
 
     /// Both ports of a dead member refuse; a silent one's do not.
     fn refused(&mut self, at: usize, to: usize) {
-        let dead = self.nodes[to].core.is_none() && self.nodes[to].pg.running.is_none() && self.now >= self.nodes[to].frozen_until;
+        let dead = self.nodes[to].core.is_none()
+            && self.nodes[to].pg.running.is_none()
+            && self.now >= self.nodes[to].frozen_until;
         if dead && self.reaches(at, to) && self.reaches(to, at) {
             let member = self.nodes[to].name.clone();
             if let Some(core) = &mut self.nodes[at].core
@@ -371,10 +417,19 @@ impl World {
         let result = self.store.commit(txn);
         if matches!(result, StoreResult::Committed(_)) {
             if let Some(after) = &txn.leadership {
-                self.trace.line(self.now, from, &format!(
-                    "store: term {} {} {:?}, timeline {}, set {} of {} answers",
-                    after.term, after.leader, after.state, after.timeline, after.published.voters.len(), after.published.answers
-                ));
+                self.trace.line(
+                    self.now,
+                    from,
+                    &format!(
+                        "store: term {} {} {:?}, timeline {}, set {} of {} answers",
+                        after.term,
+                        after.leader,
+                        after.state,
+                        after.timeline,
+                        after.published.voters.len(),
+                        after.published.answers
+                    ),
+                );
                 self.check_decision(before.as_ref(), after, from);
             }
             for at in 0..self.nodes.len() {
@@ -387,389 +442,7 @@ impl World {
         self.later(span, Coming::StoreResult { to: from, life, op, result });
     }
 
-    // --- the server -----------------------------------------------------------------------------------------------
-
-    fn index(&self, name: &MemberName) -> Option<usize> {
+    pub(crate) fn index(&self, name: &MemberName) -> Option<usize> {
         self.nodes.iter().position(|n| n.name == *name)
-    }
-
-    fn engine_begins(&mut self, at: usize, step: EngineStep) {
-        let ms = match &step {
-            EngineStep::Bootstrap { .. } => self.rng.between(300, 900),
-            EngineStep::Clone { .. } => self.rng.between(200, 2_000),
-            EngineStep::Rewind { .. } => self.rng.between(100, 800),
-            EngineStep::StartDetached | EngineStep::Stop => self.rng.between(30, 300),
-            EngineStep::Promote { .. } => self.rng.between(40, 400),
-            EngineStep::Freeze => self.rng.between(2, 60),
-            EngineStep::CloseAccess => self.rng.between(5, 100),
-            EngineStep::Follow { .. } | EngineStep::StartBarrier { .. } | EngineStep::SetSync { .. } | EngineStep::OpenAccess => {
-                self.rng.between(2, 40)
-            }
-        };
-        let fails = if !self.calm && self.rng.chance(self.config.faults.step_fails) {
-            if self.rng.chance(50) { Fails::Before } else { Fails::After }
-        } else {
-            Fails::No
-        };
-        if let (EngineStep::SetSync { enforced }, Some(running)) = (&step, &mut self.nodes[at].pg.running) {
-            // from now on any backend or sender may use either setting
-            running.enforced.push(enforced.clone());
-        }
-        if let (EngineStep::CloseAccess, Some(running)) = (&step, &mut self.nodes[at].pg.running) {
-            running.access = false;
-        }
-        self.trace.line(self.now, at, &format!("engine: {} ({ms} ms)", step.name()));
-        let (life, pg_life) = (self.nodes[at].life, self.nodes[at].pg.life);
-        self.later(Span::ms(ms), Coming::EngineEnds { at, life, pg_life, step, fails });
-    }
-
-    fn engine_ends(&mut self, at: usize, pg_life: u64, step: EngineStep, fails: Fails) {
-        let result = if fails == Fails::Before {
-            Err("failed before it was done (simulated)".to_owned())
-        } else {
-            self.engine_does(at, pg_life, &step)
-        };
-        let result = if fails == Fails::After { Err("done, but reported failed (simulated)".to_owned()) } else { result };
-        self.look(at);
-        self.feed(at, Event::Engine(result.map_err(EngineFailure::new)));
-    }
-
-    fn engine_does(&mut self, at: usize, pg_life: u64, step: &EngineStep) -> Result<EngineOutcome, String> {
-        let same = self.nodes[at].pg.life == pg_life;
-        let gone = || "the server is gone".to_owned();
-        match step {
-            EngineStep::Bootstrap { timeline } => {
-                let pg = &mut self.nodes[at].pg;
-                *pg = Postgres { has_data: true, timeline: *timeline, life: pg.life, ..Postgres::default() };
-                pg.log.push(Record { timeline: *timeline, value: 0 });
-                pg.start();
-                if let Some(running) = &mut pg.running {
-                    running.in_recovery = false;
-                }
-                Ok(EngineOutcome::Done)
-            }
-            EngineStep::StartDetached => {
-                if self.nodes[at].pg.running.is_none() {
-                    self.nodes[at].pg.start();
-                    self.nodes[at].server_down_told = false;
-                }
-                Ok(EngineOutcome::Done)
-            }
-            EngineStep::Stop => self.stop_server(at, same),
-            EngineStep::Freeze => {
-                let running = self.nodes[at].pg.running.as_mut().filter(|r| same && r.in_recovery).ok_or_else(gone)?;
-                running.upstream = None;
-                running.streaming = false;
-                running.epoch += 1;
-                Ok(EngineOutcome::Frozen(self.nodes[at].pg.position()))
-            }
-            EngineStep::Follow { upstream, voter } => {
-                let upstream = self.index(upstream).ok_or_else(gone)?;
-                let running = self.nodes[at].pg.running.as_mut().filter(|r| same && r.in_recovery).ok_or_else(gone)?;
-                running.upstream = Some((upstream, voter.clone()));
-                running.streaming = false;
-                running.epoch += 1;
-                Ok(EngineOutcome::Done)
-            }
-            EngineStep::Promote { timeline, enforced } => {
-                let running = self.nodes[at].pg.running.as_ref().filter(|_| same).ok_or_else(gone)?;
-                if running.in_recovery {
-                    self.i4_promoting(at, *timeline);
-                    self.nodes[at].pg.promote(*timeline, enforced.clone());
-                }
-                let switch = self.nodes[at].pg.history.last().copied().ok_or_else(gone)?;
-                Ok(EngineOutcome::Promoted(SwitchPoint { from: switch.timeline, lsn: switch.end, next_xid: 0 }))
-            }
-            EngineStep::StartBarrier { serial, enforced, .. } => {
-                let leads = self.nodes[at].pg.running.as_ref().is_some_and(|r| same && !r.in_recovery);
-                if !leads {
-                    return Err(gone());
-                }
-                if let Some(running) = &mut self.nodes[at].pg.running {
-                    running.enforced = vec![enforced.clone()];
-                }
-                self.nodes[at].barrier = Some(*serial);
-                self.nodes[at].pg.write(0);
-                self.release(at);
-                Ok(EngineOutcome::Done)
-            }
-            EngineStep::SetSync { enforced } => {
-                let running = self.nodes[at].pg.running.as_mut().filter(|r| same && !r.in_recovery).ok_or_else(gone)?;
-                running.enforced = vec![enforced.clone()];
-                let end = Lsn(self.nodes[at].pg.log.len() as u64);
-                self.release(at);
-                Ok(EngineOutcome::SyncSet(end))
-            }
-            EngineStep::OpenAccess => {
-                if !self.nodes[at].pg.running.as_ref().is_some_and(|r| same && !r.in_recovery) {
-                    return Err(gone());
-                }
-                self.check_opening(at);
-                if let Some(running) = &mut self.nodes[at].pg.running {
-                    running.access = true;
-                }
-                Ok(EngineOutcome::Done)
-            }
-            EngineStep::CloseAccess => Ok(EngineOutcome::Done),
-            EngineStep::Clone { from, .. } => {
-                let source = self.index(from).ok_or_else(gone)?;
-                let there = self.server_runs(source) && self.reaches(at, source) && self.reaches(source, at);
-                if !there {
-                    return Err("the source does not answer".to_owned());
-                }
-                let copy = self.nodes[source].pg.clone();
-                self.nodes[at].pg.clone_from(&copy);
-                Ok(EngineOutcome::Done)
-            }
-            EngineStep::Rewind { from } => {
-                let source = self.index(from).ok_or_else(gone)?;
-                let there = self.server_runs(source) && self.reaches(at, source) && self.reaches(source, at);
-                if !there || self.nodes[at].pg.running.is_some() {
-                    return Err("the source does not answer".to_owned());
-                }
-                let copy = self.nodes[source].pg.clone();
-                self.nodes[at].pg.rewind(&copy);
-                Ok(EngineOutcome::Done)
-            }
-        }
-    }
-
-    /// An orderly stop of a leader ends only when its replicas have everything (a fast shutdown waits for the senders).
-    fn stop_server(&mut self, at: usize, same: bool) -> Result<EngineOutcome, String> {
-        if self.nodes[at].pg.running.is_none() {
-            let crashed = !same;
-            return Ok(EngineOutcome::Stopped((!crashed).then(|| self.nodes[at].pg.position())));
-        }
-        let leads = self.nodes[at].pg.running.as_ref().is_some_and(|r| !r.in_recovery);
-        if leads {
-            let timeline = self.nodes[at].pg.timeline;
-            self.nodes[at].pg.log.push(Record { timeline, value: 0 });
-            for other in 0..self.nodes.len() {
-                let follows = self.nodes[other].pg.running.as_ref().is_some_and(|r| {
-                    r.streaming && r.upstream.as_ref().is_some_and(|(u, _)| *u == at)
-                });
-                if follows && self.server_runs(other) && self.reaches(at, other) && self.reaches(other, at) {
-                    let (have, source) = (self.nodes[other].pg.log.len(), self.nodes[at].pg.clone());
-                    if have <= source.log.len() {
-                        self.nodes[other].pg.receive(&source.log[have..], have, &source.history, source.timeline);
-                    }
-                }
-            }
-        }
-        let position = self.nodes[at].pg.position();
-        self.nodes[at].pg.kill();
-        self.nodes[at].server_down_told = true;
-        Ok(EngineOutcome::Stopped(Some(position)))
-    }
-
-    pub(crate) fn kill_server(&mut self, at: usize) {
-        self.nodes[at].barrier = None;
-        if self.nodes[at].pg.running.is_some() {
-            self.nodes[at].pg.kill();
-        }
-        self.nodes[at].server_down_told = false;
-    }
-
-    /// A stream carries what its upstream has and it has not.
-    fn ship(&mut self, at: usize) {
-        let Some(running) = &self.nodes[at].pg.running else { return };
-        let Some((source, voter)) = running.upstream.clone() else { return };
-        let (epoch, pg_life) = (running.epoch, self.nodes[at].pg.life);
-        let linked = self.reaches(source, at) && self.reaches(at, source) && self.server_runs(at) && self.server_runs(source);
-        let ours = self.nodes[at].pg.position();
-        let theirs = self.nodes[source].pg.position();
-        let have = self.nodes[at].pg.log.len();
-        let fits = linked && have <= self.nodes[source].pg.log.len() && ours.leads_into(&theirs).is_ok();
-        if let Some(running) = &mut self.nodes[at].pg.running {
-            running.streaming = fits;
-        }
-        if !fits {
-            return;
-        }
-        let source_life = self.nodes[source].pg.life;
-        let span = self.pause();
-        // what is on the replica's disk is what it tells
-        self.later(span, Coming::Flushed { at: source, pg_life: source_life, voter, end: have });
-        if self.now < self.nodes[at].stalled_until {
-            return;
-        }
-        let end = self.nodes[source].pg.log.len().min(have + SHIP_RECORDS_MAX);
-        let records = self.nodes[source].pg.log[have..end].to_vec();
-        let span = self.pause();
-        self.later(span, Coming::Arrive {
-            at, epoch, pg_life, from: have, records, history: theirs.history, timeline: theirs.timeline,
-        });
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn arrive(&mut self, at: usize, epoch: u64, pg_life: u64, from: usize, records: &[Record], history: &[Branch], timeline: Timeline) {
-        let fits = self.nodes[at].pg.life == pg_life && self.nodes[at].pg.running.as_ref().is_some_and(|r| r.epoch == epoch && r.streaming);
-        if fits && self.server_runs(at) {
-            self.nodes[at].pg.receive(records, from, history, timeline);
-        }
-    }
-
-    /// Commits whose wait is over are acknowledged to clients, or end the barrier.
-    pub(crate) fn release(&mut self, at: usize) {
-        if !self.server_runs(at) {
-            return;
-        }
-        for value in self.nodes[at].pg.released() {
-            if value != 0 {
-                self.acknowledged(at, value);
-            } else if let Some(serial) = self.nodes[at].barrier.take() {
-                let (life, pg_life) = (self.nodes[at].life, self.nodes[at].pg.life);
-                let span = self.pause();
-                self.later(span, Coming::BarrierEnds { at, life, pg_life, serial });
-            }
-        }
-    }
-
-    /// What an agent's look at its server shows.
-    fn look(&mut self, at: usize) {
-        if self.nodes[at].core.is_none() || self.nodes[at].witness {
-            return;
-        }
-        let view = self.view_of(at);
-        let down = self.nodes[at].pg.running.is_none();
-        if down && !self.nodes[at].server_down_told && self.nodes[at].pg.has_data {
-            self.nodes[at].server_down_told = true;
-            self.feed(at, Event::ServerExited);
-        } else if !down {
-            self.feed(at, Event::Server(Box::new(view)));
-        }
-    }
-
-    fn view_of(&self, at: usize) -> ServerView {
-        let pg = &self.nodes[at].pg;
-        let Some(running) = &pg.running else {
-            return ServerView { run: Run::Stopped, disk_ok: true, ..ServerView::default() };
-        };
-        let position: Position = pg.position();
-        ServerView {
-            run: Run::Running,
-            in_recovery: Some(running.in_recovery),
-            replayed: Some(position.lsn),
-            streaming: (running.streaming && running.in_recovery).then_some(pg.timeline),
-            attached: running
-                .attached
-                .iter()
-                .filter(|(v, _)| self.streams_from(v, at))
-                .map(|(v, end)| Attached {
-                    application_name: v.application_name(),
-                    voter: Some(v.clone()),
-                    client_addr: None,
-                    state: "streaming".to_owned(),
-                    sync_state: "quorum".to_owned(),
-                    flush: Some(Lsn(*end as u64)),
-                    replay: Some(Lsn(*end as u64)),
-                })
-                .collect(),
-            position: Some(position),
-            disk_ok: true,
-            ..ServerView::default()
-        }
-    }
-
-    fn streams_from(&self, voter: &Voter, at: usize) -> bool {
-        self.index(&voter.name).is_some_and(|i| {
-            self.nodes[i].pg.running.as_ref().is_some_and(|r| r.streaming && r.upstream.as_ref().is_some_and(|(u, v)| *u == at && v == voter))
-        })
-    }
-
-    // --- agents and clients ---------------------------------------------------------------------------------------
-
-    pub(crate) fn stop_agent(&mut self, at: usize) {
-        self.nodes[at].core = None;
-        self.nodes[at].life += 1;
-        // the guard: a leader's server does not outlive its agent
-        if self.nodes[at].deadline.is_some() {
-            self.kill_server(at);
-        }
-        self.nodes[at].deadline = None;
-        self.nodes[at].deadline_seq += 1;
-    }
-
-    pub(crate) fn start_agent(&mut self, at: usize) {
-        if self.nodes[at].core.is_some() {
-            return;
-        }
-        self.trace.line(self.now, at, "agent starts");
-        let node = &mut self.nodes[at];
-        node.life += 1;
-        node.agent_paused_until = self.now;
-        node.server_down_told = true;
-        node.seen = StoreView::default();
-        let view = self.view_of(at);
-        let node = &mut self.nodes[at];
-        let core = Core::new(node.name.clone(), self.config.spec.clone(), node.disk.clone(), node.pg.has_data, view, self.now);
-        node.core = Some(core.broken_by(self.config.variant));
-        self.later(Span::ms(1), Coming::Tick(at));
-        self.later(Span::ms(5), Coming::StoreSeen(at));
-    }
-
-    /// A client writes wherever it is let in, as one that was not told yet would.
-    fn client(&mut self, client: usize) {
-        let span = Span::ms(self.rng.between(5, 40));
-        self.later(span, Coming::Client(client));
-        let open: Vec<usize> = (0..self.nodes.len())
-            .filter(|at| self.server_runs(*at) && self.nodes[*at].pg.running.as_ref().is_some_and(|r| r.access && !r.in_recovery))
-            .collect();
-        if let Some(at) = self.rng.pick(&open) {
-            let value = self.next_value;
-            self.next_value += 1;
-            self.nodes[at].pg.write(value);
-            self.release(at);
-        }
-    }
-
-    /// Whether some open leader of the newest term serves.
-    #[must_use]
-    pub fn healthy(&self) -> bool {
-        let Some(record) = &self.store.view.leadership else { return false };
-        let Some(at) = self.index(&record.leader.name) else { return false };
-        let leads = self.nodes[at].core.as_ref().is_some_and(|c| c.role() == Role::Leader);
-        leads && record.state == LeadershipState::Open && self.nodes[at].pg.running.as_ref().is_some_and(|r| r.access)
-    }
-
-    /// Whether every data member follows or leads.
-    #[must_use]
-    pub fn whole(&self) -> bool {
-        self.healthy()
-            && self.nodes.iter().filter(|n| !n.witness).all(|n| {
-                n.core.as_ref().is_some_and(|c| match c.role() {
-                    Role::Leader => true,
-                    Role::Replica => n.pg.running.as_ref().is_some_and(|r| r.streaming),
-                    _ => false,
-                })
-            })
-    }
-
-    /// A person's command to a member.
-    pub(crate) fn ask(&mut self, at: usize, command: Command) {
-        let id = self.rng.next();
-        self.trace.line(self.now, at, &format!("operator: {command:?}"));
-        self.feed(at, Event::Command { id, command });
-    }
-
-    /// Where every member stands, into the trace.
-    pub(crate) fn dump(&mut self) {
-        for at in 0..self.nodes.len() {
-            let node = &self.nodes[at];
-            let core = node.core.as_ref().map_or_else(|| "no agent".to_owned(), Core::summary);
-            let pg = &node.pg;
-            let server = pg.running.as_ref().map(|r| {
-                format!("recovery {} upstream {:?} streaming {} enforced {:?} access {} attached {:?} waiting {}", r.in_recovery,
-                    r.upstream.as_ref().map(|(u, v)| (*u + 1, v.to_string())), r.streaming, r.enforced, r.access,
-                    r.attached.iter().map(|(v, e)| (v.to_string(), *e)).collect::<Vec<_>>(), r.waiting.len())
-            });
-            let text = format!("{core}\n      pg {} disk pledge {} {server:?}", pg.position(), node.disk.pledge);
-            self.trace.line(self.now, at, &text);
-        }
-    }
-
-    /// What each open leader's server may be enforcing.
-    pub(crate) fn enforced_of(&self, at: usize) -> Vec<Enforced> {
-        self.nodes[at].pg.running.as_ref().map(|r| r.enforced.clone()).unwrap_or_default()
     }
 }

@@ -16,7 +16,11 @@ impl World {
         let log: std::collections::BTreeSet<u64> = self.nodes[at].pg.log.iter().map(|r| r.value).collect();
         let lost: Vec<u64> = self.watch.kept.keys().copied().filter(|v| !log.contains(v)).collect();
         if let Some(first) = lost.first() {
-            let text = format!("I1: {when} on {} without {} acknowledged commits (the first is {first})", self.nodes[at].name, lost.len());
+            let text = format!(
+                "I1: {when} on {} without {} acknowledged commits (the first is {first})",
+                self.nodes[at].name,
+                lost.len()
+            );
             self.watch.violate(text);
         }
     }

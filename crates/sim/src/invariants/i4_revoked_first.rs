@@ -8,7 +8,10 @@ impl World {
     /// A server becomes a leader only on a timeline that the store gave to its member.
     pub(crate) fn i4_promoting(&mut self, at: usize, timeline: Timeline) {
         if self.watch.decided.get(&timeline) != Some(&self.nodes[at].name) {
-            let text = format!("I4: {} is promoted to timeline {timeline}, which the store did not give it", self.nodes[at].name);
+            let text = format!(
+                "I4: {} is promoted to timeline {timeline}, which the store did not give it",
+                self.nodes[at].name
+            );
             self.watch.violate(text);
         }
     }
@@ -19,7 +22,10 @@ impl World {
             return;
         }
         let old = self.nodes.iter().position(|n| n.name == before.leader.name);
-        let writes = |at: usize| self.nodes[at].pg.running.as_ref().is_some_and(|r| !r.in_recovery && r.access) && self.nodes[at].pg.timeline == before.timeline;
+        let writes = |at: usize| {
+            self.nodes[at].pg.running.as_ref().is_some_and(|r| !r.in_recovery && r.access)
+                && self.nodes[at].pg.timeline == before.timeline
+        };
         let old_writes = old.is_some_and(writes);
         let text = match &after.evidence {
             Evidence::FencedLeader { leader } => {
@@ -28,19 +34,27 @@ impl World {
             }
             Evidence::LeaseEnded => {
                 let frozen = old.is_some_and(|o| self.now < self.nodes[o].frozen_until);
-                (old_writes && !frozen).then(|| format!("I4: the lease is said to have ended and {} writes", before.leader.name))
+                (old_writes && !frozen)
+                    .then(|| format!("I4: the lease is said to have ended and {} writes", before.leader.name))
             }
             Evidence::Frozen { .. } => {
                 let frozen = |voter: &&dauphin_model::Voter| {
                     let node = self.nodes.iter().find(|n| n.name == voter.name);
                     node.is_some_and(|n| {
-                        let receives = n.pg.running.as_ref().and_then(|r| r.upstream.as_ref()).is_some_and(|(u, _)| Some(*u) == old);
+                        let receives =
+                            n.pg.running
+                                .as_ref()
+                                .and_then(|r| r.upstream.as_ref())
+                                .is_some_and(|(u, _)| Some(*u) == old);
                         n.disk.pledge >= after.term && !(receives && n.pg.timeline == before.timeline)
                     })
                 };
                 let held = before.published.voters.iter().filter(frozen).count();
                 (held < before.published.answers as usize).then(|| {
-                    format!("I4: term {} was decided by {} with {held} of {} voters frozen", after.term, self.nodes[by].name, before.published.answers)
+                    format!(
+                        "I4: term {} was decided by {} with {held} of {} voters frozen",
+                        after.term, self.nodes[by].name, before.published.answers
+                    )
                 })
             }
             Evidence::Bootstrap | Evidence::DataLossAccepted => None,

@@ -20,7 +20,10 @@ impl World {
         let held = record.published.voters.iter().filter(holds).count();
         let required = (record.published.voters.len() + 1).saturating_sub(record.published.answers as usize);
         if held < required {
-            let text = format!("I5: {} opens term {} with its log on {held} of {required} voters", self.nodes[at].name, record.term);
+            let text = format!(
+                "I5: {} opens term {} with its log on {held} of {required} voters",
+                self.nodes[at].name, record.term
+            );
             self.watch.violate(text);
         }
     }

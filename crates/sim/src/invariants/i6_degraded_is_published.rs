@@ -11,7 +11,10 @@ impl World {
         let copies = self.nodes.iter().enumerate().filter(|(i, n)| *i != at && n.pg.holds(value)).count();
         let degraded = self.store.view.leadership.as_ref().is_some_and(|r| r.published.degraded);
         if copies < promised && !degraded {
-            let text = format!("I6: {} acknowledged {value} with {copies} of {promised} copies and nothing says degraded", self.nodes[at].name);
+            let text = format!(
+                "I6: {} acknowledged {value} with {copies} of {promised} copies and nothing says degraded",
+                self.nodes[at].name
+            );
             self.watch.violate(text);
         }
     }

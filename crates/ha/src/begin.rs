@@ -1,0 +1,178 @@
+//! How a member begins: what it finds on its disk, the first leader of a new cluster, and copies. A copy gets a name of its
+//! own; foreign data is left alone.
+
+use crate::core::Core;
+use crate::reason::Reason;
+use crate::roles::{Cause, Role};
+use crate::step::{EngineStep, Step, StoreTxn};
+use dauphin_model::{
+    Evidence, Leadership, LeadershipState, MemberKind, Published, Run, SetVersion, SpecVersion, Timeline,
+};
+use std::collections::BTreeSet;
+
+impl Core {
+    /// Just started.
+    pub(crate) fn boot(&mut self) {
+        if self.my_spec().is_some_and(|m| m.kind == MemberKind::Witness) {
+            return self.change(Cause::IsWitness);
+        }
+        if self.server.run != Run::Stopped && self.server.run != Run::Crashed && self.server.in_recovery == Some(false)
+        {
+            // whatever it was, it does not acknowledge anything before the store says so
+            self.push(Step::Fence);
+            self.server.run = Run::Stopped;
+        }
+        if !self.store_seen {
+            return;
+        }
+        if !self.durable.cluster_id.is_empty() && self.durable.cluster_id != self.store.cluster_id {
+            let because = format!(
+                "its disk belongs to cluster {} and the store to {}; start it with the right store, or with empty folders",
+                self.durable.cluster_id, self.store.cluster_id
+            );
+            self.journal(Reason::Quarantined { because });
+            return self.change(Cause::GiveUp);
+        }
+        if !self.has_data {
+            self.change(Cause::NoData);
+            self.next_incarnation();
+        } else if self.durable.incarnation.0 == 0 {
+            let because = "its data directory is not empty and is not known to this cluster; empty it, or move it away"
+                .to_owned();
+            self.journal(Reason::Quarantined { because });
+            self.change(Cause::GiveUp);
+        } else if self.server.run == Run::Running {
+            self.change(Cause::ReplicaAdopted);
+        } else {
+            self.change(Cause::DataFound);
+        }
+    }
+
+    /// A copy that is yet to be made has a name of its own, and pledges of the one before outlive it.
+    pub(crate) fn next_incarnation(&mut self) {
+        let published = self.record().map(|r| &r.published.voters).into_iter().flatten();
+        let known = published.filter(|v| v.name == self.me).map(|v| v.incarnation).max().unwrap_or_default();
+        self.durable.incarnation = self.durable.incarnation.max(known).next();
+        self.durable.half_done = false;
+        self.frozen_at = None;
+        self.following = None;
+        self.failures = 0;
+        self.bad_starts = 0;
+    }
+
+    /// Gives this copy of the data up.
+    pub(crate) fn give_data_up(&mut self) {
+        self.change(Cause::CloneNeeded);
+        self.next_incarnation();
+    }
+
+    pub(crate) fn while_empty(&mut self) {
+        let Some(record) = self.record().cloned() else {
+            if self.store_seen && self.is_saved() {
+                self.bootstrap(None);
+            }
+            return;
+        };
+        if record.evidence == Evidence::Bootstrap && record.state == LeadershipState::Elected {
+            // nothing was ever acknowledged: whoever began and did not finish may be replaced
+            let mine = record.leader.name == self.me && record.leader != self.voter();
+            if (mine || self.leader_gone().is_some()) && record.leader != self.voter() && self.is_saved() {
+                self.bootstrap(Some(&record));
+                return;
+            }
+        }
+        let leader = record.leader.name.clone();
+        let clone_ok =
+            self.beat_of(&leader).and_then(|b| b.leading.as_ref()).is_some_and(|l| l.term == record.term && l.clone_ok);
+        // an open leader takes us out of the set first; a decided one cannot, and it holds everything that we vouched for
+        let listed = record.published.voters.iter().any(|v| v.name == self.me)
+            && record.evidence != Evidence::Bootstrap
+            && (record.state == LeadershipState::Open || !self.may_cut(&record));
+        if leader == self.me || !clone_ok || listed || record.term < self.durable.pledge || !self.engine_idle() {
+            return;
+        }
+        if !self.durable.half_done {
+            self.durable.half_done = true;
+            return;
+        }
+        if self.is_saved() {
+            self.change(Cause::CloneNeeded);
+            let voter = self.voter();
+            self.engine(EngineStep::Clone { from: leader, voter });
+        }
+    }
+
+    /// The first leader of a new cluster: the first in the file that is there.
+    pub(crate) fn bootstrap(&mut self, failed: Option<&Leadership>) {
+        let before = self
+            .spec
+            .data_members()
+            .filter(|m| m.may_lead())
+            .take_while(|m| m.name != self.me)
+            .any(|m| self.fresh(&m.name) || self.now.since(self.booted) < self.spec.profile.suspect().times(4));
+        let busy = self.campaign_rest > self.now;
+        if before || busy || !self.my_spec().is_some_and(dauphin_model::MemberSpec::may_lead) {
+            return;
+        }
+        self.campaign_rest = self.now + self.spec.profile.beat().times(2);
+        let term = failed.map(|r| r.term).unwrap_or_default().max(self.durable.pledge).next();
+        let leader = self.voter();
+        self.commit(StoreTxn {
+            expect_leadership: Some(self.store.leadership_rev),
+            leadership: Some(Leadership {
+                term,
+                leader,
+                // a server starts as a replica and is promoted: its first timeline as a leader is 2
+                timeline: failed.map_or(Timeline(2), |r| r.timeline),
+                state: LeadershipState::Elected,
+                published: Published {
+                    voters: BTreeSet::new(),
+                    answers: 1,
+                    version: failed.map_or(SetVersion(1), |r| r.published.version.next()),
+                    degraded: false,
+                },
+                holder: None,
+                spec_version: failed.map_or(SpecVersion(1), |r| r.spec_version),
+                evidence: Evidence::Bootstrap,
+                switch: None,
+            }),
+            ..StoreTxn::default()
+        });
+    }
+
+    pub(crate) fn while_cloning(&mut self) {
+        if self.engine.is_none() {
+            self.change(Cause::Retry);
+        }
+    }
+
+    /// A copy or a rewind is complete.
+    pub(crate) fn copied(&mut self) {
+        self.durable.half_done = false;
+        self.has_data = true;
+        self.server.run = Run::Stopped;
+        self.server.position = None;
+        self.frozen_at = None;
+        self.failures = 0;
+        if matches!(self.role, Role::Cloning | Role::Rejoining) {
+            self.change(Cause::Cloned);
+        }
+    }
+
+    pub(crate) fn half_done_data(&mut self, unfinished: bool) {
+        if unfinished || self.spec.allow_reclone {
+            let from = self.record().map_or_else(|| self.me.clone(), |r| r.leader.name.clone());
+            self.journal(Reason::Recloning {
+                from,
+                because: "its data is the rest of a copy or rewind that did not end".to_owned(),
+            });
+            self.give_data_up();
+        } else {
+            self.journal(Reason::Quarantined {
+                because: "its data is the rest of a rewind that did not end; `dauphin reinit` copies it again"
+                    .to_owned(),
+            });
+            self.change(Cause::GiveUp);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The end of an election: what revokes the old leader, who wins by history, position and priority, and the one
+//! compare-and-set that decides. It never promotes anybody.
+
+use crate::core::Core;
+use crate::elect::{Answer, Campaign, Kind, Phase};
+use crate::message::Message;
+use crate::reason::Reason;
+use crate::roles::Role;
+use crate::step::StoreTxn;
+use crate::variant::Variant;
+use dauphin_model::{
+    Durability, Evidence, Leadership, LeadershipState, MemberName, Position, Run, Term, Timeline, Voter,
+};
+use std::cmp::Ordering;
+
+impl Core {
+    /// The order in which logs are preferred.
+    pub(crate) fn rank(&self, a: &Position, b: &Position) -> Ordering {
+        if self.broken(Variant::IgnoreBranch) { a.lsn.cmp(&b.lsn) } else { a.rank(b) }
+    }
+
+    /// Chooses the winner by history, then position, then priority; has a preferred one catch up first.
+    pub(crate) fn choose(&mut self, campaign: &Campaign, record: &Leadership, evidence: Evidence) {
+        if campaign.catching_up.is_some() && self.now.since(campaign.started) < self.spec.profile.suspect().times(4) {
+            return;
+        }
+        let known = |p: &Position| p.timeline <= record.timeline;
+        let heard: Vec<(&Voter, &Answer)> = campaign.answers.iter().filter(|(_, a)| known(&a.position)).collect();
+        let Some(best) = heard.iter().map(|(_, a)| &a.position).max_by(|a, b| self.rank(a, b)).cloned() else { return };
+        let priority = |v: &Voter| self.spec.member(&v.name).map_or(0, |m| m.priority);
+        let wanted = match &campaign.kind {
+            Kind::HandOver(to) => to.clone(),
+            Kind::Forced { .. } => Some(self.me.clone()),
+            Kind::Automatic => None,
+        };
+        let deposed = |v: &Voter, a: &Answer| a.holder && v.name == self.me && self.server.run != Run::Running;
+        let mut able: Vec<(&Voter, &Answer)> = heard
+            .iter()
+            .copied()
+            .filter(|(v, a)| {
+                self.spec.member(&v.name).is_some_and(dauphin_model::MemberSpec::may_lead)
+                    && (!deposed(v, a) || self.broken(Variant::WinInPlace))
+            })
+            .collect();
+        able.sort_by(|(va, a), (vb, b)| {
+            let fit = |v: &Voter| wanted.as_ref() == Some(&v.name);
+            (fit(vb), priority(vb))
+                .cmp(&(fit(va), priority(va)))
+                .then_with(|| self.rank(&b.position, &a.position))
+                .then_with(|| va.cmp(vb))
+        });
+        let Some((winner, answer)) = able.first().copied() else { return };
+        let (winner, answer) = (winner.clone(), answer.clone());
+        if self.rank(&answer.position, &best) == Ordering::Less {
+            let furthest =
+                heard.iter().find(|(v, a)| self.rank(&a.position, &best) == Ordering::Equal && !deposed(v, a));
+            if let Some((furthest, _)) = furthest
+                && campaign.catching_up.is_none()
+                && self.now.since(campaign.started) < self.spec.profile.suspect().times(4)
+            {
+                let from = furthest.name.clone();
+                if let Some(c) = &mut self.campaign {
+                    c.catching_up = Some(winner.clone());
+                }
+                self.ask_catch_up(&winner.name, campaign.term, from, best);
+                return;
+            }
+            let fallback = able.iter().find(|(_, a)| self.rank(&a.position, &best) == Ordering::Equal);
+            let Some((winner, answer)) = fallback.map(|(v, a)| ((*v).clone(), (*a).clone())) else {
+                self.while_too_few(campaign, record);
+                return;
+            };
+            self.decide_for(campaign, record, winner, answer.position, evidence);
+            return;
+        }
+        self.decide_for(campaign, record, winner, answer.position, evidence);
+    }
+
+    pub(crate) fn ask_catch_up(&mut self, who: &MemberName, term: Term, from: MemberName, until: Position) {
+        if *who == self.me {
+            let me = self.me.clone();
+            self.on_catch_up(&me, term, from, until);
+        } else {
+            self.send(who, Message::CatchUp { term, from, until });
+        }
+    }
+
+    /// One compare-and-set decides.
+    pub(crate) fn decide_for(
+        &mut self,
+        campaign: &Campaign,
+        record: &Leadership,
+        winner: Voter,
+        position: Position,
+        evidence: Evidence,
+    ) {
+        let seen = campaign.answers.values().map(|a| a.position.timeline).max().unwrap_or_default();
+        let timeline: Timeline = record.timeline.max(seen).next();
+        let others = campaign
+            .answers
+            .iter()
+            .filter(|(v, _)| **v != winner)
+            .map(|(v, a)| (v.clone(), a.position.clone()))
+            .collect();
+        if evidence == Evidence::DataLossAccepted || evidence == Evidence::LeaseEnded {
+            let held_by = record.published.voters.iter().chain(record.holder.as_ref());
+            let held_by = held_by.filter(|v| !campaign.answers.contains_key(v)).cloned().collect();
+            self.journal(Reason::RangeAtRisk { term: campaign.term, from: position.lsn, to: None, held_by });
+        }
+        self.journal(Reason::Decided {
+            term: campaign.term,
+            leader: winner.clone(),
+            position,
+            others,
+            evidence: evidence.clone(),
+        });
+        let lease = (evidence == Evidence::LeaseEnded).then_some(self.store.lease_rev);
+        let chosen = Leadership {
+            term: campaign.term,
+            leader: winner,
+            timeline,
+            state: LeadershipState::Elected,
+            published: record.published.clone(),
+            holder: record.holder.clone(),
+            spec_version: record.spec_version,
+            evidence,
+            switch: None,
+        };
+        let op = self.commit(StoreTxn {
+            expect_leadership: Some(self.store.leadership_rev),
+            expect_lease: lease,
+            leadership: Some(chosen.clone()),
+            ..StoreTxn::default()
+        });
+        if let Some(c) = &mut self.campaign {
+            c.phase = Phase::Decide(op);
+        }
+        if chosen.leader == self.voter() && self.broken(Variant::PromoteBeforeDecide) && self.role == Role::Frozen {
+            self.begin_leading(&chosen);
+        }
+    }
+
+    /// What revokes the leader before, once enough have answered.
+    pub(crate) fn revoked(&self, campaign: &Campaign, record: &Leadership) -> Option<Evidence> {
+        let holder = campaign.answers.iter().find(|(_, a)| a.holder).map(|(v, _)| v.clone());
+        if let Some(leader) = holder {
+            return Some(Evidence::FencedLeader { leader });
+        }
+        if self.spec.durability == Durability::Async && record.published.voters.is_empty() && !record.published.degraded
+        {
+            let ended =
+                self.broken(Variant::IgnoreLease) || self.now.since(self.store.lease_seen) >= self.spec.profile.lease();
+            return (ended && !campaign.answers.is_empty()).then_some(Evidence::LeaseEnded);
+        }
+        let voters: Vec<Voter> =
+            campaign.answers.keys().filter(|v| record.published.voters.contains(v)).cloned().collect();
+        let mut needed = record.published.answers as usize;
+        if self.broken(Variant::FewerAnswers) {
+            needed = needed.saturating_sub(1).max(1);
+        }
+        if voters.len() >= needed && needed > 0 {
+            return Some(Evidence::Frozen { voters });
+        }
+        let forced = matches!(campaign.kind, Kind::Forced { allow_data_loss: true });
+        let late = self.now.since(campaign.started) >= self.spec.profile.suspect();
+        (forced && late && !campaign.answers.is_empty()).then_some(Evidence::DataLossAccepted)
+    }
+
+    pub(crate) fn while_too_few(&mut self, campaign: &Campaign, record: &Leadership) {
+        if self.now.since(campaign.started) < self.spec.profile.suspect().times(2) {
+            return;
+        }
+        let answered: Vec<Voter> = campaign.answers.keys().cloned().collect();
+        let missing: Vec<Voter> = record
+            .published
+            .voters
+            .iter()
+            .chain(record.holder.as_ref())
+            .filter(|v| !campaign.answers.contains_key(v))
+            .cloned()
+            .collect();
+        let reason = Reason::TooFewAnswers { term: campaign.term, answered, missing, needed: record.published.answers };
+        self.journal(reason.clone());
+        let kind = campaign.kind.clone();
+        self.campaign = None;
+        self.campaign_rest = self.now + self.spec.profile.beat() + self.turn();
+        if let Kind::Forced { .. } = kind {
+            self.refuse_failover(Reason::WouldLose { because: reason.to_string() });
+        }
+    }
+}

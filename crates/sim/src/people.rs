@@ -1,0 +1,112 @@
+//! Agents that start and stop, clients that write wherever they are let in, and what an onlooker sees of the cluster.
+//! Part of the world; it decides nothing.
+
+use crate::world::{Coming, World};
+use dauphin_ha::{Command, Core, Event, Role, StoreView};
+use dauphin_model::{Enforced, LeadershipState, Span};
+
+impl World {
+    pub(crate) fn stop_agent(&mut self, at: usize) {
+        self.nodes[at].core = None;
+        self.nodes[at].life += 1;
+        // the guard: a leader's server does not outlive its agent
+        if self.nodes[at].deadline.is_some() {
+            self.kill_server(at);
+        }
+        self.nodes[at].deadline = None;
+        self.nodes[at].deadline_seq += 1;
+    }
+
+    pub(crate) fn start_agent(&mut self, at: usize) {
+        if self.nodes[at].core.is_some() {
+            return;
+        }
+        self.trace.line(self.now, at, "agent starts");
+        let node = &mut self.nodes[at];
+        node.life += 1;
+        node.agent_paused_until = self.now;
+        node.server_down_told = true;
+        node.seen = StoreView::default();
+        let view = self.view_of(at);
+        let node = &mut self.nodes[at];
+        let core =
+            Core::new(node.name.clone(), self.config.spec.clone(), node.disk.clone(), node.pg.has_data, view, self.now);
+        node.core = Some(core.broken_by(self.config.variant));
+        self.later(Span::ms(1), Coming::Tick(at));
+        self.later(Span::ms(5), Coming::StoreSeen(at));
+    }
+
+    /// A client writes wherever it is let in, as one that was not told yet would.
+    pub(crate) fn client(&mut self, client: usize) {
+        let span = Span::ms(self.rng.between(5, 40));
+        self.later(span, Coming::Client(client));
+        let open: Vec<usize> = (0..self.nodes.len())
+            .filter(|at| {
+                self.server_runs(*at) && self.nodes[*at].pg.running.as_ref().is_some_and(|r| r.access && !r.in_recovery)
+            })
+            .collect();
+        if let Some(at) = self.rng.pick(&open) {
+            let value = self.next_value;
+            self.next_value += 1;
+            self.nodes[at].pg.write(value);
+            self.release(at);
+        }
+    }
+
+    /// Whether some open leader of the newest term serves.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        let Some(record) = &self.store.view.leadership else { return false };
+        let Some(at) = self.index(&record.leader.name) else { return false };
+        let leads = self.nodes[at].core.as_ref().is_some_and(|c| c.role() == Role::Leader);
+        leads && record.state == LeadershipState::Open && self.nodes[at].pg.running.as_ref().is_some_and(|r| r.access)
+    }
+
+    /// Whether every data member follows or leads.
+    #[must_use]
+    pub fn whole(&self) -> bool {
+        self.healthy()
+            && self.nodes.iter().filter(|n| !n.witness).all(|n| {
+                n.core.as_ref().is_some_and(|c| match c.role() {
+                    Role::Leader => true,
+                    Role::Replica => n.pg.running.as_ref().is_some_and(|r| r.streaming),
+                    _ => false,
+                })
+            })
+    }
+
+    /// A person's command to a member.
+    pub(crate) fn ask(&mut self, at: usize, command: Command) {
+        let id = self.rng.next();
+        self.trace.line(self.now, at, &format!("operator: {command:?}"));
+        self.feed(at, Event::Command { id, command });
+    }
+
+    /// Where every member stands, into the trace.
+    pub(crate) fn dump(&mut self) {
+        for at in 0..self.nodes.len() {
+            let node = &self.nodes[at];
+            let core = node.core.as_ref().map_or_else(|| "no agent".to_owned(), Core::summary);
+            let pg = &node.pg;
+            let server = pg.running.as_ref().map(|r| {
+                format!(
+                    "recovery {} upstream {:?} streaming {} enforced {:?} access {} attached {:?} waiting {}",
+                    r.in_recovery,
+                    r.upstream.as_ref().map(|(u, v)| (*u + 1, v.to_string())),
+                    r.streaming,
+                    r.enforced,
+                    r.access,
+                    r.attached.iter().map(|(v, e)| (v.to_string(), *e)).collect::<Vec<_>>(),
+                    r.waiting.len()
+                )
+            });
+            let text = format!("{core}\n      pg {} disk pledge {} {server:?}", pg.position(), node.disk.pledge);
+            self.trace.line(self.now, at, &text);
+        }
+    }
+
+    /// What each open leader's server may be enforcing.
+    pub(crate) fn enforced_of(&self, at: usize) -> Vec<Enforced> {
+        self.nodes[at].pg.running.as_ref().map(|r| r.enforced.clone()).unwrap_or_default()
+    }
+}
