@@ -2,7 +2,8 @@
 //! leadership away from a member that leads the cluster. It reports and keeps house; it never decides who leads.
 
 use crate::server::Server;
-use dauphin_engine::postgres::{Access, DiskProbe};
+use dauphin_engine::postgres::client::ClientError;
+use dauphin_engine::postgres::{Access, DiskProbe, Error};
 use dauphin_ha::{Event, Role};
 use dauphin_model::{MemberName, Run, Voter};
 use dauphin_store::Store;
@@ -16,6 +17,10 @@ const LOOK_BUSY: Duration = Duration::from_millis(20);
 const HOUSE_EVERY: Duration = Duration::from_secs(5);
 /// The disk is probed this often.
 const DISK_EVERY: Duration = Duration::from_millis(500);
+/// A new connection is tried this often: kept ones go on answering when the postmaster alone stands still.
+const KNOCK_EVERY: Duration = Duration::from_secs(2);
+/// This many knocks in a row without an answer, and the server counts as hung.
+const KNOCKS_MAX: u32 = 3;
 /// How long handing the store's leadership over may take.
 const TRANSFER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -27,6 +32,7 @@ pub(crate) async fn run(server: Arc<Server>) {
     let mut pending = Vec::new();
     let mut house = Instant::now();
     let mut opened = false;
+    let (mut knocked, mut unanswered) = (Instant::now(), 0_u32);
     loop {
         let (role, beat, suspect, calm) = {
             let picture = server.picture.borrow();
@@ -42,6 +48,18 @@ pub(crate) async fn run(server: Arc<Server>) {
             let mut view = server.postgres.look(beat).await;
             view.disk_ok = disk.as_ref().is_none_or(|d| d.age() < suspect.max(3 * DISK_EVERY));
             view.pending_restart.clone_from(&pending);
+            if view.run == Run::Running && knocked.elapsed() >= KNOCK_EVERY {
+                knocked = Instant::now();
+                // a refusal is an answer too
+                let silent = matches!(
+                    server.postgres.takes_connections(suspect).await,
+                    Err(Error::Sql { source: ClientError::TimedOut(_), .. })
+                );
+                unanswered = if silent { unanswered + 1 } else { 0 };
+            }
+            if unanswered >= KNOCKS_MAX {
+                view.run = Run::Hung;
+            }
             let running = view.run == Run::Running;
             if server.life() == (true, life) {
                 server.inbox.tell(Event::Server(Box::new(view)));
@@ -57,6 +75,9 @@ pub(crate) async fn run(server: Arc<Server>) {
                 }
                 keep_slots(&server, role).await;
             }
+        }
+        if !up {
+            unanswered = 0;
         }
         tokio::time::sleep(if calm { beat / 2 } else { LOOK_BUSY }).await;
     }

@@ -36,7 +36,7 @@ fn show(target: &Target, client: &Client) -> Outcome {
     say::line(&format!("# version {}", config.version));
     say::line(config.text.trim_end());
     for (member, settings) in &config.pending_restart {
-        say::note(&format!("{member} must restart for: {} (dauphin restart {member})", settings.join(", ")));
+        say::note(&format!("{member} must restart for {} (dauphin restart {member})", settings.join(", ")));
     }
     Ok(DONE)
 }
