@@ -19,8 +19,7 @@ from pathlib import Path
 
 import chaos_summary
 from common import WORK, Probe, append, commit, end_on_sigterm, find_pg_bin, lines, machine, now_text, say
-from ours import HEALTHY_WITHIN, NEEDS_HEAL, Lab
-from turn import version_of
+from ours import HEALTHY_WITHIN, NEEDS_HEAL, Lab, build_of
 from watch_writes import Watch
 
 RESULTS = WORK / "chaos.jsonl"
@@ -48,7 +47,7 @@ def arguments():
 class Loop:
     def __init__(self, o):
         self.o = o
-        self.key = dict(build=version_of(o.binary), seed=o.seed, durability=o.durability, profile=o.profile, pg=o.pg,
+        self.key = dict(build=build_of(o.binary), seed=o.seed, durability=o.durability, profile=o.profile, pg=o.pg,
                         kinds=o.kinds, leg_size=o.leg)
         self.lab = Lab(o.binary, WORK / f"chaos-{o.base_port}", o.base_port, o.profile, o.durability, find_pg_bin(o.pg))
         self.trouble, self.keep = [], False

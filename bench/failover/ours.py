@@ -4,17 +4,24 @@ Used by quick.py, turn.py and chaos_loop.py. It drives the product only through 
 checks health against the servers themselves too, never by the product's word alone.
 """
 
+import hashlib
 import json
 import shutil
 import subprocess
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 
 HEALTHY_WITHIN = 60   # seconds: what the project promises after a fault and its heal
 NEEDS_HEAL = {"kill-agent", "kill-node", "freeze-server", "freeze-agent", "freeze-node"}
+
+
+def build_of(binary):
+    """What tells two builds of ours apart."""
+    return hashlib.sha256(Path(binary).read_bytes()).hexdigest()[:12]
 
 
 class Lab:
@@ -42,16 +49,31 @@ class Lab:
     def up(self, fresh=True):
         """Starts it; a lab that is left from before is taken down first, or used when not `fresh`."""
         if self.dir.exists():
-            if not fresh and self.call("lab", "show", "--dir", self.dir, "--json", check=False).returncode == 0:
-                self.call("lab", "heal", "--dir", self.dir)
-                self.show()
+            if not fresh and self.fits():
+                self.heal()
                 return
             self.call("lab", "down", "--dir", self.dir, check=False)
             if self.dir.exists():
                 shutil.rmtree(self.dir)
         self.dir.parent.mkdir(parents=True, exist_ok=True)
         self.call("lab", "up", "--dir", self.dir, *self.options)
+        self.stamp().write_text(self.made_with())
         self.show()
+
+    def stamp(self):
+        """What the lab was made with; beside it, as its folder is the product's."""
+        return self.dir.with_name(self.dir.name + ".build")
+
+    def made_with(self):
+        return f"{build_of(self.binary)} {' '.join(self.options)}"
+
+    def fits(self):
+        """Whether the lab that is there is the one wanted: same build, same options."""
+        try:
+            self.show()
+            return self.stamp().read_text() == self.made_with()
+        except (RuntimeError, OSError, ValueError):
+            return False
 
     def down(self):
         return self.call("lab", "down", "--dir", self.dir, check=False)

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from common import HERE, WORK, end_on_sigterm, find_pg_bin, lines, say
-from turn import version_of
+from ours import build_of
 
 RESULTS = WORK / "failover.jsonl"
 ALL = ["kill-server", "kill-node", "freeze-node", "switchover"]
@@ -60,7 +60,7 @@ def main():
     o = p.parse_args()
     end_on_sigterm()
     find_pg_bin(o.pg)
-    build = version_of(o.binary)
+    build = build_of(o.binary)
     only = [w for w in o.only.split(",") if w]
     for number in range(1, o.rounds + 1):
         for system, config, scenarios in PLAN:

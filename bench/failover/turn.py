@@ -7,7 +7,6 @@ Started by series.py, one after the other: only one system lives at a time, so t
 are named in series.py. A run that fails is a result too.
 """
 import argparse
-import hashlib
 import os
 import shutil
 import sys
@@ -17,16 +16,11 @@ from pathlib import Path
 import paf_cluster
 from common import WORK, append, commit, end_on_sigterm, find_pg_bin, machine, now_text, say
 from measure import one_run
-from ours import Lab
+from ours import Lab, build_of
 from paf_cluster import PgAutoFailover
 from patroni_cluster import Patroni
 
 OURS_PORT = 22000
-
-
-def version_of(binary):
-    """What tells two builds of ours apart."""
-    return hashlib.sha256(binary.read_bytes()).hexdigest()[:12]
 
 
 def make(o):
@@ -43,7 +37,7 @@ def versions(o, system):
     if o.system != "dauphin":
         return system.versions()
     said = system.call("--version").stdout.split()
-    return dict(dauphin=said[-1], build=version_of(o.binary), postgresql=system.facts["engine"]["version"])
+    return dict(dauphin=said[-1], build=build_of(o.binary), postgresql=system.facts["engine"]["version"])
 
 
 def run_all(o, system):

@@ -13,7 +13,7 @@ use dauphin_model::{MemberName, Mono, Route, Run};
 use dauphin_store::{Store, TxnOutcome};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
@@ -49,7 +49,8 @@ impl Inbox {
 
     /// Something happened. Never waits.
     pub(crate) fn tell(&self, event: Event) {
-        if self.sender.try_send(event).is_err() {
+        // after the loop's end nobody is left to tell
+        if let Err(TrySendError::Full(_)) = self.sender.try_send(event) {
             tracing::warn!("the agent's loop is behind: an event was dropped");
         }
     }

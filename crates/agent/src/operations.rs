@@ -16,7 +16,7 @@ use dauphin_api::health::HealthView;
 use dauphin_api::operations::Answer;
 use dauphin_api::{Operations, Progress};
 use dauphin_ha::{Command, Reason, Refusal, Role};
-use dauphin_model::{Evidence, MemberName};
+use dauphin_model::{Evidence, MemberName, Term};
 use dauphin_store::Store;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -205,14 +205,15 @@ impl Agent {
         }
     }
 
-    /// What the present leadership may have cost, if a person accepted that: the word of it comes through the store.
-    async fn at_risk(&self) -> Option<String> {
+    /// What the present leadership may have cost, if a person accepted that after the term `before`: the word of it comes
+    /// through the store.
+    async fn at_risk(&self, before: Term) -> Option<String> {
         let record = self.picture().store.leadership.clone().filter(|r| r.evidence == Evidence::DataLossAccepted)?;
         let deadline = Instant::now() + STORE_WITHIN;
         loop {
             let entries = self.entries();
-            let of_term = |e: &&Entry| matches!(e.reason, Reason::RangeAtRisk { term, .. } if term == record.term);
-            if let Some(entry) = entries.iter().rev().find(of_term) {
+            let since = |e: &&Entry| matches!(e.reason, Reason::RangeAtRisk { term, .. } if term > before && term <= record.term);
+            if let Some(entry) = entries.iter().rev().find(since) {
                 return Some(entry.reason.to_string());
             }
             if Instant::now() > deadline {
@@ -362,22 +363,21 @@ impl Operations for Agent {
     }
 
     async fn switchover(&self, request: dto::SwitchoverRequest, progress: Progress) -> Answer<dto::Done> {
-        let begun = Instant::now();
         let to = request.to.as_deref().map(|name| self.named(name)).transpose()?;
         let leader = self.leader()?;
         self.have(&leader, Ask::Switchover { to }, COMMAND_WITHIN, &progress).await?;
         let done = self.done(String::new());
         let message = format!("{} leads in term {}", done.leader.clone().unwrap_or_default(), done.term.unwrap_or(0));
-        let gap_ms = u64::try_from(begun.elapsed().as_millis()).ok();
-        Ok(dto::Done { message, gap_ms, ..done })
+        Ok(dto::Done { message, ..done })
     }
 
     async fn failover(&self, request: dto::FailoverRequest, progress: Progress) -> Answer<dto::Done> {
         let to = self.named(&request.to)?;
+        let before = self.picture().store.leadership.as_ref().map(|r| r.term).unwrap_or_default();
         self.have(&to, Ask::Failover { allow_data_loss: request.allow_data_loss }, COMMAND_WITHIN, &progress).await?;
         let done = self.done(String::new());
         let message = format!("{to} leads in term {}", done.term.unwrap_or(0));
-        Ok(dto::Done { message, lost: self.at_risk().await, ..done })
+        Ok(dto::Done { message, lost: self.at_risk(before).await, ..done })
     }
 
     async fn restart(&self, request: dto::RestartRequest, progress: Progress) -> Answer<dto::Done> {

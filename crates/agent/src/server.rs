@@ -51,6 +51,8 @@ pub(crate) struct Server {
     pub(crate) system: watch::Sender<Option<u64>>,
     guard: Mutex<Arc<Guard>>,
     guard_start: GuardStart,
+    /// The agent ends, and the guard with it.
+    ending: AtomicBool,
     /// The guard has a server under it.
     up: AtomicBool,
     /// Grows with every start and end: a look that began in another life is thrown away.
@@ -103,6 +105,7 @@ impl Server {
             system: parts.system,
             guard: Mutex::new(Arc::new(guard)),
             guard_start: parts.guard_start,
+            ending: AtomicBool::new(false),
             up: AtomicBool::new(up),
             life: AtomicU64::new(0),
             task: Mutex::new(None),
@@ -135,6 +138,7 @@ impl Server {
                 Some(GuardEvent::DeadlinePassed { killed, .. }) => {
                     tracing::warn!(processes = killed.processes, "the guard killed the server: the lease ran out");
                 }
+                Some(GuardEvent::Gone) | None if self.ending.load(Ordering::Acquire) => return,
                 Some(GuardEvent::Gone) | None => match self.replace_guard().await {
                     Ok(next) => events = next,
                     Err(error) => {
@@ -194,6 +198,14 @@ impl Server {
             }
             server.ended();
         });
+    }
+
+    /// Ends the guard; its server is down already.
+    pub(crate) async fn end_guard(&self) {
+        self.ending.store(true, Ordering::Release);
+        if let Err(error) = self.guard().shutdown().await {
+            tracing::debug!(%error, "the guard stays");
+        }
     }
 
     /// Moves the guard's deadline. Never waits.

@@ -175,18 +175,13 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     {
         tracing::debug!(%error, "nothing was left to stop");
     }
-    end_guard(server).await;
+    if let Some(server) = &server {
+        server.end_guard().await;
+    }
     let _ = tokio::join!(serving, http);
     store.shutdown().await;
     tracing::info!("the agent has ended");
     Ok(())
-}
-
-async fn end_guard(server: Option<Arc<Server>>) {
-    let Some(server) = server else { return };
-    if let Err(error) = server.guard().shutdown().await {
-        tracing::debug!(%error, "the guard stays");
-    }
 }
 
 /// Reads and checks the file.

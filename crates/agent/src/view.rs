@@ -20,7 +20,8 @@ pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto:
         problems.push("no leader is open: writes wait; `dauphin explain` tells why".to_owned());
     }
     for m in members.iter().filter(|m| m.state != "running") {
-        problems.push(format!("{} is {}", m.name, m.state));
+        let detail = m.detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default();
+        problems.push(format!("{} is {}{detail}", m.name, m.state));
     }
     if record.is_some_and(|r| r.published.degraded) {
         problems.push("degraded: commits are acknowledged with fewer copies than promised".to_owned());
@@ -109,7 +110,7 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
     };
     let lag_seconds = if leads { None } else { beat.and_then(|b| b.replay_lag_ms).map(|ms| ms as f64 / 1_000.0) };
     let alert = lag_seconds.and_then(|s| ALERTS.iter().find(|(limit, _)| s > *limit)).map_or("ok", |(_, name)| name);
-    let stuck = beat.filter(|b| b.role == Role::Quarantined).map(|_| "needs a person (dauphin explain)".to_owned());
+    let stuck = beat.filter(|b| b.role == Role::Quarantined).map(|_| "needs a person: dauphin explain".to_owned());
     let detail = stuck.or_else(|| beat.and_then(|b| b.busy.clone())).or_else(|| {
         picture.others.get(&spec.name).filter(|h| !h.fresh).map(|_| "nothing is heard of its agent".to_owned())
     });

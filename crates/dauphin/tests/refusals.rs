@@ -72,7 +72,7 @@ fn unknown_keys_wrong_units_and_impossible_promises() {
     let two = [member(1), member(2)].concat();
     faulty(&cluster("durability = \"quorum\"", &two), "1:1", &["on_shortage", "\"wait\"", "\"degrade\""]);
     let owned = "[postgres]\nparameters = { fsync = \"off\" }\n";
-    faulty(&cluster("", &format!("{owned}{three}")), "5:1", &["`fsync`", "always on"]);
+    faulty(&cluster("", &format!("{owned}{three}")), "5:16", &["`fsync`", "always on"]);
 }
 
 // --- data that is not the member's --------------------------------------------------------------------------------------
@@ -201,11 +201,10 @@ fn data_that_is_not_the_members_is_refused_and_left_alone() {
     stage.down();
 }
 
-/// The machine was replaced: the member knows nothing of the cluster, and its data folder holds something.
+/// The member has no notes of any data of its own, and its folder holds something.
 fn new_member_finds_something(victim: &Victim<'_>) {
     let stage = victim.stage;
     victim.kill();
-    fs::remove_dir_all(victim.folder().join("state/store")).expect("removed");
     fs::remove_file(victim.folder().join("state/member.json")).expect("removed");
     let thesis = victim.junk();
     stage.run(&["lab", "heal", "--member", &victim.name]).ended(0);
@@ -213,7 +212,7 @@ fn new_member_finds_something(victim: &Victim<'_>) {
     stage.until("a refusal", |c| {
         it(c).is_some_and(|m| m["state"] == "crashed" && m["detail"].as_str().is_some_and(|d| d.contains("a person")))
     });
-    stage.run(&["status"]).refused(0, &["repair", "needs a person (dauphin explain)"]);
+    stage.run(&["status"]).refused(0, &["repair", "is crashed (needs a person: dauphin explain)"]);
     stage.run(&["explain"]).refused(0, &["needs a person", "is not empty and is not known to this cluster"]);
     assert_eq!(stage.run(&["check"]).code, 1);
     assert_eq!(fs::read_to_string(&thesis).expect("there"), "of great worth");

@@ -200,7 +200,7 @@ impl Core {
             let pending = self.pending[at].clone();
             let done = match &pending.what {
                 What::Switchover { term, .. } | What::Failover { term } => {
-                    self.record().is_some_and(|r| r.term > *term && r.state == LeadershipState::Open)
+                    self.record().is_some_and(|r| r.term > *term && self.lets_clients_in(&r.leader.name))
                 }
                 What::Restart { stopped } => *stopped && self.role == Role::Replica && self.server.streaming.is_some(),
                 What::Reinit { wiped } => {
@@ -231,6 +231,17 @@ impl Core {
             }
         }
         self.end();
+    }
+
+    fn lets_clients_in(&self, leader: &MemberName) -> bool {
+        let leading = if *leader == self.me {
+            return self.role == Role::Leader && self.lead.as_ref().is_some_and(|l| l.access);
+        } else {
+            self.beat_of(leader).and_then(|b| b.leading.as_ref())
+        };
+        leading.is_some_and(|l| {
+            l.state == LeadershipState::Open && l.accepting && self.record().is_some_and(|r| r.term == l.term)
+        })
     }
 
     #[allow(clippy::result_large_err)] // made once per command
