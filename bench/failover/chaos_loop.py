@@ -25,6 +25,7 @@ from watch_writes import Watch
 RESULTS = WORK / "chaos.jsonl"
 KINDS = ["kill-server", "kill-agent", "kill-node", "freeze-agent", "freeze-server", "freeze-node"]
 HEAL_AFTER_S = (0.5, 8.0)    # a kind that needs it is healed at a random moment of this span
+STARTS_MAX = 5               # legs that may fail to start before the loop gives up
 LAST_CHANCE_S = 240          # after this a lab that is not healthy is given up, and a new one made
 
 
@@ -50,7 +51,7 @@ class Loop:
         self.key = dict(build=build_of(o.binary), seed=o.seed, durability=o.durability, profile=o.profile, pg=o.pg,
                         kinds=o.kinds, leg_size=o.leg)
         self.lab = Lab(o.binary, WORK / f"chaos-{o.base_port}", o.base_port, o.profile, o.durability, find_pg_bin(o.pg))
-        self.trouble, self.keep = [], False
+        self.trouble, self.keep, self.starts_failed = [], False, 0
 
     def done(self):
         """Faults in whole legs of earlier calls."""
@@ -67,8 +68,8 @@ class Loop:
         try:
             while start < self.o.faults and not self.keep:
                 last = min(start + self.o.leg, self.o.faults)
-                self.leg(start + 1, last)
-                start = last
+                if self.leg(start + 1, last):
+                    start = last
         finally:
             if self.keep:
                 say(f"left up: {self.o.binary} lab down --dir {self.lab.dir}")
@@ -82,12 +83,11 @@ class Loop:
         if healthy is None:
             self.report("before the leg", f"not healthy: {why}")
             self.renew()
-        watch = Watch(self.lab)
-        probe = Probe(self.lab.write_dsn(), WORK / f"chaos-{self.o.base_port}-probe.json", table="writers",
-                      think_ms=self.o.think_ms)
+        watch, probe = self.clients()
+        if probe is None:
+            return False
         faults, broken, whole = [], None, False
         try:
-            probe.warm(100)
             for number in range(first, last + 1):
                 faults.append(self.one_fault(number, probe))
                 if self.keep or faults[-1].get("given_up"):
@@ -103,6 +103,29 @@ class Loop:
         append(RESULTS, line)
         if broken and not self.keep:
             self.renew()
+        return True
+
+    def clients(self):
+        """The watch and the writers, going; None and None when they do not get going on a lab that calls itself healthy."""
+        watch = probe = None
+        try:
+            watch = Watch(self.lab)
+            probe = Probe(self.lab.write_dsn(), WORK / f"chaos-{self.o.base_port}-probe.json", table="writers",
+                          think_ms=self.o.think_ms)
+            probe.warm(100)
+            return watch, probe
+        except Exception as error:  # noqa: BLE001 - a healthy lab that does not write is a finding
+            if watch:
+                watch.stop()
+            if probe:
+                probe.kill()
+            self.report("before a leg", f"clients cannot write: {error}")
+            self.starts_failed += 1
+            if self.starts_failed > STARTS_MAX:
+                raise
+            if not self.keep:
+                self.renew()
+            return None, None
 
     def compare(self, first, last, faults, watch, probe):
         line = dict(type="leg", key=self.key, first=first, last=last, done=len(faults), date=now_text(), commit=commit(),

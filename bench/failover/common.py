@@ -94,6 +94,9 @@ def signal_all(pids, sig):
 def end_on_sigterm():
     """SIGTERM and SIGINT become an exception, so that what was started is stopped on the way out."""
     def stop(*_):
+        # a second one must not cut the way out short
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise KeyboardInterrupt
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
