@@ -134,6 +134,10 @@ pub struct Killed {
     pub processes: u32,
     /// Processes that had not ended when the guard stopped waiting: stuck in the kernel, they run no more code.
     pub stuck: u32,
+    /// From the first signal to the last that reached a process not yet killed, in microseconds: from then on nothing
+    /// of the server runs code, whatever time the kernel takes to clear it away.
+    #[serde(default)]
+    pub signalled_us: u64,
     /// From the first signal to the proof that none is left, in microseconds.
     pub took_us: u64,
 }

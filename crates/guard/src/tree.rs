@@ -56,11 +56,12 @@ pub(crate) fn kill(first: Option<BorrowedFd<'_>>, ended: &mut Vec<Ended>) -> Kil
     let mut killed: BTreeSet<(i32, u64)> = BTreeSet::new();
     let mut pause = PAUSE_FIRST;
     let mut stuck = 0;
+    let mut signalled = Span::ZERO;
     while reap(ended) {
         let alive = living();
         for process in &alive {
-            if process::signal(process, Signal::KILL) {
-                killed.insert((process.pid, process.start));
+            if process::signal(process, Signal::KILL) && killed.insert((process.pid, process.start)) {
+                signalled = took(started);
             }
         }
         if took(started) > KILL_WAIT_MAX {
@@ -70,7 +71,7 @@ pub(crate) fn kill(first: Option<BorrowedFd<'_>>, ended: &mut Vec<Ended>) -> Kil
         thread::sleep(pause.duration());
         pause = pause.times(2).min(PAUSE_MAX);
     }
-    Killed { processes: count(killed.len()), stuck, took_us: took(started).0 }
+    Killed { processes: count(killed.len()), stuck, signalled_us: signalled.0, took_us: took(started).0 }
 }
 
 fn took(started: Mono) -> Span {

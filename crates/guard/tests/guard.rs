@@ -136,8 +136,8 @@ async fn a_kill_leaves_nothing_of_a_nasty_tree() {
     assert_eq!(field.alive(), 0, "{killed:?}");
     assert_eq!(killed.stuck, 0);
     assert!(killed.processes >= 5, "{killed:?}");
-    // A moment's bound on a loaded machine with two cores; an idle one takes 1 to 3 ms.
-    assert!(killed.took_us < 50_000, "{killed:?}");
+    // Ended, they still wait for a processor to be cleared away: on a machine busy with builds that takes its time.
+    assert!(killed.signalled_us < 50_000 && killed.took_us < 1_000_000, "{killed:?}");
     let Event::Exited(exit) = next(&mut events).await else { panic!("the end of the server") };
     assert_eq!((exit.pid, exit.signal, exit.code), (pid, Some(9), None));
     assert_eq!(guard.status().await.expect("answers").last_exit, Some(exit));
@@ -164,7 +164,7 @@ async fn the_end_of_the_server_is_told_at_once_and_leaves_no_backend() {
     let Event::Exited(exit) = next(&mut events).await else { panic!("the end of the server") };
     assert_eq!(exit.signal, Some(9));
     assert_eq!(field.alive(), 0, "no backend outlives its server");
-    assert!(exit.at.since(shot) < Span::ms(50), "seen after {}", exit.at.since(shot));
+    assert!(exit.at.since(shot) < Span::ms(500), "seen after {}", exit.at.since(shot));
 }
 
 #[tokio::test]
@@ -183,8 +183,9 @@ async fn a_deadline_that_is_not_moved_kills_before_it_passes() {
     let Event::Exited(exit) = next(&mut events).await else { panic!("the end of the server") };
     let Event::DeadlinePassed { deadline, killed, at } = next(&mut events).await else { panic!("the reason") };
     assert_eq!(deadline, last);
-    assert!(exit.at <= last && at <= last, "dead {} late", at.since(last));
-    assert!(last.since(at) <= KILL_LEAD, "not killed before its time: {}", last.since(at));
+    let began = at - Span(killed.took_us);
+    assert!(exit.at <= at && began + Span(killed.signalled_us) <= last, "alive at its deadline: {killed:?}");
+    assert!(last.since(began) <= KILL_LEAD, "not killed before its time: {}", last.since(began));
     assert!(killed.processes >= 5 && field.alive() == 0, "{killed:?}");
 
     let refused = guard.start(field.server(NASTY)).await.expect_err("the deadline lies behind");
@@ -202,7 +203,7 @@ async fn an_agent_that_dies_takes_a_leaders_server_with_it() {
     drop(guard);
     let dropped = Instant::now();
     until("the server is dead", || field.alive() == 0).await;
-    assert!(dropped.elapsed() < Duration::from_millis(200), "{:?}", dropped.elapsed());
+    assert!(dropped.elapsed() < Duration::from_secs(1), "{:?}", dropped.elapsed());
     let (guard, _events) = field.agent().await;
     assert_eq!(guard.adopted().server_pid, None);
     assert_eq!(guard.adopted().last_exit.as_ref().and_then(|exit| exit.signal), Some(9));
@@ -243,7 +244,7 @@ async fn a_kept_server_still_dies_at_its_deadline() {
     guard.arm(Some(deadline), OnAgentDeath::Keep).await.expect("armed");
     drop(guard);
     until("the server is dead", || field.alive() == 0).await;
-    assert!(boottime() < deadline + Span::ms(20));
+    assert!(boottime() < deadline + Span::ms(500));
     assert!(boottime() > deadline - KILL_LEAD - Span::ms(1), "kept until then");
 }
 
