@@ -20,6 +20,8 @@ use std::time::Duration;
 const STORE_WITHIN: Duration = Duration::from_secs(5);
 /// How often the server's settings are compared with the specification.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
+/// How a change applies that waits for a restart.
+const RESTART: &str = "after a restart";
 /// Earlier versions kept.
 const VERSIONS_MAX: usize = 20;
 
@@ -183,7 +185,38 @@ fn checked(text: &str, old: &Spec) -> Result<Spec, ApiError> {
     Ok(file.spec)
 }
 
-pub(crate) async fn set(store: &Store, picture: &Picture, request: dto::ConfigSetRequest) -> Answer<dto::ConfigChange> {
+/// What this member's server says to the new settings: refused where it cannot read one, else which of them wait for a
+/// restart.
+async fn ask_server(server: Option<&Server>, spec: &Spec, differences: &mut [dto::Difference]) -> Result<(), ApiError> {
+    let Some(server) = server else { return Ok(()) };
+    let usage = |error: dauphin_engine::postgres::Error| {
+        ApiError::usage("bad_setting", error.to_string(), "dauphin config show")
+    };
+    let wanted = &spec.postgres.parameters;
+    if let Err(error @ dauphin_engine::postgres::Error::Setting { .. }) = server.postgres.check_settings(wanted).await {
+        return Err(usage(error));
+    }
+    match server.postgres.changes_to(wanted).await {
+        Ok(changes) => {
+            for change in changes {
+                let key = format!("postgres.parameters.{}", change.name);
+                let applies = if change.restart { RESTART } else { "by a reload" };
+                differences.iter_mut().filter(|d| d.key == key).for_each(|d| applies.clone_into(&mut d.applies));
+            }
+            Ok(())
+        }
+        Err(error @ dauphin_engine::postgres::Error::Setting { .. }) => Err(usage(error)),
+        // it cannot be asked just now: it will say at the reload
+        Err(_) => Ok(()),
+    }
+}
+
+pub(crate) async fn set(
+    store: &Store,
+    picture: &Picture,
+    server: Option<&Server>,
+    request: dto::ConfigSetRequest,
+) -> Answer<dto::ConfigChange> {
     let snapshot = store.watch().borrow().clone();
     let old = current(&snapshot, picture);
     if let Some(expected) = request.expect_version
@@ -201,7 +234,8 @@ pub(crate) async fn set(store: &Store, picture: &Picture, request: dto::ConfigSe
         None => edited(&from, &request)?,
     };
     let spec = checked(&to, &old.spec)?;
-    let differences = differences(&from, &text_of(&spec));
+    let mut differences = differences(&from, &text_of(&spec));
+    ask_server(server, &spec, &mut differences).await?;
     if request.dry_run || differences.is_empty() {
         let message = if differences.is_empty() { "nothing changes" } else { "not applied: this was a rehearsal" };
         return Ok(dto::ConfigChange {
@@ -238,9 +272,10 @@ async fn put(
     };
     match store.txn(txn, STORE_WITHIN).await {
         Ok(TxnOutcome::Committed { .. }) => {
-            let message = format!(
-                "version {version} is in force; settings that need a restart wait for `dauphin restart --all --if-pending`"
-            );
+            let waits = differences.iter().any(|d| d.applies == RESTART);
+            let restart =
+                if waits { "; `dauphin restart --all --if-pending` restarts one member after the other" } else { "" };
+            let message = format!("version {version} is in force{restart}");
             Ok(dto::ConfigChange { version, differences, applied: true, message })
         }
         Ok(TxnOutcome::Conflict { .. }) => {
@@ -253,13 +288,14 @@ async fn put(
     }
 }
 
-pub(crate) async fn undo(store: &Store, picture: &Picture) -> Answer<dto::ConfigChange> {
+pub(crate) async fn undo(store: &Store, picture: &Picture, server: Option<&Server>) -> Answer<dto::ConfigChange> {
     let snapshot = store.watch().borrow().clone();
     let old = current(&snapshot, picture);
     let Some(last) = before(&snapshot).pop() else {
         return Err(ApiError::unavailable("nothing_before", "there is no earlier version", "dauphin config show"));
     };
-    let differences = differences(&text_of(&old.spec), &text_of(&last.spec));
+    let mut differences = differences(&text_of(&old.spec), &text_of(&last.spec));
+    ask_server(server, &last.spec, &mut differences).await?;
     put(store, &snapshot, old, last.spec, differences).await
 }
 
@@ -283,13 +319,19 @@ pub(crate) async fn keep_settings(server: Arc<Server>, listen: Vec<String>) {
             continue;
         }
         let count = u32::try_from(spec.data_members().count()).unwrap_or(u32::MAX);
-        let Ok(wanted) = Settings::new(listen.clone(), count, &spec.postgres) else { continue };
-        if server.postgres.settings().await.user == wanted.user {
+        let Ok(mut wanted) = Settings::new(listen.clone(), count, &spec.postgres) else { continue };
+        let current = server.postgres.settings().await;
+        if current.user == wanted.user {
             continue;
         }
+        // no setting of the specification: it follows from the build and the member's certificate
+        wanted.tls = current.tls;
         let Ok(_hand) = server.hand.try_lock() else { continue };
         match server.postgres.change_settings(wanted).await {
-            Ok(()) => tracing::info!("the server has the new settings"),
+            Ok(()) => {
+                server.note_change();
+                tracing::info!("the server has the new settings");
+            }
             Err(error) => tracing::warn!(%error, "the server does not take the new settings"),
         }
     }

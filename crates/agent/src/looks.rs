@@ -68,7 +68,8 @@ pub(crate) async fn run(server: Arc<Server>) {
             if running && role == Role::Replica && calm && !opened {
                 opened = let_readers_in(&server).await;
             }
-            if running && house.elapsed() >= HOUSE_EVERY {
+            let changed = server.changed_lately(HOUSE_EVERY);
+            if running && (changed || house.elapsed() >= HOUSE_EVERY) {
                 house = Instant::now();
                 if let Ok(settings) = server.postgres.pending_restart(beat).await {
                     pending = settings;

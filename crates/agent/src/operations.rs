@@ -16,7 +16,7 @@ use dauphin_api::health::HealthView;
 use dauphin_api::operations::Answer;
 use dauphin_api::{Operations, Progress};
 use dauphin_ha::{Command, Reason, Refusal, Role};
-use dauphin_model::{Evidence, MemberName, Term};
+use dauphin_model::{Evidence, MemberName, Run, Term};
 use dauphin_store::Store;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -33,8 +33,10 @@ const TURNS_WITHIN_US: u64 = 5_000_000;
 const PROGRESS_EVERY: Duration = Duration::from_millis(1_000);
 /// How long the store may take for what is asked of it.
 const STORE_WITHIN: Duration = Duration::from_secs(10);
-/// How often the journal is looked at for a decision that is to come.
-const JOURNAL_EVERY: Duration = Duration::from_millis(50);
+/// How long members may take to notice that a setting waits for a restart.
+const PENDING_WITHIN: Duration = Duration::from_secs(4);
+/// How often it is looked whether something that is to come is there.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What one agent asks of another.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -219,7 +221,40 @@ impl Agent {
             if Instant::now() > deadline {
                 return Some("what was lost is not known yet: dauphin explain".to_owned());
             }
-            tokio::time::sleep(JOURNAL_EVERY).await;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until every one of these members says that it waits for a restart, or had the time to say so.
+    async fn pending_is_known(&self, members: &[MemberName]) {
+        let deadline = Instant::now() + PENDING_WITHIN;
+        let waits = |picture: &Picture, m: &MemberName| picture.beat_of(m).is_none_or(|b| b.pending_restart > 0);
+        while Instant::now() < deadline && !members.iter().all(|m| waits(&self.picture(), m)) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until a restarted member serves again.
+    async fn until_back(&self, member: &MemberName, progress: &Progress) -> Result<(), ApiError> {
+        let deadline = Instant::now() + COMMAND_WITHIN;
+        let mut told = Instant::now();
+        loop {
+            let picture = self.picture();
+            let leads = picture.store.leadership.as_ref().is_some_and(|r| r.leader.name == *member);
+            let serves =
+                |b: &dauphin_ha::Beat| b.run == Run::Running && (leads || (b.role == Role::Replica && b.streaming));
+            if picture.beat_of(member).is_some_and(serves) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let text = format!("{member} was restarted and does not serve yet");
+                return Err(ApiError::failed("too_slow", text, "dauphin status"));
+            }
+            if told.elapsed() >= PROGRESS_EVERY {
+                told = Instant::now();
+                progress.say(self.where_it_stands());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
@@ -317,6 +352,10 @@ impl Operations for Agent {
             }),
         };
         let Some(chosen) = chosen else {
+            if id.is_none() {
+                let text = "the journal holds no decision yet; it follows within seconds";
+                return Err(ApiError::unavailable("no_decision", text, "dauphin explain, once more"));
+            }
             return Err(ApiError::new(
                 dauphin_api::error::Kind::NotFound,
                 "no_such_decision",
@@ -385,6 +424,9 @@ impl Operations for Agent {
             Some(name) => vec![self.named(name)?],
             None => change::restart_order(&self.picture()),
         };
+        if request.if_pending {
+            self.pending_is_known(&members).await;
+        }
         let mut restarted = Vec::new();
         for member in members {
             let pending = self.picture().beat_of(&member).is_some_and(|b| b.pending_restart > 0);
@@ -393,6 +435,7 @@ impl Operations for Agent {
             }
             progress.say(format!("restarting {member}"));
             self.have(&member, Ask::Restart, COMMAND_WITHIN, &progress).await?;
+            self.until_back(&member, &progress).await?;
             restarted.push(member.to_string());
         }
         let message = if restarted.is_empty() {
@@ -424,11 +467,11 @@ impl Operations for Agent {
     }
 
     async fn config_set(&self, request: dto::ConfigSetRequest, _progress: Progress) -> Answer<dto::ConfigChange> {
-        change::set(&self.store, &self.picture(), request).await
+        change::set(&self.store, &self.picture(), self.server.as_deref(), request).await
     }
 
     async fn config_undo(&self, _progress: Progress) -> Answer<dto::ConfigChange> {
-        change::undo(&self.store, &self.picture()).await
+        change::undo(&self.store, &self.picture(), self.server.as_deref()).await
     }
 
     async fn store_add(&self, request: dto::StoreMemberRequest) -> Answer<dto::Done> {

@@ -68,6 +68,8 @@ pub(crate) struct Server {
     start_behind: Mutex<Option<Upstream>>,
     /// The cluster that this process began: its data may be thrown away if another member's became the cluster.
     begun: Mutex<Option<u64>>,
+    /// When it was given other settings.
+    changed: Mutex<Option<Instant>>,
 }
 
 pub(crate) struct Parts {
@@ -114,6 +116,7 @@ impl Server {
             barrier: Mutex::new(None),
             start_behind: Mutex::new(None),
             begun: Mutex::new(None),
+            changed: Mutex::new(None),
         });
         tokio::spawn(Arc::clone(&server).hear_guard(events));
         server
@@ -198,6 +201,16 @@ impl Server {
             }
             server.ended();
         });
+    }
+
+    /// It has other settings from now on.
+    pub(crate) fn note_change(&self) {
+        *lock(&self.changed) = Some(Instant::now());
+    }
+
+    /// Whether it was given other settings within this time.
+    pub(crate) fn changed_lately(&self, within: Duration) -> bool {
+        lock(&self.changed).is_some_and(|at| at.elapsed() < within)
     }
 
     /// Ends the guard; its server is down already.

@@ -241,6 +241,8 @@ fn commands_that_would_hurt_are_refused() {
     stage.run(&["switchover", "--to", replica]).refused(1, &["never leads", "never_leader"]);
     stage.run(&["config", "set", "cluster.durabilty=sync"]).refused(2, &["did you mean `durability`?"]);
     stage.run(&["config", "set", "postgres.parameters.fsync=off"]).refused(2, &["fsync", "always on"]);
+    stage.run(&["config", "set", "postgres.parameters.work_mem=8XB"]).refused(2, &["work_mem", "8XB"]);
+    stage.run(&["config", "set", "postgres.parameters.wrok_mem=8MB"]).refused(2, &["unrecognized", "wrok_mem"]);
     stage.run(&["config", "set", "cluster.required=7"]).refused(2, &["only", "can hold a commit"]);
     let wrong = stage.dir.join("wrong-token");
     fs::write(&wrong, "open-sesame").expect("written");

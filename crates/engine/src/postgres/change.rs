@@ -2,7 +2,7 @@
 //! check that takes a bad file back. The agent decides when; a rolling restart is its work.
 
 use crate::postgres::client::Row;
-use crate::postgres::config::{FILE, Settings, check_user, render};
+use crate::postgres::config::{FILE, Settings, check_user, quote, render};
 use crate::postgres::tool::Tool;
 use crate::postgres::{Error, Postgres, Result, files};
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +94,28 @@ impl Postgres {
         Ok(changes)
     }
 
+    /// Whether PostgreSQL can read these settings. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with its complaint; [`Error::File`].
+    pub async fn check_settings(&self, wanted: &BTreeMap<String, String>) -> Result<()> {
+        check_user(wanted)?;
+        let instance = &self.instance;
+        // in a file: values may be nobody else's business
+        let path = instance.run_dir.join("settings.check");
+        let lines: Vec<String> = wanted.iter().map(|(name, value)| format!("{name} = {}\n", quote(value))).collect();
+        files::replace(&path, &lines.concat(), false)?;
+        let tool = Tool::new(&instance.bin, "postgres").arg("-D").arg(&instance.data_dir);
+        let config = format!("config_file={}", path.display());
+        let checked = tool.args(["-C", "max_connections", "-c", &config]).run(CHECK_LIMIT).await;
+        files::remove(&path)?;
+        match checked {
+            Ok(_) => Ok(()),
+            Err(Error::Tool { said, .. }) => Err(setting_in(&said)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes new settings and reloads. What needs a restart waits for one ([`Postgres::pending_restart`]). When
     /// PostgreSQL cannot read a value, the file before is put back.
     ///
@@ -124,7 +146,11 @@ impl Postgres {
 /// `LOG:  invalid value for parameter "work_mem": "a lot"` and what follows.
 fn setting_in(said: &str) -> Error {
     let key = said.split_once("parameter \"").and_then(|(_, rest)| rest.split_once('"')).map_or("settings", |k| k.0);
-    Error::Setting { key: key.to_owned(), why: said.to_owned() }
+    // the first line says it; where the file lies helps nobody
+    let line = said.lines().next().unwrap_or(said);
+    let why = line.split_once(":  ").map_or(line, |(_, text)| text);
+    let why = why.split_once(" in file \"").map_or(why, |(text, _)| text);
+    Error::Setting { key: key.to_owned(), why: why.to_owned() }
 }
 
 #[cfg(test)]
