@@ -9,5 +9,7 @@ cd "$ROOT"
 cargo build --quiet --release --package dauphin
 bench/failover/setup.sh
 PYTHON="${BENCH_WORK:-bench/work}/venv/bin/python"
-"$PYTHON" bench/failover/series.py "$@"
+status=0
+"$PYTHON" bench/failover/series.py "$@" || status=$?
 "$PYTHON" bench/failover/summarize.py
+exit $status

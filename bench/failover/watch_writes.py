@@ -16,6 +16,7 @@ import psycopg
 TABLE = "member_probe"
 EVERY_S = 0.05                                 # each lane writes this often
 LANES = {"quick": 0.5, "patient": 25.0}        # seconds until a write that hangs is cut off
+TABLE_WITHIN_S = 20                            # seconds until making the table counts as hung
 AGAIN_S = 0.02                                 # pause before connecting again
 IDS_PER_LANE = 10_000_000
 
@@ -69,12 +70,17 @@ class Lane(threading.Thread):
             self.connection = None
 
     def cut(self):
-        try:
-            s = socket.socket(fileno=os.dup(self.connection.fileno()))
-            s.shutdown(socket.SHUT_RDWR)
-            s.close()
-        except Exception:  # noqa: BLE001 - already closed
-            pass
+        cut(self.connection)
+
+
+def cut(connection):
+    """Breaks a connection from outside; the server hears of no cancel."""
+    try:
+        s = socket.socket(fileno=os.dup(connection.fileno()))
+        s.shutdown(socket.SHUT_RDWR)
+        s.close()
+    except Exception:  # noqa: BLE001 - already closed
+        pass
 
 
 class Watch:
@@ -82,8 +88,13 @@ class Watch:
 
     def __init__(self, lab):
         with psycopg.connect(lab.write_dsn(), autocommit=True, connect_timeout=10) as c:
-            c.execute(f"DROP TABLE IF EXISTS {TABLE}")
-            c.execute(f"CREATE TABLE {TABLE}(id bigint PRIMARY KEY, member text NOT NULL)")
+            limit = threading.Timer(TABLE_WITHIN_S, cut, [c])
+            limit.start()
+            try:
+                c.execute(f"DROP TABLE IF EXISTS {TABLE}")
+                c.execute(f"CREATE TABLE {TABLE}(id bigint PRIMARY KEY, member text NOT NULL)")
+            finally:
+                limit.cancel()
         names = [(member, lane) for member in lab.names() for lane in LANES]
         self.lanes = [Lane(n, member, lane, lab.member_dsn(member, "admin")) for n, (member, lane) in enumerate(names)]
         self.ended = threading.Event()
