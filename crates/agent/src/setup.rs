@@ -11,13 +11,14 @@ use crate::picture::Picture;
 use crate::secrets::Secrets;
 use crate::server::{Parts, Server};
 use crate::{keys, looks};
-use dauphin_engine::postgres::{Binaries, Instance, Networks, Postgres, Settings};
+use dauphin_engine::postgres::{Binaries, Instance, Networks, Postgres, Settings, Tls};
 use dauphin_guard::client::{Event as GuardEvent, Guard};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{Core, Event};
 use dauphin_model::file::{ClusterFile, Local};
 use dauphin_model::{Evidence, Leadership, MemberKind, MemberName, MemberSpec, Profile, Route, Run, ServerView, Spec};
 use dauphin_net::Identity;
+use dauphin_net::ca::{CA_FILE, CERT_FILE, KEY_FILE};
 use dauphin_store::{Open, Start, Store, Timings, Txn};
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -148,6 +149,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         tokio::spawn(looks::run(Arc::clone(server)));
         tokio::spawn(looks::part_leaders(Arc::clone(server), store.clone()));
         tokio::spawn(crate::change::keep_settings(Arc::clone(server), listen_addresses(&listen)));
+        tokio::spawn(reload_server(Arc::clone(server)));
     }
     let agent = Arc::new(Agent {
         me: member.name.clone(),
@@ -219,6 +221,16 @@ async fn reload_identity(identity: Arc<Identity>) {
     }
 }
 
+/// The server shows the same certificate as the agent: it reads it again when the agent does.
+async fn reload_server(server: Arc<Server>) {
+    let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        if let Err(error) = server.postgres.reload().await {
+            tracing::warn!(%error, "the server did not read its files again; it will at its next start");
+        }
+    }
+}
+
 fn timings(profile: Profile) -> Timings {
     let ms = Duration::from_millis;
     match profile {
@@ -276,12 +288,22 @@ async fn postgres(local: &Local, spec: &Spec, member: &MemberSpec, listen: &str)
     let mut instance =
         Instance::new(bin, spec.cluster.clone(), member.name.clone(), &member_dir, member.sql_port, &os_user()?);
     instance.data_dir = data_dir;
-    if spec.postgres.sql_tls {
-        instance.check_tls()?;
-    }
     let count = u32::try_from(spec.data_members().count()).unwrap_or(u32::MAX);
-    let settings = Settings::new(listen_addresses(listen), count, &spec.postgres)?;
+    let mut settings = Settings::new(listen_addresses(listen), count, &spec.postgres)?;
+    settings.tls = certificates(&instance, &local.identity, spec.postgres.sql_tls)?;
     Ok(Postgres::new(instance, settings)?)
+}
+
+/// The member's own certificate, for SQL too; none where this build of PostgreSQL speaks no TLS and need not.
+fn certificates(instance: &Instance, identity: &Path, required: bool) -> Result<Option<Tls>, AgentError> {
+    match instance.check_tls() {
+        Err(refused) if required => return Err(refused.into()),
+        Err(_) => return Ok(None),
+        Ok(()) => {}
+    }
+    // the server reads relative paths from its data directory
+    let dir = std::path::absolute(identity).map_err(AgentError::file("find", identity))?;
+    Ok(Some(Tls { cert: dir.join(CERT_FILE), key: dir.join(KEY_FILE), ca: dir.join(CA_FILE) }))
 }
 
 /// The name of the user that this process runs as: the database's superuser is mapped to it.

@@ -22,6 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         password_file: password_file.into(),
         auth_database: rest.first().cloned().unwrap_or_else(|| "postgres".to_owned()),
         tls: None,
+        server_tls: None,
         limits: Limits::default(),
     };
     let member = MemberName::new("m1")?;

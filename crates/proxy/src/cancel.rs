@@ -3,10 +3,10 @@
 //! not hit by a late cancel.
 
 use crate::hub::Hub;
+use crate::server::OpenError;
 use dauphin_wire::postgres::startup::cancel_request;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// How long a server may take to take a cancel request.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -16,10 +16,12 @@ pub(crate) async fn forward(hub: &Hub, pid: u32, secret: u32) {
     let Some(target) = hub.find(pid, secret).and_then(|entry| entry.running_on()) else { return };
     hub.stats.cancels.add();
     let forward = async {
-        let mut stream = TcpStream::connect(target.address).await?;
+        let (mut stream, _) = hub.dial.connect(&target.member, target.address).await?;
         stream.write_all(&cancel_request(target.pid, target.secret)).await?;
-        // The server says nothing and closes when the signal is sent.
-        stream.read(&mut [0; 1]).await.map(drop)
+        stream.flush().await?;
+        // The server says nothing and closes when the signal is sent, with TLS perhaps without a word.
+        let _ = stream.read(&mut [0; 1]).await;
+        Ok::<(), OpenError>(())
     };
     match tokio::time::timeout(CANCEL_TIMEOUT, forward).await {
         Ok(Ok(())) => {}

@@ -31,6 +31,13 @@ pub struct ClientTls {
     pub required: bool,
 }
 
+/// How servers prove who they are. Connections to them are never without TLS then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerTls {
+    /// PEM file with the cluster's CAs. A server's certificate must be of one of them and name the member.
+    pub ca: PathBuf,
+}
+
 /// What bounds the proxy. Times are lengths.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -80,6 +87,8 @@ pub struct Config {
     pub auth_database: String,
     /// TLS for clients; none: clients that ask for it are told no.
     pub tls: Option<ClientTls>,
+    /// TLS to servers; none: connections to them are plain.
+    pub server_tls: Option<ServerTls>,
     /// What bounds the proxy.
     pub limits: Limits,
 }

@@ -2,6 +2,7 @@
 //! The service publishes views here; sessions read them. It never touches a socket.
 
 use crate::config::Limits;
+use crate::dial::Dial;
 use crate::stats::Stats;
 use crate::table::View;
 use dauphin_model::{MemberName, Target, Term};
@@ -20,8 +21,9 @@ const OPENING_MAX: usize = 64;
 const KEY_DRAWS: usize = 16;
 
 /// What a cancel request is forwarded to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CancelTarget {
+    pub(crate) member: MemberName,
     pub(crate) address: SocketAddr,
     pub(crate) pid: u32,
     pub(crate) secret: u32,
@@ -48,7 +50,7 @@ impl Entry {
 
     /// Where to cancel what the session runs now; none when it runs nothing.
     pub(crate) fn running_on(&self) -> Option<CancelTarget> {
-        let target = *lock(&self.target);
+        let target = lock(&self.target).clone();
         target.filter(|_| self.busy.load(Ordering::Acquire))
     }
 }
@@ -95,6 +97,8 @@ pub(crate) struct Hub {
     pub(crate) opening: Semaphore,
     pub(crate) read_from_leader: bool,
     pub(crate) limits: Limits,
+    /// How servers are connected to.
+    pub(crate) dial: Dial,
     pub(crate) stats: Stats,
 }
 
@@ -104,7 +108,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    pub(crate) fn new(limits: Limits, read_from_leader: bool) -> Arc<Self> {
+    pub(crate) fn new(limits: Limits, read_from_leader: bool, dial: Dial) -> Arc<Self> {
         Arc::new(Self {
             view: watch::Sender::new(Arc::new(View::default())),
             term: AtomicU64::new(0),
@@ -115,6 +119,7 @@ impl Hub {
             opening: Semaphore::new(OPENING_MAX),
             read_from_leader,
             limits,
+            dial,
             stats: Stats::default(),
         })
     }

@@ -3,8 +3,8 @@
 //! have seen.
 
 mod cancel;
-mod client;
 mod config;
+mod dial;
 mod hub;
 mod journal;
 mod login;
@@ -12,18 +12,19 @@ mod server;
 mod session;
 mod source;
 mod stats;
+mod stream;
 mod table;
 mod tls;
 mod track;
 mod verifier;
 
-pub use config::{AgentLink, ClientTls, Config, Limits, PROXY_ROLE};
+pub use config::{AgentLink, ClientTls, Config, Limits, PROXY_ROLE, ServerTls};
 pub use source::Heard;
 pub use stats::Snapshot;
 pub use table::{RouteTable, View};
 
-use client::Client;
 use dauphin_wire::postgres::message::TOO_MANY_CONNECTIONS;
+use dial::Dial;
 use hub::Hub;
 use login::Door;
 use session::{Port, Session};
@@ -34,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use stream::Stream;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
@@ -78,6 +80,9 @@ pub enum ProxyError {
     /// Certificate or key for clients cannot be used.
     #[error("the certificate or key for clients cannot be used: {0}")]
     Tls(String),
+    /// The CA that servers' certificates are checked against cannot be used.
+    #[error("servers' certificates cannot be checked: {0}")]
+    Trust(String),
     /// The certificates for the agents' links cannot be used.
     #[error("{0}")]
     Identity(#[from] dauphin_net::IdentityError),
@@ -121,7 +126,7 @@ impl Proxy {
         let (write, read) = (listen(&config.listen_write)?, listen(&config.listen_read)?);
         let addresses = |listeners: &[(SocketAddr, TcpListener)]| listeners.iter().map(|(at, _)| *at).collect();
 
-        let hub = Hub::new(config.limits.clone(), config.read_from_leader);
+        let hub = Hub::new(config.limits.clone(), config.read_from_leader, Dial::new(config)?);
         tokio::spawn(journal::publish(Arc::clone(&hub), RouteTable::new(config.cluster.clone()), heard));
         let verifiers = verifier::Verifiers::start(Arc::clone(&hub), &config.auth_database, password.clone());
         let door = Arc::new(Door {
@@ -247,7 +252,7 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 fn turn_away(stream: TcpStream) -> Boxed<()> {
     Box::pin(async move {
         let text = "sorry, too many clients already: raise the proxy's limit, or pool in the application";
-        login::refuse(&mut Client::Plain(stream), TOO_MANY_CONNECTIONS, text).await;
+        login::refuse(&mut Stream::Plain(stream), TOO_MANY_CONNECTIONS, text).await;
     })
 }
 

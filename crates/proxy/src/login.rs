@@ -2,9 +2,9 @@
 //! Every length and every wait is bounded; exactly one startup is taken, and no SQL before the proof is right.
 
 use crate::cancel;
-use crate::client::Client;
 use crate::hub::Hub;
 use crate::session::{Identity, Port, Session};
+use crate::stream::Stream;
 use crate::verifier::{LookupError, Verifiers};
 use dauphin_wire::postgres::message;
 use dauphin_wire::postgres::scram::{self, Keys, MESSAGE_BYTES_MAX, ScramError, Secret, ServerExchange, Verifier};
@@ -52,7 +52,7 @@ pub(crate) enum LoginError {
     Password(String),
     #[error("the client breaks the protocol during login")]
     Protocol,
-    #[error("this server takes clients with TLS only")]
+    #[error("this proxy takes TLS connections only: sslmode=require")]
     TlsRequired,
     #[error("{0}")]
     Lookup(#[from] LookupError),
@@ -83,7 +83,7 @@ impl Door {
     /// Brings a client in; none when it only wanted to cancel, or was refused.
     pub(crate) async fn enter(&self, stream: TcpStream, port: Port) -> Option<Session> {
         let mut deadline = Instant::now() + self.hub.limits.handshake;
-        let mut client = Client::Plain(stream);
+        let mut client = Stream::Plain(stream);
         let login = self.login(&mut client, &mut deadline).await;
         let refused = match login {
             Ok(None) => return None,
@@ -104,7 +104,7 @@ impl Door {
         None
     }
 
-    async fn login(&self, client: &mut Client, deadline: &mut Instant) -> Result<Option<(Startup, Keys)>, LoginError> {
+    async fn login(&self, client: &mut Stream, deadline: &mut Instant) -> Result<Option<(Startup, Keys)>, LoginError> {
         let first = timeout_at(*deadline, self.first(client)).await.map_err(|_| LoginError::TooSlow)??;
         let startup = match first {
             First::Startup(startup) => startup,
@@ -114,7 +114,7 @@ impl Door {
             }
             First::Tls | First::Gss => return Err(LoginError::Protocol),
         };
-        if self.tls_required && matches!(client, Client::Plain(_)) {
+        if self.tls_required && matches!(client, Stream::Plain(_)) {
             return Err(LoginError::TlsRequired);
         }
         let asked = Instant::now();
@@ -127,15 +127,15 @@ impl Door {
     }
 
     /// The first packet that is not a question about encryption. Each such question is answered once.
-    async fn first(&self, client: &mut Client) -> Result<First, LoginError> {
+    async fn first(&self, client: &mut Stream) -> Result<First, LoginError> {
         let mut byte = [0; 1];
-        if let (Client::Plain(stream), Some(_)) = (&*client, &self.tls) {
+        if let (Stream::Plain(stream), Some(_)) = (&*client, &self.tls) {
             stream.peek(&mut byte).await?;
         }
         if byte == [TLS_HANDSHAKE] {
             self.start_tls(client, true).await?;
         }
-        let (mut gss_asked, mut tls_asked) = (false, matches!(client, Client::Tls(_)));
+        let (mut gss_asked, mut tls_asked) = (false, matches!(client, Stream::Tls(_)));
         loop {
             match read_first(client).await? {
                 First::Gss if !gss_asked => {
@@ -156,8 +156,8 @@ impl Door {
         }
     }
 
-    async fn start_tls(&self, client: &mut Client, direct: bool) -> Result<(), LoginError> {
-        let (Some(acceptor), Client::Plain(stream)) = (&self.tls, std::mem::replace(client, Client::Closed)) else {
+    async fn start_tls(&self, client: &mut Stream, direct: bool) -> Result<(), LoginError> {
+        let (Some(acceptor), Stream::Plain(stream)) = (&self.tls, std::mem::replace(client, Stream::Closed)) else {
             return Err(LoginError::Protocol);
         };
         // First packets are read to the byte: what was sent ahead of the handshake is taken as part of it, and fails.
@@ -165,7 +165,7 @@ impl Door {
         if direct && tls.get_ref().1.alpn_protocol() != Some(ALPN) {
             return Err(LoginError::Protocol);
         }
-        *client = Client::Tls(Box::new(tls));
+        *client = Stream::Tls(Box::new(tls.into()));
         Ok(())
     }
 
@@ -189,7 +189,7 @@ impl Door {
 
     async fn prove(
         &self,
-        client: &mut Client,
+        client: &mut Stream,
         startup: &Startup,
         (verifier, exists): (Verifier, bool),
     ) -> Result<Keys, LoginError> {
@@ -225,7 +225,7 @@ impl Door {
     }
 }
 
-async fn read_first(client: &mut Client) -> Result<First, LoginError> {
+async fn read_first(client: &mut Stream) -> Result<First, LoginError> {
     let mut head = [0; 4];
     client.read_exact(&mut head).await?;
     let mut packet = vec![0; startup::length(head)?];
@@ -235,7 +235,7 @@ async fn read_first(client: &mut Client) -> Result<First, LoginError> {
 }
 
 /// The body of a password message; the only kind of message that is taken here.
-async fn read_proof(client: &mut Client) -> Result<Vec<u8>, LoginError> {
+async fn read_proof(client: &mut Stream) -> Result<Vec<u8>, LoginError> {
     let mut header = [0; 5];
     client.read_exact(&mut header).await?;
     let [tag, a, b, c, d] = header;
@@ -248,13 +248,13 @@ async fn read_proof(client: &mut Client) -> Result<Vec<u8>, LoginError> {
     Ok(body)
 }
 
-async fn send(client: &mut Client, bytes: &[u8]) -> io::Result<()> {
+async fn send(client: &mut Stream, bytes: &[u8]) -> io::Result<()> {
     client.write_all(bytes).await?;
     client.flush().await
 }
 
 /// Tells a client that it is refused, and closes.
-pub(crate) async fn refuse(client: &mut Client, code: &str, text: &str) {
+pub(crate) async fn refuse(client: &mut Stream, code: &str, text: &str) {
     let mut out = Vec::new();
     message::put_fatal(&mut out, code, text, None, None);
     let goodbye = async {

@@ -1,26 +1,23 @@
 //! Opens connections to members: login with a password or with recovered keys, and the repetition of what a session had
 //! set and prepared. Sessions and the verifier lookup call it. Every message of the server is bounded.
 
+use crate::dial::Dial;
+use crate::stream::Stream;
 use crate::track::Memory;
-use dauphin_model::Target;
+use dauphin_model::{MemberName, Target};
 use dauphin_wire::postgres::frame::HEADER_BYTES;
 use dauphin_wire::postgres::message::{self, Authentication, Report};
 use dauphin_wire::postgres::scram::{self, ClientExchange, ScramError, Secret};
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// Longest message taken from a server at login, in bytes.
 const LOGIN_BYTES_MAX: usize = 64 * 1024;
 
 /// Most messages of a server until it is ready after login.
 const LOGIN_MESSAGES_MAX: usize = 256;
-
-/// How long a TCP connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why no connection could be opened.
 #[derive(Debug, Error)]
@@ -62,7 +59,8 @@ pub(crate) struct Message {
 
 /// A connection to a server, read message by message.
 pub(crate) struct Server {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
+    pub(crate) member: MemberName,
     pub(crate) address: SocketAddr,
     /// Received and not yet read.
     pub(crate) rest: Vec<u8>,
@@ -77,16 +75,11 @@ impl Server {
     ///
     /// # Errors
     /// [`OpenError`], by what to do next.
-    pub(crate) async fn open(target: &Target, startup: &[u8], secret: &Secret) -> Result<Self, OpenError> {
-        let connect = TcpStream::connect((target.host.as_str(), target.port));
-        let stream = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-            Ok(stream) => stream?,
-            Err(_) => return Err(OpenError::NotYet(format!("{} does not answer", target.member))),
-        };
-        stream.set_nodelay(true)?;
-        let address = stream.peer_addr()?;
-        let mut server = Self { stream, address, rest: Vec::new(), key: (0, 0), parameters: Vec::new() };
-        server.stream.write_all(startup).await?;
+    pub(crate) async fn open(dial: &Dial, target: &Target, startup: &[u8], secret: &Secret) -> Result<Self, OpenError> {
+        let (stream, address) = dial.connect(&target.member, (target.host.as_str(), target.port)).await?;
+        let member = target.member.clone();
+        let mut server = Self { stream, member, address, rest: Vec::new(), key: (0, 0), parameters: Vec::new() };
+        server.send(startup).await?;
         server.authenticate(secret).await?;
         server.until_ready().await?;
         Ok(server)
@@ -155,7 +148,9 @@ impl Server {
 
     /// Sends bytes as they are.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
-        Ok(self.stream.write_all(bytes).await?)
+        self.stream.write_all(bytes).await?;
+        // With TLS what is written may still wait inside.
+        Ok(self.stream.flush().await?)
     }
 
     async fn authenticate(&mut self, secret: &Secret) -> Result<(), OpenError> {

@@ -1,13 +1,15 @@
-//! TLS for clients, from a certificate and a key in PEM files. Only the service's start calls it.
+//! TLS on both sides: our certificate for clients, and the cluster's CA that servers are checked against. Only the
+//! service's start calls it.
 
 use crate::ProxyError;
-use crate::config::ClientTls;
+use crate::config::{ClientTls, ServerTls};
 use crate::login::ALPN;
-use rustls::ServerConfig;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::sync::Arc;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Reads the files.
 pub(crate) fn acceptor(tls: &ClientTls) -> Result<TlsAcceptor, ProxyError> {
@@ -26,4 +28,26 @@ pub(crate) fn acceptor(tls: &ClientTls) -> Result<TlsAcceptor, ProxyError> {
         .map_err(|error| bad(&error))?;
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Trusts the cluster's CAs and nobody else. Sessions are not resumed, so that every connection shows a certificate that
+/// is good today.
+pub(crate) fn connector(tls: &ServerTls) -> Result<TlsConnector, ProxyError> {
+    let bad = |what: &dyn std::fmt::Display| ProxyError::Trust(format!("{}: {what}", tls.ca.display()));
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(&tls.ca).map_err(|error| bad(&error))? {
+        roots.add(certificate.map_err(|error| bad(&error))?).map_err(|error| bad(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(bad(&"it holds no certificate"));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
 }

@@ -41,7 +41,7 @@ pub(crate) enum LookupError {
     #[error("no server can be asked for the password verifier: {0}")]
     NoServer(String),
     /// A server was asked and said no.
-    #[error("the proxy may not read password verifiers: {0}")]
+    #[error("the proxy cannot read password verifiers: {0}")]
     Refused(String),
 }
 
@@ -193,7 +193,7 @@ impl Lookup {
         // Taken out: a connection that is left in the middle of an answer is never used again.
         let mut server = match self.connection.take() {
             Some((server, ..)) => server,
-            None => Server::open(target, &self.startup, &self.secret).await?,
+            None => Server::open(&self.hub.dial, target, &self.startup, &self.secret).await?,
         };
         let mut batch = Vec::new();
         for role in roles {

@@ -66,7 +66,7 @@ async fn psql_gets_in_with_and_without_tls() {
         assert_eq!((many.0, many.1.len()), (true, 2000 * 1001 - 1), "{mode}");
     }
     let (entered, text) = psql(&target(&tls, "disable"), PASSWORD, "select 1");
-    assert!(!entered && text.contains("with TLS only"), "{text}");
+    assert!(!entered && text.contains("takes TLS connections only: sslmode=require"), "{text}");
 }
 
 /// Everything that comes back until the proxy closes.

@@ -6,7 +6,8 @@ use crate::failure::{DONE, Failure, Outcome};
 use crate::target;
 use crate::verb::service;
 use dauphin_model::{ClusterFile, ProxyFile};
-use dauphin_proxy::{AgentLink, Config, Limits};
+use dauphin_net::ca::{CA_FILE, CERT_FILE, KEY_FILE};
+use dauphin_proxy::{AgentLink, ClientTls, Config, Limits, ServerTls};
 use std::path::Path;
 
 /// The database in which the proxy asks for verifiers: every cluster has it.
@@ -37,16 +38,20 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         wait: proxy.wait_limit.duration(),
         ..Limits::default()
     };
+    let (identity, required) = (folder.join("identity"), file.spec.postgres.sql_tls);
+    let clients = ClientTls { certificate: identity.join(CERT_FILE), key: identity.join(KEY_FILE), required };
+    let server_tls = required.then(|| ServerTls { ca: identity.join(CA_FILE) });
     Config {
         cluster: file.spec.cluster.clone(),
         listen_write: vec![proxy.listen_write],
         listen_read: proxy.listen_read.into_iter().collect(),
         read_from_leader: true,
         agents: agents.collect(),
-        identity: folder.join("identity"),
+        identity,
         password_file: folder.join("password"),
         auth_database: AUTH_DATABASE.to_owned(),
-        tls: None,
+        tls: Some(clients),
+        server_tls,
         limits,
     }
 }

@@ -221,8 +221,8 @@ pub fn conninfo(instance: &Instance, settings: &Settings, upstream: &Upstream) -
             // writing to a String cannot fail
             let _ = write!(text, " sslmode=verify-ca sslrootcert={ca}");
         }
-        (Some(_), false) => text.push_str(" sslmode=prefer"),
-        (None, _) => text.push_str(" sslmode=disable"),
+        // without the CA's word it would cost and prove nothing
+        (Some(_), false) | (None, _) => text.push_str(" sslmode=disable"),
     }
     text.push_str(" gssencmode=disable");
     text

@@ -130,12 +130,13 @@ impl Session {
     ) -> Option<Result<Server, OpenError>> {
         let opening = async {
             let _turn = self.hub.opening.acquire().await;
-            let identity = &self.identity;
-            let mut server = Server::open(place.target(), &identity.startup.encode(), &identity.secret).await?;
+            let (hub, identity) = (&self.hub, &self.identity);
+            let mut server =
+                Server::open(&hub.dial, place.target(), &identity.startup.encode(), &identity.secret).await?;
             // A role or a database may have warnings hidden: the one that matters would be, too.
             let level = server.ask("SHOW client_min_messages").await?;
             if level.is_some_and(|level| warnings::hides(&level)) {
-                server = Server::open(place.target(), &identity.audible(), &identity.secret).await?;
+                server = Server::open(&hub.dial, place.target(), &identity.audible(), &identity.secret).await?;
             }
             if matches!(place, Place::Leader(..)) && server.parameter("in_hot_standby") == Some("on") {
                 return Err(OpenError::NotYet(format!("{} is still in recovery", place.target().member)));

@@ -6,9 +6,9 @@ mod attach;
 mod end;
 mod relay;
 
-use crate::client::Client;
 use crate::hub::{CancelTarget, Hub, ReadSlot, Registered};
 use crate::server::Server;
+use crate::stream::{Stream, write_or_keep};
 use crate::table::View;
 use crate::track::Track;
 use dauphin_model::{MemberName, Term};
@@ -21,7 +21,7 @@ use relay::Event;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::net::TcpStream;
+use std::task::{Context, Waker};
 
 /// The setting that may hide warnings, and the highest level that does not.
 const MESSAGES: &str = "client_min_messages";
@@ -74,10 +74,12 @@ enum Right {
 
 /// The server that a session is attached to.
 struct Backend {
-    stream: TcpStream,
+    stream: Stream,
     right: Right,
     /// Not yet taken by the server's socket.
     to_server: Vec<u8>,
+    /// Written to the server and not known to be flushed.
+    unflushed: bool,
     /// The beginning of a message.
     carry: Vec<u8>,
 }
@@ -116,7 +118,7 @@ pub(crate) struct Session {
     registered: Registered,
     port: Port,
     identity: Box<Identity>,
-    client: Client,
+    client: Stream,
     /// Not yet taken by the client's socket.
     to_client: Vec<u8>,
     /// Written to the client and not known to be flushed.
@@ -133,7 +135,7 @@ pub(crate) struct Session {
 
 impl Session {
     /// A session whose client has proved who it is.
-    pub(crate) fn new(hub: Arc<Hub>, registered: Registered, port: Port, client: Client, identity: Identity) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, registered: Registered, port: Port, client: Stream, identity: Identity) -> Self {
         let track = Track::new(identity.startup.is_replication());
         Self {
             hub,
@@ -215,11 +217,12 @@ impl Session {
     }
 
     fn detach(&mut self) {
-        if let Some(backend) = self.backend.take() {
+        if let Some(mut backend) = self.backend.take() {
             let mut goodbye = Vec::new();
             message::put(&mut goodbye, b'X', &[]);
             // Best effort: a server that is gone needs no goodbye.
-            let _ = backend.stream.try_write(&goodbye);
+            let mut nobody = Context::from_waker(Waker::noop());
+            let _ = write_or_keep(&mut backend.stream, &mut nobody, &mut backend.to_server, &goodbye);
         }
         self.admitted = false;
         self.track.detached();
@@ -256,11 +259,12 @@ impl Session {
     /// Takes a server that has just been opened.
     fn adopt(&mut self, server: Server, right: Right) {
         let (pid, secret) = server.key;
-        self.registered.entry.set_target(Some(CancelTarget { address: server.address, pid, secret }));
+        let Server { stream, address, member, rest: carry, parameters, .. } = server;
+        self.registered.entry.set_target(Some(CancelTarget { member, address, pid, secret }));
         if !self.greeted {
             message::put_authentication_ok(&mut self.to_client);
         }
-        for (name, value) in &server.parameters {
+        for (name, value) in &parameters {
             let memory = self.track.memory_mut();
             if !memory.reported().any(|known| known == (name, value)) {
                 memory.report(name, value);
@@ -275,7 +279,7 @@ impl Session {
             message::put(&mut self.to_client, b'Z', b"I");
             self.greeted = true;
         }
-        self.backend = Some(Backend { stream: server.stream, right, to_server: Vec::new(), carry: server.rest });
+        self.backend = Some(Backend { stream, right, to_server: Vec::new(), unflushed: false, carry });
     }
 
     /// Lets cancel requests know whether something runs.

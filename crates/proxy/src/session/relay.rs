@@ -2,8 +2,8 @@
 //! Only `session` calls it. It forwards no acknowledgement of a server whose term has ended.
 
 use super::{Backend, Right, Session};
-use crate::client::{poll_flush_kept, poll_read_with, write_or_keep};
 use crate::hub::Hub;
+use crate::stream::{poll_flush_kept, poll_read_with, write_or_keep};
 use crate::track::{Taken, Track, Verdict};
 use dauphin_wire::postgres::frame::{BadFrame, HEADER_BYTES};
 use std::task::{Context, Poll};
@@ -72,10 +72,13 @@ impl Session {
             }
         }
         if let Some(backend) = &mut self.backend
-            && !backend.to_server.is_empty()
-            && let Poll::Ready(Err(_)) = poll_flush_kept(&mut backend.stream, cx, &mut backend.to_server)
+            && (backend.unflushed || !backend.to_server.is_empty())
         {
-            return Poll::Ready(Some(Event::ServerLost(None)));
+            match poll_flush_kept(&mut backend.stream, cx, &mut backend.to_server) {
+                Poll::Ready(Ok(())) => backend.unflushed = false,
+                Poll::Ready(Err(_)) => return Poll::Ready(Some(Event::ServerLost(None))),
+                Poll::Pending => {}
+            }
         }
         Poll::Pending
     }
@@ -176,9 +179,10 @@ fn take_client(
         return Some(Event::Held);
     }
     let Some(backend) = backend else { return Some(Event::ServerLost(None)) };
-    let Backend { stream, to_server, .. } = backend;
+    let Backend { stream, to_server, unflushed, .. } = backend;
     // A server that takes no more bytes may still have sent a last error: the next read says which.
     let mut out = |bytes: &[u8]| {
+        *unflushed = true;
         if write_or_keep(stream, cx, to_server, bytes).is_err() {
             to_server.clear();
         }
@@ -247,13 +251,14 @@ fn scan_server(
 mod tests {
     use super::*;
     use crate::config::Limits;
+    use crate::dial::Dial;
     use crate::table::View;
     use dauphin_model::Term;
     use dauphin_wire::postgres::message::{put, put_texts};
 
     #[test]
     fn nothing_of_an_older_term_is_acknowledged() {
-        let hub = Hub::new(Limits::default(), true);
+        let hub = Hub::new(Limits::default(), true, Dial::plain());
         let right = Right::Leader(Term(1));
         let mut data = Vec::new();
         put(&mut data, b'D', b"row");

@@ -6,6 +6,8 @@
 pub(crate) mod fake;
 
 use dauphin_model::{ClusterName, MemberName, ReplicaTarget, Route, RouteState, Target, Term};
+use dauphin_net::Peer;
+use dauphin_net::ca::{CA_FILE, CERT_FILE, Ca, KEY_FILE};
 use dauphin_proxy::{Config, Heard, Limits, Proxy};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -78,6 +80,22 @@ fn folder() -> TempDir {
         chown(folder.path(), Some(uid), Some(gid)).expect("root may");
     }
     folder
+}
+
+/// A certificate of a member in a folder that servers can read: the settings that make a server use it.
+pub(crate) fn certified(ca: &Ca, member: &str) -> (TempDir, Vec<String>) {
+    let folder = folder();
+    let peer = Peer::member(&name(member));
+    ca.issue_to(folder.path(), &peer, &["127.0.0.1".to_owned()]).expect("issued");
+    let path = |file: &str| folder.path().join(file);
+    for file in [CERT_FILE, KEY_FILE, CA_FILE] {
+        if let Some((uid, gid)) = server_user() {
+            chown(path(file), Some(uid), Some(gid)).expect("root may");
+        }
+    }
+    let settings = [("ssl_cert_file", CERT_FILE), ("ssl_key_file", KEY_FILE), ("ssl_ca_file", CA_FILE)];
+    let settings = settings.map(|(setting, file)| format!("{setting}={}", path(file).display()));
+    (folder, settings.into_iter().chain(["ssl=on".to_owned()]).collect())
 }
 
 const ROLES: &str = "\
@@ -246,6 +264,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         password_file,
         auth_database: "postgres".into(),
         tls: None,
+        server_tls: None,
         limits: Limits { wait: Duration::from_secs(10), ..Limits::default() },
     }
 }

@@ -1,4 +1,5 @@
-//! The client's socket, plain or with TLS, polled without a buffer of its own: an idle client pins no memory for reading.
+//! A socket to a client or a server, plain or with TLS, polled without a buffer of its own: an idle session pins no memory
+//! for reading. Sessions, logins and connections to servers use it; it knows no message.
 
 use std::cell::RefCell;
 use std::io;
@@ -6,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 /// Bytes read at once, per thread and not per session.
 const READ_BYTES: usize = 64 * 1024;
@@ -15,8 +16,8 @@ thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
 
-/// The client's side of a session.
-pub(crate) enum Client {
+/// One side of a session.
+pub(crate) enum Stream {
     /// No TLS.
     Plain(TcpStream),
     /// TLS.
@@ -25,7 +26,7 @@ pub(crate) enum Client {
     Closed,
 }
 
-impl AsyncRead for Client {
+impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -35,7 +36,7 @@ impl AsyncRead for Client {
     }
 }
 
-impl AsyncWrite for Client {
+impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
