@@ -1,0 +1,104 @@
+//! Connects to servers: plain, or with TLS when the cluster requires it. Sessions, the verifier lookup and cancel requests
+//! call it. With TLS it sends nothing to a server that does not prove, by the cluster's CA, to be the member it looks for.
+
+use crate::ProxyError;
+use crate::config::Config;
+use crate::server::OpenError;
+use crate::stream::Stream;
+use crate::tls;
+use dauphin_model::{ClusterName, MemberName};
+use dauphin_net::Peer;
+use rustls::pki_types::ServerName;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio_rustls::TlsConnector;
+
+/// How long a connection may take, with its TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The packet that asks a server for TLS: its length, and the number 80877103.
+const TLS_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+
+/// What a server answers to the question for TLS when it speaks it.
+const TAKES_TLS: u8 = b'S';
+
+/// How servers are connected to.
+pub(crate) struct Dial {
+    tls: Option<(TlsConnector, ClusterName)>,
+}
+
+impl fmt::Debug for Dial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.tls.is_some() { "Dial(tls)" } else { "Dial(plain)" })
+    }
+}
+
+impl Dial {
+    /// As the configuration says.
+    ///
+    /// # Errors
+    /// [`ProxyError::Trust`] when the CA's file cannot be used.
+    pub(crate) fn new(config: &Config) -> Result<Self, ProxyError> {
+        let Some(servers) = &config.server_tls else { return Ok(Self { tls: None }) };
+        Ok(Self { tls: Some((tls::connector(servers)?, config.cluster.clone())) })
+    }
+
+    /// Without TLS.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { tls: None }
+    }
+
+    /// Connects to a member; also gives the address that answered.
+    ///
+    /// # Errors
+    /// [`OpenError::NotYet`] while it does not answer, [`OpenError::Broken`] when it cannot prove who it is.
+    pub(crate) async fn connect(
+        &self,
+        member: &MemberName,
+        at: impl ToSocketAddrs,
+    ) -> Result<(Stream, SocketAddr), OpenError> {
+        let connect = async {
+            let stream = TcpStream::connect(at).await?;
+            stream.set_nodelay(true)?;
+            let address = stream.peer_addr()?;
+            match &self.tls {
+                None => Ok((Stream::Plain(stream), address)),
+                Some((connector, cluster)) => Ok((encrypt(connector, cluster, member, stream).await?, address)),
+            }
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+            Ok(connected) => connected,
+            Err(_) => Err(OpenError::NotYet(format!("{member} does not answer"))),
+        }
+    }
+}
+
+async fn encrypt(
+    connector: &TlsConnector,
+    cluster: &ClusterName,
+    member: &MemberName,
+    mut stream: TcpStream,
+) -> Result<Stream, OpenError> {
+    stream.write_all(&TLS_REQUEST).await?;
+    // One byte and no more: what else comes before the handshake is taken as part of it, and fails.
+    if stream.read_u8().await? != TAKES_TLS {
+        let text = format!("{member} does not speak TLS, and sql_tls requires it; nothing was sent to it");
+        return Err(OpenError::Broken(text));
+    }
+    let name = Peer::member(member).certificate_name(cluster);
+    let name = ServerName::try_from(name)
+        .map_err(|error| OpenError::Broken(format!("{member} cannot be named in a certificate: {error}")))?;
+    match connector.connect(name, stream).await {
+        Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            let text = format!("the server does not prove to be {member} of {cluster} ({error}); check ca.pem on both");
+            Err(OpenError::Broken(text))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
