@@ -180,6 +180,11 @@ fn checked(text: &str, old: &Spec) -> Result<Spec, ApiError> {
         let text = "the cluster's name and its members' names, kinds and addresses cannot be changed this way";
         return Err(ApiError::usage("fixed", text, "dauphin store add | remove changes members of the store"));
     }
+    // access rules follow from it when an agent starts: members that differ would refuse each other
+    if file.spec.postgres.sql_tls != old.postgres.sql_tls {
+        let text = "sql_tls is decided before the cluster's first start and cannot be changed afterwards";
+        return Err(ApiError::usage("fixed", text, "with `require` clients must use TLS, with `off` they may"));
+    }
     Settings::new(Vec::new(), 1, &file.spec.postgres)
         .map_err(|e| ApiError::usage("bad_setting", e.to_string(), "dauphin config show"))?;
     Ok(file.spec)
