@@ -1,6 +1,6 @@
 //! The dependency rule of DESIGN: which crate may stand on which. It reads `cargo metadata`, not the sources.
 //!
-//!     dauphin → faces → services → edges → model          pure → model; never pure → edge, never edge → edge
+//! `dauphin` -> faces -> services -> edges -> model, and pure -> model; never pure -> edge, never edge -> edge.
 
 use crate::source::Finding;
 use serde_json::Value;
