@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// Terms kept in the history; older ones are dropped.
-pub(crate) const HISTORY_MAX: usize = 500;
+pub(crate) const HISTORY_MAX: usize = 200;
 
 /// A term of the history, with the wall clock for people.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -128,4 +128,29 @@ pub(crate) fn transaction(txn: &StoreTxn, snapshot: &Snapshot) -> Txn {
 /// The wall clock, for people.
 pub(crate) fn now_text() -> String {
     jiff::Timestamp::now().round(jiff::Unit::Millisecond).map_or_else(|_| String::new(), |t| t.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dauphin_model::{Evidence, Incarnation, Lsn, MemberName, SwitchPoint, Term, Timeline, Voter};
+
+    #[test]
+    fn a_full_history_of_a_large_cluster_fits_its_key() {
+        let voter = |n: usize| {
+            let name = MemberName::new(&format!("m{n:0>31}")).unwrap_or_else(|e| panic!("{e}"));
+            Voter::new(name, Incarnation(u32::MAX))
+        };
+        let past = PastTerm {
+            term: Term(u64::MAX),
+            leader: voter(0),
+            timeline: Timeline(u32::MAX),
+            switch: SwitchPoint { from: Timeline(u32::MAX), lsn: Lsn(u64::MAX), next_xid: u64::MAX },
+            evidence: Evidence::Frozen { voters: (0..7).map(voter).collect() },
+        };
+        let record = HistoryRecord { past, at: now_text() };
+        let all = vec![record; HISTORY_MAX];
+        // a record that does not fit would keep a winner from opening
+        assert!(json(&all).len() < dauphin_store::VALUE_BYTES_MAX, "{} bytes", json(&all).len());
+    }
 }

@@ -259,7 +259,8 @@ impl Agent {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        self.journal.all(&self.store.watch().borrow())
+        let snapshot = self.store.watch().borrow().clone();
+        self.journal.all(&snapshot)
     }
 }
 

@@ -54,6 +54,7 @@ pub(crate) struct Campaign {
     pub(crate) answers: BTreeMap<Voter, Answer>,
     pub(crate) refused: BTreeSet<MemberName>,
     pub(crate) enough_since: Option<Mono>,
+    pub(crate) raised: bool,
     pub(crate) catching_up: Option<Voter>,
 }
 
@@ -178,6 +179,7 @@ impl Core {
             answers: BTreeMap::new(),
             refused: BTreeSet::new(),
             enough_since: None,
+            raised: false,
             catching_up: None,
         });
         if phase == Phase::PreVote {
@@ -251,7 +253,12 @@ impl Core {
         if alive && campaign.kind == Kind::Automatic {
             self.drop_campaign("the leader answers");
         } else if pledge >= term {
-            // somebody is pledged higher: ask again above it
+            if campaign.raised {
+                // another elector asks the same voters: two that outbid each other would never end
+                return self.drop_campaign("its voters pledged to another election");
+            }
+            // somebody was pledged higher than we knew: ask again above it, once
+            campaign.raised = true;
             campaign.term = pledge.next();
             campaign.answers.retain(|v, a| v.name == self.me && a.holder && self.server.run != Run::Running);
             campaign.enough_since = None;

@@ -6,7 +6,7 @@ use crate::reason::Reason;
 use crate::step::{EngineStep, StoreTxn};
 use crate::syncing::{Move, Target, next_move};
 use crate::variant::Variant;
-use dauphin_model::{Enforced, Leadership, Run, Voter};
+use dauphin_model::{Durability, Enforced, Leadership, Run, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Core {
@@ -67,6 +67,9 @@ impl Core {
     /// Who should vouch now: voters that stream and are heard. One that is gone stays for `suspect`, so that a
     /// reconnecting receiver does not churn the set.
     pub(crate) fn target(&mut self, lead: &Lead) -> Target {
+        if self.spec.durability == Durability::Async {
+            return Target { enforced: Enforced::default(), degraded: false };
+        }
         let (now, suspect) = (self.now, self.spec.profile.suspect());
         let streams = |v: &Voter| {
             let beat = self.beat_of(&v.name);

@@ -9,13 +9,17 @@ use crate::step::{EngineStep, StoreTxn};
 use crate::variant::Variant;
 use dauphin_model::sync_set::answers_for;
 use dauphin_model::{
-    Enforced, Evidence, Leadership, LeadershipState, MemberSpec, OnShortage, PastTerm, Published, Voter,
+    Durability, Enforced, Evidence, Leadership, LeadershipState, MemberSpec, OnShortage, PastTerm, Published, Voter,
 };
 use std::collections::BTreeSet;
 
 impl Core {
     /// Voters to wait for from the promotion on: those that are there, or all that are known if they are too few.
     pub(crate) fn first_voters(&self) -> Enforced {
+        if self.spec.durability == Durability::Async {
+            // nobody is waited for, so nobody vouches: an election waits for the lease instead
+            return Enforced::default();
+        }
         let known = |m: &&MemberSpec| m.may_vote() && m.name != self.me;
         let bootstrap = self.lead.as_ref().is_some_and(|l| l.bootstrap)
             || self.record().is_some_and(|r| r.evidence == Evidence::Bootstrap);

@@ -278,10 +278,9 @@ impl Link {
         self.keep();
         let mut state = self.state();
         let known = state.wait_for(|s| !matches!(s, LinkState::Connecting));
-        match timeout_at(deadline, known).await {
-            Ok(_) => self.shared.queue().ok_or_else(|| self.down()),
-            Err(_) => Err(CallError::Down(Down::TimedOut)),
-        }
+        // what it gives holds the state's lock, and reading the state again under it waits for ever behind a writer
+        let known = timeout_at(deadline, known).await.is_ok();
+        if known { self.shared.queue().ok_or_else(|| self.down()) } else { Err(CallError::Down(Down::TimedOut)) }
     }
 
     fn down(&self) -> CallError {

@@ -3,7 +3,7 @@
 
 use crate::world::{Coming, World};
 use dauphin_ha::{Command, Core, Event, Role, StoreView};
-use dauphin_model::{Enforced, LeadershipState, Span};
+use dauphin_model::{Enforced, LeadershipState, Mono, Span};
 
 impl World {
     pub(crate) fn stop_agent(&mut self, at: usize) {
@@ -108,5 +108,33 @@ impl World {
     /// What each open leader's server may be enforcing.
     pub(crate) fn enforced_of(&self, at: usize) -> Vec<Enforced> {
         self.nodes[at].pg.running.as_ref().map(|r| r.enforced.clone()).unwrap_or_default()
+    }
+
+    /// The moment it is.
+    #[must_use]
+    pub fn now(&self) -> Mono {
+        self.now
+    }
+
+    /// The member that the store names.
+    #[must_use]
+    pub fn leader(&self) -> Option<usize> {
+        let record = self.store.view.leadership.as_ref()?;
+        self.index(&record.leader.name)
+    }
+
+    /// The invariant that broke, and how.
+    #[must_use]
+    pub fn violation(&self) -> Option<&str> {
+        self.watch.violation.as_deref()
+    }
+
+    /// The leader's agent, guard and server die and stay dead.
+    pub fn kill_leader(&mut self) -> Option<usize> {
+        let at = self.leader()?;
+        self.trace.line(self.now, at, "FAULT node killed");
+        self.stop_agent(at);
+        self.kill_server(at);
+        Some(at)
     }
 }

@@ -1,0 +1,44 @@
+//! Stories that a bug told first: short simulations with one fault, each with what must come of it.
+
+use dauphin_model::{Durability, Mono, Span};
+use dauphin_sim::{Config, World, spec};
+
+fn formed(durability: Durability) -> World {
+    let config = Config { spec: spec(3, durability), ..Config::of_seed(1) };
+    let mut world = World::new(config);
+    run_until(&mut world, 30, World::whole).expect("a new cluster forms");
+    world
+}
+
+fn run_until(world: &mut World, seconds: u64, wanted: impl Fn(&World) -> bool) -> Option<Mono> {
+    for _ in 0..seconds * 20 {
+        if wanted(world) {
+            return Some(world.now());
+        }
+        let next = world.now() + Span::ms(50);
+        world.run_until(next);
+    }
+    None
+}
+
+/// The leader's node dies and stays dead: somebody else opens without it.
+fn survives_its_leader(durability: Durability, within: Span) {
+    let mut world = formed(durability);
+    let (dead, killed) = (world.kill_leader().expect("a leader"), world.now());
+    let opened = run_until(&mut world, 60, |w| w.healthy() && w.leader() != Some(dead));
+    let opened = opened.unwrap_or_else(|| panic!("{durability}: nobody took over"));
+    assert!(opened.since(killed) <= within, "{durability}: it took {}", opened.since(killed));
+    assert_eq!(world.violation(), None);
+}
+
+#[test]
+fn quorum_and_sync_do_not_wait_for_the_lease() {
+    survives_its_leader(Durability::Quorum, Span::ms(2_000));
+    survives_its_leader(Durability::Sync, Span::ms(2_000));
+}
+
+/// The published set asked for the dead leader's own answer: nobody ever took over.
+#[test]
+fn async_takes_over_once_the_lease_has_ended() {
+    survives_its_leader(Durability::Async, Span::ms(5_000));
+}
