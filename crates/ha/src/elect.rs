@@ -54,7 +54,6 @@ pub(crate) struct Campaign {
     pub(crate) answers: BTreeMap<Voter, Answer>,
     pub(crate) refused: BTreeSet<MemberName>,
     pub(crate) enough_since: Option<Mono>,
-    pub(crate) raised: bool,
     pub(crate) catching_up: Option<Voter>,
 }
 
@@ -179,7 +178,6 @@ impl Core {
             answers: BTreeMap::new(),
             refused: BTreeSet::new(),
             enough_since: None,
-            raised: false,
             catching_up: None,
         });
         if phase == Phase::PreVote {
@@ -253,12 +251,7 @@ impl Core {
         if alive && campaign.kind == Kind::Automatic {
             self.drop_campaign("the leader answers");
         } else if pledge >= term {
-            if campaign.raised {
-                // another elector asks the same voters: two that outbid each other would never end
-                return self.drop_campaign("its voters pledged to another election");
-            }
-            // somebody was pledged higher than we knew: ask again above it, once
-            campaign.raised = true;
+            // somebody is pledged higher: ask again above it
             campaign.term = pledge.next();
             campaign.answers.retain(|v, a| v.name == self.me && a.holder && self.server.run != Run::Running);
             campaign.enough_since = None;
