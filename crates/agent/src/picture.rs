@@ -23,7 +23,6 @@ pub(crate) struct Picture {
     pub(crate) beat: Option<Beat>,
     pub(crate) others: BTreeMap<MemberName, Heard>,
     pub(crate) busy: Option<&'static str>,
-    pub(crate) summary: String,
 }
 
 impl Picture {
@@ -42,7 +41,6 @@ impl Picture {
             beat: core.own_beat().cloned(),
             others: others.collect(),
             busy: core.under_way().map(|u| u.step.name()),
-            summary: core.summary(),
         }
     }
 
