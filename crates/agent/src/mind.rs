@@ -161,8 +161,8 @@ impl Hands {
                 let (notes, inbox) = (self.notes.clone(), self.inbox.clone());
                 self.runtime.spawn_blocking(move || match notes.save(&durable) {
                     Ok(()) => inbox.tell(Event::Saved),
-                    // without its notes it may neither pledge nor lead: it stays where it is, and says so
-                    Err(error) => tracing::error!(%error, "the member's notes cannot be written"),
+                    // without its notes it may neither pledge nor lead; the core tries again
+                    Err(error) => inbox.tell(Event::SaveFailed { because: error.to_string() }),
                 });
             }
             Step::Send { to, message } => self.links.send(&to, &message),

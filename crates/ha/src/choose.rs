@@ -31,7 +31,10 @@ impl Core {
         let wanted = match &campaign.kind {
             Kind::HandOver(to) => to.clone(),
             Kind::Forced { .. } => Some(self.me.clone()),
-            Kind::Automatic => None,
+            // a switchover that lost its leader half-way: among equals, whom the person wanted
+            Kind::Automatic => self.store.intent.as_ref().and_then(|i| i.to.clone()).filter(|to| {
+                heard.iter().any(|(v, a)| v.name == *to && self.rank(&a.position, &best) == Ordering::Equal)
+            }),
         };
         let deposed = |v: &Voter, a: &Answer| a.holder && v.name == self.me && self.server.run != Run::Running;
         let mut able: Vec<(&Voter, &Answer)> = heard
@@ -167,7 +170,11 @@ impl Core {
     }
 
     pub(crate) fn while_too_few(&mut self, campaign: &Campaign, record: &Leadership) {
-        if self.now.since(campaign.started) < self.spec.profile.suspect().times(2) {
+        // electors may take turns: what counts is for how long the leader has been gone, and a fair wait for answers
+        let suspect = self.spec.profile.suspect();
+        let gone = self.gone_since.filter(|(term, _)| *term == record.term && campaign.kind == Kind::Automatic);
+        let since = gone.map_or(campaign.started, |(_, since)| since);
+        if self.now.since(since) < suspect.times(2) || self.now.since(campaign.started) < suspect {
             return;
         }
         let answered: Vec<Voter> = campaign.answers.keys().cloned().collect();

@@ -46,6 +46,8 @@ pub struct Core {
     /// What is known to be on the disk.
     pub(crate) saved: Durable,
     saving: Option<Durable>,
+    /// No attempt to save before this moment: the last one failed. Zero while all is well.
+    save_rest: Mono,
     pub(crate) store: StoreView,
     /// The store was seen since the start.
     pub(crate) store_seen: bool,
@@ -88,6 +90,8 @@ pub struct Core {
 pub(crate) const PENDING_MAX: usize = 8;
 /// How long a member rests after a failed step, times the number of failures in a row (up to eight).
 const REST: Span = Span::ms(250);
+/// How long a member rests before it tries again to write its notes.
+const SAVE_REST: Span = Span::ms(500);
 
 impl Core {
     /// A member that just started. `has_data`: its data directory is not empty; `server`: what runs there already.
@@ -99,6 +103,7 @@ impl Core {
             saved: durable.clone(),
             durable,
             saving: None,
+            save_rest: Mono::default(),
             store: StoreView::default(),
             store_seen: false,
             peers: BTreeMap::new(),
@@ -177,9 +182,18 @@ impl Core {
             Event::Engine(result) => self.on_engine(result),
             Event::BarrierPassed { serial, ok } => self.on_barrier(serial, ok),
             Event::Saved => {
+                self.save_rest = Mono::default();
                 if let Some(saved) = self.saving.take() {
                     self.saved = saved;
                 }
+            }
+            Event::SaveFailed { because } => {
+                // nothing that depends on it happens meanwhile
+                self.saving = None;
+                if self.save_rest == Mono::default() {
+                    self.journal(Reason::StepFailed { step: "save".to_owned(), because });
+                }
+                self.save_rest = self.now + SAVE_REST;
             }
             Event::Command { id, command } => self.on_command(id, command),
             Event::Shutdown => {
@@ -391,87 +405,9 @@ impl Core {
     }
 
     fn save(&mut self) {
-        if self.saving.is_none() && self.saved != self.durable {
+        if self.saving.is_none() && self.saved != self.durable && self.now >= self.save_rest {
             self.saving = Some(self.durable.clone());
             self.steps.push(Step::Save(self.durable.clone()));
         }
-    }
-
-    // --- what faces ask -------------------------------------------------------------------------------------------
-
-    /// The role.
-    #[must_use]
-    pub fn role(&self) -> Role {
-        self.role
-    }
-
-    /// The specification in force.
-    #[must_use]
-    pub fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
-    /// What the store holds.
-    #[must_use]
-    pub fn store(&self) -> &StoreView {
-        &self.store
-    }
-
-    /// Our own server.
-    #[must_use]
-    pub fn server(&self) -> &ServerView {
-        &self.server
-    }
-
-    /// The other members.
-    #[must_use]
-    pub fn peers(&self) -> &BTreeMap<MemberName, Peer> {
-        &self.peers
-    }
-
-    /// What is kept on the disk.
-    #[must_use]
-    pub fn durable(&self) -> &Durable {
-        &self.durable
-    }
-
-    /// The last beat sent.
-    #[must_use]
-    pub fn own_beat(&self) -> Option<&Beat> {
-        self.last_beat.as_ref().map(|(_, beat)| beat)
-    }
-
-    /// One line on where it stands, for whoever looks for a fault.
-    #[must_use]
-    pub fn summary(&self) -> String {
-        let campaign = self.campaign.as_ref().map(|c| c.term);
-        format!(
-            "{} record {:?} pledge {} saved {} incarnation {} run {:?} recovery {:?} engine {:?} rest {} failures {} frozen {:?} freezing {:?} campaign {campaign:?} lead {:?}",
-            self.role,
-            self.record().map(|r| (r.term, r.leader.to_string(), r.state)),
-            self.durable.pledge,
-            self.is_saved(),
-            self.durable.incarnation,
-            self.server.run,
-            self.server.in_recovery,
-            self.engine.as_ref().map(|e| e.step.name()),
-            self.engine_rest.since(self.now),
-            self.failures,
-            self.frozen_at.as_ref().map(ToString::to_string),
-            self.freezing.as_ref().map(|f| f.term),
-            self.lead,
-        )
-    }
-
-    /// The engine step under way.
-    #[must_use]
-    pub fn under_way(&self) -> Option<&StepUnderWay> {
-        self.engine.as_ref()
-    }
-
-    /// Whether that member was heard within the profile's `suspect`.
-    #[must_use]
-    pub fn hears(&self, name: &MemberName) -> bool {
-        self.fresh(name)
     }
 }

@@ -262,6 +262,19 @@ impl Core {
         }
     }
 
+    /// Another elector asks for a later term: one election is enough, and two that outbid each other would climb through
+    /// the terms as fast as disks can write pledges. The later one goes on; this member stands again if nothing comes of it.
+    pub(crate) fn give_way_to(&mut self, elector: &MemberName, term: Term) {
+        let mine = self.campaign.as_ref().filter(|c| {
+            let undecided = matches!(c.phase, Phase::PreVote | Phase::Freeze);
+            c.kind == Kind::Automatic && undecided && c.term < term
+        });
+        if mine.is_some() && *elector != self.me {
+            self.drop_campaign(&format!("{elector} asks for term {term}"));
+            self.campaign_rest = self.now + self.spec.profile.suspect() + self.turn();
+        }
+    }
+
     /// Gives this election up for now.
     pub(crate) fn drop_campaign(&mut self, because: &str) {
         if let Some(campaign) = self.campaign.take() {

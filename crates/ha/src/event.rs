@@ -23,8 +23,10 @@ pub struct StoreView {
     pub lease_rev: Rev,
     /// When this process saw the lease's counter move last.
     pub lease_seen: Mono,
-    /// What a person asked for.
+    /// What the leader works on.
     pub intent: Option<Intent>,
+    /// Since when, on a wall clock: for people.
+    pub intent_since: Option<String>,
     /// Automatic failover is off.
     pub paused: bool,
     /// The specification, when it is newer than the one given.
@@ -106,8 +108,6 @@ pub enum Command {
     Switchover {
         /// To whom; the best replica if not said.
         to: Option<MemberName>,
-        /// Wall-clock text for people.
-        since: String,
     },
     /// Make this member the leader now, whoever led before.
     Failover {
@@ -165,6 +165,11 @@ pub enum Event {
     },
     /// The durable state asked for last is on the disk.
     Saved,
+    /// It could not be written; what is on the disk is the state before, or this one.
+    SaveFailed {
+        /// What the disk said.
+        because: String,
+    },
     /// A person's command.
     Command {
         /// Its identity.

@@ -43,6 +43,7 @@ impl Core {
             self.answer(from, refusal);
             return;
         }
+        self.give_way_to(from, term);
         match &mut self.freezing {
             Some(freezing) if freezing.term == term => {
                 freezing.askers.insert(from.clone());

@@ -17,6 +17,7 @@ mod message;
 mod operate;
 mod reason;
 pub mod roles;
+mod shown;
 mod step;
 mod switchover;
 mod syncing;

@@ -45,7 +45,7 @@ impl Core {
             return self.reply(id, Err(Refusal::NotNow(Reason::Busy { with })));
         }
         match command {
-            Command::Switchover { to, .. } => self.ask_switchover(id, to),
+            Command::Switchover { to } => self.ask_switchover(id, to),
             Command::Failover { allow_data_loss } => self.ask_failover(id, allow_data_loss),
             Command::Restart => self.ask_restart(id),
             Command::Reinit => self.ask_reinit(id),

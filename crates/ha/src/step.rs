@@ -39,10 +39,8 @@ pub struct Durable {
 pub struct Intent {
     /// What.
     pub kind: IntentKind,
-    /// The member that is to lead or to be worked on.
+    /// The member that is to lead.
     pub to: Option<MemberName>,
-    /// Wall-clock text for people.
-    pub since: String,
 }
 
 /// Kinds of intent.
@@ -157,7 +155,7 @@ impl EngineStep {
 /// What the core asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Write this to the disk, then answer [`crate::Event::Saved`]. The last one asked for counts.
+    /// Write this to the disk, then answer [`crate::Event::Saved`] or [`crate::Event::SaveFailed`]. The last one asked for counts.
     Save(Durable),
     /// Send to one member; may be lost.
     Send {

@@ -5,7 +5,7 @@ use crate::core::Core;
 use crate::elect::Kind;
 use crate::reason::Reason;
 use crate::roles::Role;
-use crate::step::{EngineStep, Step};
+use crate::step::{EngineStep, Intent, IntentKind, Step, StoreTxn};
 use dauphin_model::{MemberName, Mono, Position, Run};
 
 /// A switchover under way on the leader.
@@ -64,6 +64,13 @@ impl Core {
     /// Begins on an open leader.
     pub(crate) fn begin_switchover(&mut self, to: Option<MemberName>) {
         let name = to.clone().unwrap_or_else(|| self.me.clone());
+        // told to everybody, and to whoever has to finish it without us; nothing waits for it
+        let intent = Intent { kind: IntentKind::Switchover, to: to.clone() };
+        self.commit(StoreTxn {
+            expect_leadership: Some(self.store.leadership_rev),
+            intent: Some(Some(intent)),
+            ..StoreTxn::default()
+        });
         let now = self.now;
         if let Some(lead) = &mut self.lead {
             lead.switchover = Some(Switchover { to, since: now, closed: false });
@@ -102,6 +109,11 @@ impl Core {
     /// Back to normal: access is opened again by the leader's turn.
     fn cancel_switchover(&mut self, because: &str) {
         let Some(switchover) = self.lead.as_mut().and_then(|l| l.switchover.take()) else { return };
+        self.commit(StoreTxn {
+            expect_leadership: Some(self.store.leadership_rev),
+            intent: Some(None),
+            ..StoreTxn::default()
+        });
         let to = switchover.to.unwrap_or_else(|| self.me.clone());
         let reason = Reason::SwitchoverFailed { to, because: because.to_owned() };
         self.journal(reason.clone());

@@ -179,7 +179,7 @@ impl Core {
             switch: Some(switch),
             ..record
         };
-        self.publish(StoreTxn { past: Some(past), ..StoreTxn::of(next) });
+        self.publish(StoreTxn { past: Some(past), intent: Some(None), ..StoreTxn::of(next) });
     }
 
     /// The barrier's commit ended.

@@ -52,6 +52,8 @@ pub struct Faults {
     pub store_unknown: u64,
     /// A person asks for something.
     pub operator: u64,
+    /// Writes of a member's notes that fail, or are on the disk though they failed.
+    pub save_fails: u64,
 }
 
 fn name(i: u64) -> MemberName {
@@ -130,6 +132,7 @@ impl Config {
             step_fails: draw(40, 15),
             store_unknown: draw(40, 15),
             operator: draw(40, 30),
+            save_fails: draw(30, 30),
         };
         Self { seed, spec, variant: None, chaos: Span::ms(40_000), faults, trace: false }
     }

@@ -100,7 +100,7 @@ impl World {
         }
         if self.rng.chance(f.operator) && self.nodes[at].core.is_some() {
             let command = match self.rng.below(5) {
-                0 | 1 => Command::Switchover { to: None, since: String::new() },
+                0 | 1 => Command::Switchover { to: None },
                 2 => Command::Restart,
                 3 => Command::Reinit,
                 _ => Command::Failover { allow_data_loss: false },

@@ -3,6 +3,7 @@
 
 mod config;
 mod faults;
+mod hands;
 mod invariants;
 mod people;
 mod pg;

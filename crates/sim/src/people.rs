@@ -3,7 +3,7 @@
 
 use crate::world::{Coming, World};
 use dauphin_ha::{Command, Core, Event, Role, StoreView};
-use dauphin_model::{Enforced, LeadershipState, Mono, Span};
+use dauphin_model::{Enforced, LeadershipState, Mono, Span, Term};
 
 impl World {
     pub(crate) fn stop_agent(&mut self, at: usize) {
@@ -132,9 +132,31 @@ impl World {
     /// The leader's agent, guard and server die and stay dead.
     pub fn kill_leader(&mut self) -> Option<usize> {
         let at = self.leader()?;
+        self.kill(at);
+        Some(at)
+    }
+
+    /// A member's agent, guard and server die and stay dead.
+    pub fn kill(&mut self, at: usize) {
         self.trace.line(self.now, at, "FAULT node killed");
         self.stop_agent(at);
         self.kill_server(at);
-        Some(at)
+    }
+
+    /// An agent that is dead starts again.
+    pub fn revive(&mut self, at: usize) {
+        self.start_agent(at);
+    }
+
+    /// The highest term that any member is pledged to.
+    #[must_use]
+    pub fn highest_pledge(&self) -> Term {
+        self.nodes.iter().map(|n| n.disk.pledge).max().unwrap_or_default()
+    }
+
+    /// What happened so far, if the configuration says to keep it.
+    #[must_use]
+    pub fn lines(&self) -> &[String] {
+        self.trace.lines()
     }
 }

@@ -39,6 +39,9 @@ impl Store {
         if let Some(past) = &txn.past {
             self.view.timelines.push((past.timeline, past.term));
         }
+        if let Some(intent) = &txn.intent {
+            self.view.intent.clone_from(intent);
+        }
         if let Some(paused) = txn.paused {
             self.view.paused = paused;
         }

@@ -7,7 +7,7 @@ use crate::pg::{Postgres, Record};
 use crate::rng::Rng;
 use crate::store::Store;
 use crate::trace::Trace;
-use dauphin_ha::{Core, Durable, EngineStep, Event, Message, Reason, Step, StoreResult, StoreTxn, StoreView};
+use dauphin_ha::{Core, Durable, EngineStep, Event, Message, StoreResult, StoreTxn, StoreView};
 use dauphin_model::{Branch, MemberKind, MemberName, Mono, Span, Timeline, Voter};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -30,6 +30,7 @@ pub(crate) enum Coming {
         to: usize,
         life: u64,
         durable: Durable,
+        fails: Fails,
     },
     StoreResult {
         to: usize,
@@ -246,12 +247,18 @@ impl World {
                 let from = self.nodes[*from].name.clone();
                 self.feed(*to, Event::Message { from, message: message.clone() });
             }
-            Coming::Saved { to, life, durable } => {
+            Coming::Saved { to, life, durable, fails } => {
                 if self.nodes[*to].life != *life || self.postponed(*to, &coming, true) {
                     return;
                 }
-                self.nodes[*to].disk = durable.clone();
-                self.feed(*to, Event::Saved);
+                if *fails != Fails::Before {
+                    self.nodes[*to].disk = durable.clone();
+                }
+                let event = match fails {
+                    Fails::No => Event::Saved,
+                    Fails::Before | Fails::After => Event::SaveFailed { because: "the disk is full".to_owned() },
+                };
+                self.feed(*to, event);
             }
             Coming::StoreApply { op, from, life, txn } => self.store_applies(*op, *from, *life, txn),
             Coming::StoreResult { to, life, op, result } => {
@@ -315,131 +322,6 @@ impl World {
             Coming::Client(client) => self.client(*client),
             Coming::Fault => self.fault(),
         }
-    }
-
-    /// Gives an event to a member's core and carries its steps out.
-    pub(crate) fn feed(&mut self, at: usize, event: Event) {
-        let now = self.now;
-        let Some(core) = &mut self.nodes[at].core else { return };
-        let before = core.role();
-        let steps = core.step(now, event);
-        let after = core.role();
-        if before != after {
-            self.trace.line(now, at, &format!("{before} -> {after}"));
-        }
-        for step in steps {
-            self.carry_out(at, step);
-            if self.watch.violation.is_some() {
-                return;
-            }
-        }
-    }
-
-    fn carry_out(&mut self, at: usize, step: Step) {
-        let life = self.nodes[at].life;
-        match step {
-            Step::Save(durable) => {
-                let span = self.pause();
-                self.later(span, Coming::Saved { to: at, life, durable });
-            }
-            Step::Send { to, message } => {
-                let Some(to) = self.nodes.iter().position(|n| n.name == to) else { return };
-                let lost = !self.calm && self.rng.chance(self.config.faults.loss);
-                if self.reaches(at, to) && !lost {
-                    let span = self.pause();
-                    self.later(span, Coming::Deliver { to, from: at, message: Box::new(message) });
-                } else if self.nodes[to].core.is_none() {
-                    self.refused(at, to);
-                }
-                if self.reaches(at, to) && self.nodes[to].core.is_none() {
-                    self.refused(at, to);
-                }
-            }
-            Step::Commit { op, txn } => {
-                let span = self.pause();
-                if self.nodes[at].store_cut {
-                    self.later(Span::ms(400), Coming::StoreResult { to: at, life, op, result: StoreResult::Failed });
-                } else {
-                    self.later(span, Coming::StoreApply { op, from: at, life, txn });
-                }
-            }
-            Step::Engine(step) => self.engine_begins(at, step),
-            Step::Fence => {
-                self.trace.line(self.now, at, "fences its server");
-                self.kill_server(at);
-            }
-            Step::Deadline(deadline) => {
-                let node = &mut self.nodes[at];
-                node.deadline_seq += 1;
-                node.deadline = deadline;
-                if let Some(deadline) = deadline {
-                    let seq = node.deadline_seq;
-                    let span = deadline.since(self.now);
-                    self.later(span, Coming::Deadline { at, seq });
-                }
-            }
-            Step::Journal(reason) => {
-                if let Reason::Quarantined { because } = &reason
-                    && because.starts_with("no rule")
-                {
-                    self.watch.violate(format!("{}: {because}", self.nodes[at].name));
-                }
-                self.trace.line(self.now, at, &reason.to_string());
-            }
-            Step::Reply { .. } => {}
-            Step::Exit => self.stop_agent(at),
-        }
-    }
-
-    /// Both ports of a dead member refuse; a silent one's do not.
-    fn refused(&mut self, at: usize, to: usize) {
-        let dead = self.nodes[to].core.is_none()
-            && self.nodes[to].pg.running.is_none()
-            && self.now >= self.nodes[to].frozen_until;
-        if dead && self.reaches(at, to) && self.reaches(to, at) {
-            let member = self.nodes[to].name.clone();
-            if let Some(core) = &mut self.nodes[at].core
-                && core.peers().get(&member).is_none_or(|p| !p.refused)
-            {
-                self.feed(at, Event::Refused { member });
-            }
-        }
-    }
-
-    fn store_applies(&mut self, op: dauphin_ha::OpId, from: usize, life: u64, txn: &StoreTxn) {
-        let unknown = !self.calm && self.rng.chance(self.config.faults.store_unknown);
-        if unknown && self.rng.chance(50) {
-            // lost on the way: nothing is written, and nobody knows
-            let span = Span::ms(500);
-            return self.later(span, Coming::StoreResult { to: from, life, op, result: StoreResult::Unknown });
-        }
-        let before = self.store.view.leadership.clone();
-        let result = self.store.commit(txn);
-        if matches!(result, StoreResult::Committed(_)) {
-            if let Some(after) = &txn.leadership {
-                self.trace.line(
-                    self.now,
-                    from,
-                    &format!(
-                        "store: term {} {} {:?}, timeline {}, set {} of {} answers",
-                        after.term,
-                        after.leader,
-                        after.state,
-                        after.timeline,
-                        after.published.voters.len(),
-                        after.published.answers
-                    ),
-                );
-                self.check_decision(before.as_ref(), after, from);
-            }
-            for at in 0..self.nodes.len() {
-                let span = self.pause() + self.pause();
-                self.later(span, Coming::StoreSeen(at));
-            }
-        }
-        let span = if unknown { Span::ms(500) } else { self.pause() };
-        let result = if unknown { StoreResult::Unknown } else { result };
-        self.later(span, Coming::StoreResult { to: from, life, op, result });
     }
 
     pub(crate) fn index(&self, name: &MemberName) -> Option<usize> {

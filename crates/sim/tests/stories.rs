@@ -42,3 +42,26 @@ fn quorum_and_sync_do_not_wait_for_the_lease() {
 fn async_takes_over_once_the_lease_has_ended() {
     survives_its_leader(Durability::Async, Span::ms(5_000));
 }
+
+/// Three electors that lacked an answer outbid each other and climbed through ten terms a second; resting hid who was missing.
+#[test]
+fn electors_with_too_few_answers_say_so_and_do_not_outbid_each_other() {
+    let mut spec = spec(5, Durability::Quorum);
+    spec.required = Some(1);
+    let mut world = World::new(Config { spec, trace: true, ..Config::of_seed(1) });
+    run_until(&mut world, 30, World::whole).expect("a new cluster forms");
+    let leader = world.kill_leader().expect("a leader");
+    let other = (0..5).find(|at| *at != leader).expect("others");
+    // of four voters all must answer, as one copy of a commit suffices
+    world.kill(other);
+    let (before, end) = (world.highest_pledge(), world.now() + Span::ms(30_000));
+    world.run_until(end);
+    assert!(!world.healthy(), "nobody may be elected");
+    let climbed = world.highest_pledge().0 - before.0;
+    assert!(climbed <= 60, "{climbed} terms in 30 s: two a second at most");
+    let told = world.lines().iter().filter(|l| l.contains("waiting for")).count();
+    assert!(told > 0, "it says who is missing");
+    world.revive(other);
+    run_until(&mut world, 30, World::healthy).expect("goes on when the missing voter is back");
+    assert_eq!(world.violation(), None);
+}
