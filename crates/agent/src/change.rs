@@ -7,7 +7,7 @@ use crate::server::Server;
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
 use dauphin_api::operations::Answer;
-use dauphin_engine::postgres::Settings;
+use dauphin_engine::postgres::{Access, Networks, Settings};
 use dauphin_ha::Role;
 use dauphin_model::file::ClusterFile;
 use dauphin_model::{MemberName, Spec};
@@ -312,8 +312,9 @@ pub(crate) fn restart_order(picture: &Picture) -> Vec<MemberName> {
     all
 }
 
-/// Brings the specification's settings to the server whenever they differ from what it was given.
+/// Brings the specification's settings and networks to the server whenever they differ from what it was given.
 pub(crate) async fn keep_settings(server: Arc<Server>, listen: Vec<String>) {
+    let mut networks = server.networks();
     loop {
         tokio::time::sleep(COMPARE_EVERY).await;
         let (spec, role) = {
@@ -322,6 +323,10 @@ pub(crate) async fn keep_settings(server: Arc<Server>, listen: Vec<String>) {
         };
         if !matches!(role, Role::Leader | Role::Replica) {
             continue;
+        }
+        let named = server.networks();
+        if networks != named && keep_networks(&server, &named).await {
+            networks = named;
         }
         let count = u32::try_from(spec.data_members().count()).unwrap_or(u32::MAX);
         let Ok(mut wanted) = Settings::new(listen.clone(), count, &spec.postgres) else { continue };
@@ -340,4 +345,18 @@ pub(crate) async fn keep_settings(server: Arc<Server>, listen: Vec<String>) {
             Err(error) => tracing::warn!(%error, "the server does not take the new settings"),
         }
     }
+}
+
+/// Whether the access rules name the networks of the specification now. Closed ones will when they are opened; sessions
+/// that are there stay.
+async fn keep_networks(server: &Server, networks: &Networks) -> bool {
+    let Ok(_hand) = server.hand.try_lock() else { return false };
+    if !matches!(server.postgres.instance.written_access(), Ok(Some(Access::Open))) {
+        return true;
+    }
+    match server.postgres.set_access(Access::Open, networks).await {
+        Ok(()) => tracing::info!("the access rules have the new networks"),
+        Err(error) => tracing::warn!(%error, "the access rules do not take the new networks"),
+    }
+    true
 }

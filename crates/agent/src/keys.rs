@@ -1,7 +1,7 @@
 //! What lies under which key in the store, as JSON that a person can read; and the core's compare-and-sets as transactions
 //! on them. Nothing here waits or decides.
 
-use dauphin_ha::{Rev, StoreTxn, StoreView};
+use dauphin_ha::{Intent, Rev, StoreTxn, StoreView};
 use dauphin_model::{Leadership, Lease, Mono, PastTerm, Spec};
 use dauphin_store::{Entry, Key, Snapshot, Txn};
 use serde::de::DeserializeOwned;
@@ -18,6 +18,15 @@ pub(crate) struct HistoryRecord {
     pub(crate) past: PastTerm,
     /// RFC 3339.
     pub(crate) at: String,
+}
+
+/// What the leader works on, with the wall clock for people.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct IntentRecord {
+    #[serde(flatten)]
+    intent: Intent,
+    /// RFC 3339.
+    since: String,
 }
 
 /// The shared specification as the store holds it.
@@ -72,6 +81,7 @@ pub(crate) fn view(snapshot: &Snapshot, now: Mono, instant: Instant) -> StoreVie
         now - dauphin_model::Span(u64::try_from(age).unwrap_or(u64::MAX))
     });
     let past: Vec<HistoryRecord> = get(snapshot, &history()).unwrap_or_default();
+    let under_way: Option<IntentRecord> = get(snapshot, &intent());
     StoreView {
         cluster_id: snapshot.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
         leadership: get::<Leadership>(snapshot, &leadership()),
@@ -79,7 +89,8 @@ pub(crate) fn view(snapshot: &Snapshot, now: Mono, instant: Instant) -> StoreVie
         lease: get::<Lease>(snapshot, &lease_key),
         lease_rev: rev(&lease_key),
         lease_seen: seen,
-        intent: get(snapshot, &intent()),
+        intent: under_way.as_ref().map(|r| r.intent.clone()),
+        intent_since: under_way.map(|r| r.since),
         paused: get(snapshot, &paused()).unwrap_or(false),
         spec: get::<SpecRecord>(snapshot, &spec()).map(|s| s.spec),
         timelines: past.iter().map(|h| (h.past.timeline, h.past.term)).collect(),
@@ -115,7 +126,9 @@ pub(crate) fn transaction(txn: &StoreTxn, snapshot: &Snapshot) -> Txn {
     }
     if let Some(value) = &txn.intent {
         match value {
-            Some(value) => out.put.push((intent(), json(value))),
+            Some(value) => {
+                out.put.push((intent(), json(&IntentRecord { intent: value.clone(), since: now_text() })));
+            }
             None => out.delete.push(intent()),
         }
     }

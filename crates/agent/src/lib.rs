@@ -3,10 +3,12 @@
 //! `dauphin agent` calls [`run`]. Decisions are `dauphin-ha`'s; this crate joins them to the store, the link, the engine
 //! and the guard, and never decides who leads.
 
+mod asks;
 mod change;
 mod desk;
 mod durable;
 mod error;
+mod instance;
 mod journal;
 mod keys;
 mod links;
@@ -19,6 +21,7 @@ mod route;
 mod secrets;
 mod server;
 mod setup;
+mod steps;
 mod view;
 
 pub use error::AgentError;

@@ -92,7 +92,7 @@ async fn let_readers_in(server: &Server) -> bool {
     }
     match server.postgres.instance.written_access() {
         Ok(Some(Access::Open)) => true,
-        _ => match server.postgres.set_access(Access::Open, &server.networks).await {
+        _ => match server.postgres.set_access(Access::Open, &server.networks()).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(%error, "readers cannot be let in yet");

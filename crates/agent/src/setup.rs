@@ -10,16 +10,14 @@ use crate::operations::Agent;
 use crate::picture::Picture;
 use crate::secrets::Secrets;
 use crate::server::{Parts, Server};
-use crate::{keys, looks};
-use dauphin_engine::postgres::{Binaries, Instance, Networks, Postgres, Settings, Tls};
+use crate::{instance, keys, looks};
 use dauphin_guard::client::{Event as GuardEvent, Guard};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{Core, Event};
 use dauphin_model::file::{ClusterFile, Local};
 use dauphin_model::{Evidence, Leadership, MemberKind, MemberName, MemberSpec, Profile, Route, Run, ServerView, Spec};
 use dauphin_net::Identity;
-use dauphin_net::ca::{CA_FILE, CERT_FILE, KEY_FILE};
-use dauphin_store::{Open, Start, Store, Timings, Txn};
+use dauphin_store::{Open, Standing, Start, Store, Timings, Txn};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -32,6 +30,8 @@ use tokio::sync::{mpsc, watch};
 const SYSTEM_RETRY: Duration = Duration::from_secs(1);
 /// How long one such attempt may take.
 const SYSTEM_WITHIN: Duration = Duration::from_secs(3);
+/// From when on waiting for the store to count this member in is worth a warning.
+const WAITING_IS_LONG: Duration = Duration::from_secs(5);
 /// How a guard is started.
 #[derive(Debug, Clone)]
 pub(crate) struct GuardStart {
@@ -108,8 +108,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     let mut has_data = false;
     let server = if member.kind == MemberKind::Data {
         let parts = Parts {
-            postgres: Arc::new(postgres(&local, &spec, &member, &listen).await?),
-            networks: networks(&spec),
+            postgres: Arc::new(instance::postgres(&local, &spec, &member, &listen).await?),
             secrets: Secrets::load(&local.secrets)?,
             inbox: inbox.clone(),
             links: Arc::clone(&links),
@@ -145,10 +144,11 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     let thread = std::thread::Builder::new().name("mind".to_owned()).spawn(move || mind::run(core, &events, &hands));
     thread.map_err(AgentError::file("start a thread for", config))?;
     tokio::spawn(mind::watch_store(store.clone(), inbox.clone()));
+    tokio::spawn(tell_of_waiting(store.clone(), member.name.clone()));
     if let Some(server) = &server {
         tokio::spawn(looks::run(Arc::clone(server)));
         tokio::spawn(looks::part_leaders(Arc::clone(server), store.clone()));
-        tokio::spawn(crate::change::keep_settings(Arc::clone(server), listen_addresses(&listen)));
+        tokio::spawn(crate::change::keep_settings(Arc::clone(server), instance::listen_addresses(&listen)));
         tokio::spawn(reload_server(Arc::clone(server)));
     }
     let agent = Arc::new(Agent {
@@ -221,6 +221,29 @@ async fn reload_identity(identity: Arc<Identity>) {
     }
 }
 
+/// A member that the store does not count in looks dead to the others: it says what it waits for, and what would help.
+async fn tell_of_waiting(store: Store, me: MemberName) {
+    let mut health = store.health();
+    let mut told = None;
+    loop {
+        // a moment is ordinary: members come up one after the other
+        tokio::time::sleep(WAITING_IS_LONG).await;
+        match health.borrow_and_update().standing.clone() {
+            Standing::Waiting { why } if told.as_ref() != Some(&why) => {
+                tracing::warn!(
+                    "the store waits for {why}; if this machine's disk was replaced: dauphin store add {me}"
+                );
+                told = Some(why);
+            }
+            Standing::Waiting { .. } => {}
+            Standing::Learner | Standing::Voter | Standing::Removed => told = None,
+        }
+        if health.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// The server shows the same certificate as the agent: it reads it again when the agent does.
 async fn reload_server(server: Arc<Server>) {
     let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
@@ -255,69 +278,6 @@ async fn open_store(local: &Local, spec: &Spec, member: &MemberSpec, links: &Arc
     let transport = Arc::new(StoreLinks(Arc::clone(links)));
     let open = Open { dir, name: member.name.clone(), start, timings: timings(spec.profile), transport };
     Ok(Store::open(open).await?)
-}
-
-fn networks(spec: &Spec) -> Networks {
-    let mut replication = spec.postgres.replication_networks.clone();
-    if replication.is_empty() {
-        // the members' own addresses, and nobody else's
-        replication = spec.members.iter().map(|m| single(&m.host)).collect();
-        replication.sort();
-        replication.dedup();
-    }
-    Networks { replication, clients: spec.postgres.client_networks.clone(), require_tls: spec.postgres.sql_tls }
-}
-
-fn single(host: &str) -> String {
-    match host.parse() {
-        Ok(std::net::IpAddr::V4(ip)) => format!("{ip}/32"),
-        Ok(std::net::IpAddr::V6(ip)) => format!("{ip}/128"),
-        Err(_) => host.to_owned(),
-    }
-}
-
-fn listen_addresses(listen: &str) -> Vec<String> {
-    vec![listen.to_owned()]
-}
-
-async fn postgres(local: &Local, spec: &Spec, member: &MemberSpec, listen: &str) -> Result<Postgres, AgentError> {
-    let roots: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
-    let bin = Binaries::find(local.bin_dir.as_deref(), &roots).await?;
-    let data_dir = local.data_dir.clone().unwrap_or_else(|| local.state_dir.join("data"));
-    let member_dir = data_dir.parent().unwrap_or(&data_dir).to_owned();
-    let mut instance =
-        Instance::new(bin, spec.cluster.clone(), member.name.clone(), &member_dir, member.sql_port, &os_user()?);
-    instance.data_dir = data_dir;
-    let count = u32::try_from(spec.data_members().count()).unwrap_or(u32::MAX);
-    let mut settings = Settings::new(listen_addresses(listen), count, &spec.postgres)?;
-    settings.tls = certificates(&instance, &local.identity, spec.postgres.sql_tls)?;
-    Ok(Postgres::new(instance, settings)?)
-}
-
-/// The member's own certificate, for SQL too; none where this build of PostgreSQL speaks no TLS and need not.
-fn certificates(instance: &Instance, identity: &Path, required: bool) -> Result<Option<Tls>, AgentError> {
-    match instance.check_tls() {
-        Err(refused) if required => return Err(refused.into()),
-        Err(_) => return Ok(None),
-        Ok(()) => {}
-    }
-    // the server reads relative paths from its data directory
-    let dir = std::path::absolute(identity).map_err(AgentError::file("find", identity))?;
-    Ok(Some(Tls { cert: dir.join(CERT_FILE), key: dir.join(KEY_FILE), ca: dir.join(CA_FILE) }))
-}
-
-/// The name of the user that this process runs as: the database's superuser is mapped to it.
-fn os_user() -> Result<String, AgentError> {
-    let uid = rustix::process::getuid().as_raw();
-    let path = Path::new("/etc/passwd");
-    let text = std::fs::read_to_string(path).map_err(AgentError::file("read", path))?;
-    let field = |line: &str, n: usize| line.split(':').nth(n).map(str::to_owned);
-    text.lines()
-        .find(|line| field(line, 2).and_then(|f| f.parse::<u32>().ok()) == Some(uid))
-        .and_then(|line| field(line, 0))
-        .ok_or_else(|| {
-            AgentError::Configuration(format!("user id {uid} has no name in /etc/passwd; run as a named user"))
-        })
 }
 
 /// Takes over what is there: a guard and its server, or a server without one, which is fenced. `known`: this member had

@@ -4,7 +4,7 @@ use crate::keys::HistoryRecord;
 use crate::picture::Picture;
 use dauphin_api::dto;
 use dauphin_api::health::HealthView;
-use dauphin_ha::{Beat, Role};
+use dauphin_ha::{Beat, IntentKind, Role};
 use dauphin_model::{Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, Run};
 use std::collections::BTreeMap;
 
@@ -38,9 +38,11 @@ pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto:
         paused: picture.store.paused,
         members,
         intent: picture.store.intent.as_ref().map(|i| dto::Intent {
-            kind: "switchover".to_owned(),
+            kind: match i.kind {
+                IntentKind::Switchover => "switchover".to_owned(),
+            },
             to: i.to.as_ref().map(ToString::to_string),
-            since: i.since.clone(),
+            since: picture.store.intent_since.clone().unwrap_or_default(),
         }),
         reporter: Some(picture.me.to_string()),
         profile: Some(picture.spec.profile.to_string()),

@@ -301,9 +301,11 @@ fn settings_change_with_a_check_and_are_taken_back() {
         one.pg.change_settings(settings.clone()).await.unwrap();
         assert_eq!(one.sql("SHOW work_mem").await, "8MB");
         assert_eq!(one.pg.pending_restart(LIMIT).await.unwrap(), ["max_connections"]);
+        settings.user.insert("max_connections".to_owned(), "50".to_owned());
+        let refused = one.pg.changes_to(&settings.user).await.unwrap_err().to_string();
+        assert!(refused.contains("not lowered below 100"), "{refused}");
         // a value below what the log was written with does not stop a replica's start
         one.stop(StopMode::Fast).await;
-        settings.user.insert("max_connections".to_owned(), "50".to_owned());
         one.pg.set_settings(settings.clone()).await.unwrap();
         lab.start(&mut one, false).await;
         assert_eq!(one.sql("SHOW max_connections").await, "100");

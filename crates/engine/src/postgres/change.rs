@@ -1,5 +1,5 @@
-//! Changes of the user's settings: what differs, what needs a restart, in which order members restart; applied with a
-//! check that takes a bad file back. The agent decides when; a rolling restart is its work.
+//! Changes of the user's settings: what differs, what needs a restart, what cannot be had; applied with a check that takes
+//! a bad file back. The agent decides when; a rolling restart is its work.
 
 use crate::postgres::client::Row;
 use crate::postgres::config::{FILE, Settings, check_user, quote, render};
@@ -28,17 +28,6 @@ pub(crate) fn default_of(name: &str) -> Option<u64> {
     NOT_BELOW_LEADER.iter().find(|(n, _)| *n == name).map(|(_, default)| *default)
 }
 
-/// In which order members must restart for a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestartOrder {
-    /// Replicas before the leader: the value grows.
-    ReplicasFirst,
-    /// The leader before the replicas, once they have replayed its restart: the value shrinks.
-    LeaderFirst,
-    /// Any.
-    Any,
-}
-
 /// One setting that changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -50,33 +39,26 @@ pub struct Change {
     pub to: Option<String>,
     /// It takes a restart.
     pub restart: bool,
-    /// In which order.
-    pub order: RestartOrder,
 }
 
-/// In which order members restart for this change; `None` stands for PostgreSQL's default.
-#[must_use]
-pub fn restart_order(name: &str, from: Option<&str>, to: Option<&str>) -> RestartOrder {
-    let Some(default) = default_of(name) else { return RestartOrder::Any };
-    let number = |value: Option<&str>| value.map_or(Some(default), |v| v.trim().parse().ok());
-    match (number(from), number(to)) {
-        (Some(from), Some(to)) if to > from => RestartOrder::ReplicasFirst,
-        (Some(from), Some(to)) if to < from => RestartOrder::LeaderFirst,
-        _ => RestartOrder::Any,
-    }
+/// Whether this value is less than what runs, of a setting that replicas must not trail. `None` stands for the default.
+fn falls_below(name: &str, to: Option<&str>, running: u64) -> bool {
+    let number = |default| to.map_or(Some(default), |v| v.trim().parse::<u64>().ok());
+    default_of(name).and_then(number).is_some_and(|wanted| wanted < running)
 }
 
 impl Postgres {
     /// What would change if the user's settings were `wanted`.
     ///
     /// # Errors
-    /// [`Error::Setting`] for one that Dauphin owns or this PostgreSQL does not know; [`Error::Sql`].
+    /// [`Error::Setting`] for one that Dauphin owns, this PostgreSQL does not know, or that would fall below what runs though
+    /// replicas must not trail it; [`Error::Sql`].
     pub async fn changes_to(&self, wanted: &BTreeMap<String, String>) -> Result<Vec<Change>> {
         check_user(wanted)?;
         let now = self.settings().await.user;
         let names: BTreeSet<&String> = now.keys().chain(wanted.keys()).collect();
         let differing: Vec<&String> = names.into_iter().filter(|n| now.get(*n) != wanted.get(*n)).collect();
-        let sql = "SELECT name, context = 'postmaster' FROM pg_settings";
+        let sql = "SELECT name, context = 'postmaster', setting FROM pg_settings";
         let rows = self.acts.query(sql, ASK_LIMIT).await.map_err(Error::sql("reading the settings"))?.rows;
         let known: BTreeMap<&str, &Row> = rows.iter().filter_map(|r| Some((r.get(0)?, r))).collect();
         let mut changes = Vec::new();
@@ -88,8 +70,16 @@ impl Postgres {
                 return Err(Error::Setting { key: name.clone(), why });
             }
             let (from, to) = (now.get(name).cloned(), wanted.get(name).cloned());
-            let order = restart_order(name, from.as_deref(), to.as_deref());
-            changes.push(Change { name: name.clone(), restart: row.is_some_and(|r| r.is_true(1)), order, from, to });
+            if let Some(running) =
+                row.and_then(|r| r.parse(2)).filter(|running| falls_below(name, to.as_deref(), *running))
+            {
+                let why = format!(
+                    "it can be raised while the cluster runs, not lowered below {running}: a replica must not have less \
+                     than its log was written with, and every server here starts as a replica"
+                );
+                return Err(Error::Setting { key: name.clone(), why });
+            }
+            changes.push(Change { name: name.clone(), restart: row.is_some_and(|r| r.is_true(1)), from, to });
         }
         Ok(changes)
     }
@@ -158,11 +148,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_replicas_must_not_trail_restarts_in_a_safe_order() {
-        let order = |from, to| restart_order("max_connections", from, to);
-        assert_eq!(order(None, Some("200")), RestartOrder::ReplicasFirst);
-        assert_eq!(order(Some("200"), None), RestartOrder::LeaderFirst);
-        assert_eq!(order(Some("200"), Some("200")), RestartOrder::Any);
-        assert_eq!(restart_order("shared_buffers", None, Some("1GB")), RestartOrder::Any);
+    fn what_replicas_must_not_trail_is_raised_and_never_lowered() {
+        let falls = |name, to, running| falls_below(name, to, running);
+        assert!(falls("max_connections", Some("50"), 200));
+        assert!(falls("max_connections", None, 200), "the default is 100");
+        assert!(!falls("max_connections", Some("200"), 200));
+        assert!(!falls("max_connections", Some("500"), 200));
+        assert!(!falls("work_mem", Some("1"), 200));
     }
 }

@@ -189,7 +189,7 @@ impl Instance {
                 );
             }
             Ok(_) => {}
-            Err(Error::Tool { said, .. }) if !said.contains("connection") => return refuse(said),
+            Err(Error::Tool { said, .. }) if !said.contains("connection") => return refuse(complaint(&said)),
             Err(error) => return Err(error),
         }
         let cut = self.archive_cut_off(&ours, keep, term)?;
@@ -200,6 +200,15 @@ impl Instance {
         files::sync_parent(&self.rewind_marker()).map_err(Error::file("write", &self.member_dir))?;
         Ok(cut)
     }
+}
+
+/// What a tool complains of, without what it reported on the way.
+fn complaint(said: &str) -> String {
+    let complaints: Vec<&str> = said
+        .lines()
+        .filter(|line| [" error: ", " fatal: ", "ERROR: ", "FATAL: "].iter().any(|word| line.contains(word)))
+        .collect();
+    if complaints.is_empty() { said.to_owned() } else { complaints.join("; ") }
 }
 
 /// Whether a file of pg_wal holds bytes between `keep` and our end, on a timeline of our own branch.
@@ -220,6 +229,14 @@ fn holds_cut_off(name: &str, segment_bytes: u64, ours: &Position, keep: Lsn) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_rewind_tells_its_error_and_not_its_progress() {
+        let said = "pg_rewind: servers diverged at WAL location 0/5000060 on timeline 2\n\
+                    pg_rewind: error: could not open file \"000000020000000000000004\": No such file or directory";
+        assert!(complaint(said).starts_with("pg_rewind: error: could not open"), "{}", complaint(said));
+        assert_eq!(complaint("killed"), "killed");
+    }
 
     #[test]
     fn only_segments_with_cut_off_bytes_are_archived() {

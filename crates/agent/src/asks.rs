@@ -1,0 +1,196 @@
+//! What has to happen on a certain member: done here by the core, or asked of the agent there, with progress told and the
+//! end waited for. Called by `operations` and, for another agent, by the desk. The checks are the core's.
+
+use crate::operations::{Agent, COMMAND_WITHIN, LOOK_EVERY};
+use crate::picture::Picture;
+use bytes::Bytes;
+use dauphin_api::Progress;
+use dauphin_api::error::ApiError;
+use dauphin_ha::{Command, Reason, Refusal, Role};
+use dauphin_model::{MemberName, Run};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often progress is told.
+const PROGRESS_EVERY: Duration = Duration::from_millis(1_000);
+/// How long members may take to notice that a setting waits for a restart.
+const PENDING_WITHIN: Duration = Duration::from_secs(4);
+
+/// What one agent asks of another.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ask {
+    /// Write a checkpoint: a rewind needs it.
+    Checkpoint,
+    /// Hand leadership over.
+    Switchover { to: Option<MemberName> },
+    /// Become the leader.
+    Failover { allow_data_loss: bool },
+    /// Restart your server.
+    Restart,
+    /// Copy your data again.
+    Reinit,
+}
+
+/// The answer between agents.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Told {
+    Done,
+    Error(ApiError),
+}
+
+impl Agent {
+    /// A question of another agent.
+    pub(crate) async fn asked(self: Arc<Self>, body: &[u8]) -> Result<Bytes, dauphin_net::Refusal> {
+        let ask: Ask = serde_json::from_slice(body).map_err(|e| dauphin_net::Refusal(e.to_string()))?;
+        let told = match self.do_here(ask).await {
+            Ok(()) => Told::Done,
+            Err(error) => Told::Error(error),
+        };
+        Ok(Bytes::from(serde_json::to_vec(&told).unwrap_or_default()))
+    }
+
+    /// Does what this member alone can do.
+    async fn do_here(&self, ask: Ask) -> Result<(), ApiError> {
+        let command = match ask {
+            Ask::Checkpoint => return self.checkpoint().await,
+            Ask::Switchover { to } => {
+                // written before anybody waits: the stop's own checkpoint is then short
+                if self.picture().role == Role::Leader {
+                    self.checkpoint().await?;
+                }
+                Command::Switchover { to }
+            }
+            Ask::Failover { allow_data_loss } => Command::Failover { allow_data_loss },
+            Ask::Restart => {
+                if self.picture().role == Role::Leader {
+                    self.checkpoint().await?;
+                }
+                Command::Restart
+            }
+            Ask::Reinit => Command::Reinit,
+        };
+        self.command(command).await
+    }
+
+    async fn checkpoint(&self) -> Result<(), ApiError> {
+        let Some(server) = &self.server else { return Ok(()) };
+        server.postgres.checkpoint().await.map_err(|e| ApiError::failed("checkpoint", e.to_string(), ""))
+    }
+
+    pub(crate) async fn command(&self, command: Command) -> Result<(), ApiError> {
+        match self.inbox.ask(command).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(refusal)) => Err(refused(&refusal)),
+            Err(_) => Err(ApiError::unavailable("ending", "the agent is ending", "ask another member")),
+        }
+    }
+
+    /// Has a member do something: ourselves, or another one over the link.
+    pub(crate) async fn have(
+        &self,
+        member: &MemberName,
+        ask: Ask,
+        within: Duration,
+        progress: &Progress,
+    ) -> Result<(), ApiError> {
+        let work = async {
+            if *member == self.me {
+                return self.do_here(ask).await;
+            }
+            let body = Bytes::from(serde_json::to_vec(&ask).unwrap_or_default());
+            let answer = self.links.ask(member, body, within).await.map_err(|error| {
+                let next = format!("see that the agent of {member} runs, then try again");
+                ApiError::unavailable("unreachable", format!("{member}: {error}"), next)
+            })?;
+            match serde_json::from_slice::<Told>(&answer) {
+                Ok(Told::Done) => Ok(()),
+                Ok(Told::Error(error)) => Err(error),
+                Err(error) => Err(ApiError::failed("answer", error.to_string(), "")),
+            }
+        };
+        let telling = async {
+            loop {
+                tokio::time::sleep(PROGRESS_EVERY).await;
+                progress.say(self.where_it_stands());
+            }
+        };
+        tokio::select! {
+            result = work => result,
+            () = telling => unreachable!("it never ends"),
+            () = tokio::time::sleep(within) => {
+                Err(ApiError::failed("too_slow", format!("not done after {} s; it goes on", within.as_secs()), "dauphin status"))
+            }
+        }
+    }
+
+    fn where_it_stands(&self) -> String {
+        let picture = self.picture();
+        let states = picture.spec.members.iter().map(|m| {
+            let beat = picture.beat_of(&m.name);
+            let state = beat.map_or_else(|| "silent".to_owned(), |b| b.role.to_string());
+            let busy = beat.and_then(|b| b.busy.clone()).map(|b| format!(" ({b})")).unwrap_or_default();
+            format!("{} {state}{busy}", m.name)
+        });
+        let copy = self.server.as_ref().and_then(|s| s.copying.lock().ok().and_then(|c| c.clone()));
+        let copy =
+            copy.map(|p| format!("; copied {} MiB of {} MiB", p.done() >> 20, p.total() >> 20)).unwrap_or_default();
+        states.collect::<Vec<_>>().join(", ") + &copy
+    }
+
+    /// Waits until every one of these members says that it waits for a restart, or had the time to say so.
+    pub(crate) async fn pending_is_known(&self, members: &[MemberName]) {
+        let deadline = Instant::now() + PENDING_WITHIN;
+        let waits = |picture: &Picture, m: &MemberName| picture.beat_of(m).is_none_or(|b| b.pending_restart > 0);
+        while Instant::now() < deadline && !members.iter().all(|m| waits(&self.picture(), m)) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until a restarted member serves again.
+    pub(crate) async fn until_back(&self, member: &MemberName, progress: &Progress) -> Result<(), ApiError> {
+        let deadline = Instant::now() + COMMAND_WITHIN;
+        let mut told = Instant::now();
+        loop {
+            let picture = self.picture();
+            let leads = picture.store.leadership.as_ref().is_some_and(|r| r.leader.name == *member);
+            let serves =
+                |b: &dauphin_ha::Beat| b.run == Run::Running && (leads || (b.role == Role::Replica && b.streaming));
+            if picture.beat_of(member).is_some_and(serves) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let text = format!("{member} was restarted and does not serve yet");
+                return Err(ApiError::failed("too_slow", text, "dauphin status"));
+            }
+            if told.elapsed() >= PROGRESS_EVERY {
+                told = Instant::now();
+                progress.say(self.where_it_stands());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// A refusal of the core, for a person.
+fn refused(refusal: &Refusal) -> ApiError {
+    let text = refusal.to_string();
+    // who shows it says so
+    let text = text.strip_prefix("refused: ").unwrap_or(&text).to_owned();
+    match refusal {
+        Refusal::Unsafe(reason) => ApiError::refused(reason.code(), text, next_for(reason)),
+        Refusal::NotNow(reason) => ApiError::unavailable(reason.code(), text, next_for(reason)),
+        Refusal::AskLeader(_) => ApiError::unavailable("ask_leader", text, "dauphin status"),
+    }
+}
+
+fn next_for(reason: &Reason) -> String {
+    match reason {
+        Reason::WouldLose { .. } | Reason::TooFewAnswers { .. } => {
+            "dauphin failover --to M --allow-data-loss".to_owned()
+        }
+        Reason::NotFit { .. } => "dauphin status".to_owned(),
+        _ => "dauphin explain".to_owned(),
+    }
+}

@@ -1,0 +1,270 @@
+//! How each of the core's engine steps is carried out on this member's server. Called by `server`, one step at a time; it
+//! knows how, never when.
+
+use crate::asks::Ask;
+use crate::server::{Server, lock};
+use bytes::Bytes;
+use dauphin_engine::postgres::{
+    Access, Error, Networks, Refusal, ServerCommand, StopMode, SyncMethod, Upstream, clone::Progress,
+};
+use dauphin_guard::protocol::StartServer;
+use dauphin_ha::{EngineOutcome, EngineStep, Event};
+use dauphin_model::{Durability, Enforced, MemberName, Spec, Voter};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a server may take to start: it may have to recover a lot of log. The core can fence it sooner.
+const START_LIMIT: Duration = Duration::from_secs(3_600);
+/// How long a fast stop may take before it becomes an immediate one.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long stopping to receive and draining may take.
+const FREEZE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a promotion may take in one attempt.
+const PROMOTE_LIMIT: Duration = Duration::from_secs(10);
+/// How long running transactions may go on when a switchover closes the server.
+const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
+/// How often that is looked at.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+/// How long the leader may take to write the checkpoint that a rewind needs.
+const CHECKPOINT_WITHIN: Duration = Duration::from_secs(30);
+
+impl Server {
+    pub(crate) async fn carry_out(self: &Arc<Self>, step: EngineStep) -> Result<EngineOutcome, Error> {
+        let postgres = &self.postgres;
+        match step {
+            EngineStep::Bootstrap { timeline } => self.bootstrap(timeline).await,
+            EngineStep::StartDetached => self.start().await,
+            EngineStep::Stop => self.stop().await,
+            EngineStep::Freeze => postgres.freeze(FREEZE_LIMIT).await.map(|f| EngineOutcome::Frozen(f.position)),
+            EngineStep::Follow { upstream, voter } => {
+                postgres.follow(&self.upstream(&upstream, &voter, true)?).await.map(|()| EngineOutcome::Done)
+            }
+            EngineStep::Promote { timeline, .. } => {
+                if postgres.instance.written_access()? != Some(Access::Closed) {
+                    postgres.set_access(Access::Closed, &self.networks()).await?;
+                }
+                postgres.promote(timeline, PROMOTE_LIMIT).await.map(EngineOutcome::Promoted)
+            }
+            EngineStep::StartBarrier { term, serial, enforced } => self.start_barrier(term, serial, &enforced).await,
+            EngineStep::SetSync { enforced } => {
+                postgres.confirm_sync(&enforced, self.method()).await?;
+                let view = postgres.look(FREEZE_LIMIT).await;
+                let lsn = view.position.map(|p| p.lsn).ok_or(Error::PositionUnknown("the server did not say"))?;
+                Ok(EngineOutcome::SyncSet(lsn))
+            }
+            EngineStep::OpenAccess => {
+                postgres.set_access(Access::Open, &self.networks()).await.map(|()| EngineOutcome::Done)
+            }
+            EngineStep::CloseAccess => {
+                self.drain().await;
+                postgres.set_access(Access::Closed, &self.networks()).await.map(|()| EngineOutcome::Done)
+            }
+            EngineStep::Clone { from, voter } => self.copy_from(&from, &voter).await,
+            EngineStep::Rewind { from } => self.rewind(&from).await,
+        }
+    }
+
+    fn spec(&self) -> Spec {
+        self.picture.borrow().spec.clone()
+    }
+
+    /// Where members and clients connect from, by the specification in force.
+    pub(crate) fn networks(&self) -> Networks {
+        networks(&self.spec())
+    }
+
+    fn method(&self) -> SyncMethod {
+        match self.picture.borrow().spec.durability {
+            Durability::Sync => SyncMethod::First,
+            Durability::Async | Durability::Quorum => SyncMethod::Any,
+        }
+    }
+
+    pub(crate) fn upstream(&self, name: &MemberName, voter: &Voter, slot: bool) -> Result<Upstream, Error> {
+        let spec = self.spec();
+        let member = spec.member(name).ok_or(Error::PositionUnknown("the specification does not name the upstream"))?;
+        let application_name = voter.application_name();
+        Ok(Upstream {
+            host: member.host.clone(),
+            port: member.sql_port,
+            slot: slot.then(|| application_name.clone()),
+            application_name,
+            tls: spec.postgres.sql_tls,
+        })
+    }
+
+    async fn start(&self) -> Result<EngineOutcome, Error> {
+        let behind = lock(&self.start_behind).clone();
+        if let Some(upstream) = &behind {
+            match self.postgres.follow(upstream).await {
+                // the file is written; the server reads it when it starts
+                Ok(()) | Err(Error::NotRunning { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let command =
+            self.postgres.prepare_start(&self.networks(), &self.secrets.credentials, behind.is_some()).await?;
+        self.spawn(command).await?;
+        self.postgres.wait_ready(START_LIMIT).await?;
+        *lock(&self.start_behind) = None;
+        Ok(EngineOutcome::Done)
+    }
+
+    async fn spawn(&self, command: ServerCommand) -> Result<(), Error> {
+        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+        let start = StartServer {
+            program: command.program,
+            args: command.args.into_iter().map(text).collect(),
+            env: command.env.into_iter().map(|(k, v)| (text(k), text(v))).collect(),
+            cwd: command.cwd,
+            stderr_path: command.stderr_path,
+        };
+        let refused = |error: dauphin_guard::GuardError| Error::Guard(error.to_string());
+        self.guard().start(start).await.map_err(refused)?;
+        self.life.fetch_add(1, Ordering::AcqRel);
+        self.up.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn stop(&self) -> Result<EngineOutcome, Error> {
+        let mode = self.postgres.instance.stop(StopMode::Fast, STOP_PATIENCE).await?;
+        if mode > StopMode::Fast {
+            return Ok(EngineOutcome::Stopped(None));
+        }
+        let position = self.postgres.instance.stopped_position().await.ok();
+        Ok(EngineOutcome::Stopped(position))
+    }
+
+    async fn bootstrap(&self, timeline: dauphin_model::Timeline) -> Result<EngineOutcome, Error> {
+        let instance = &self.postgres.instance;
+        if !instance.has_data() || !self.life().0 {
+            instance.wipe()?;
+            let system = instance.initdb(&self.spec().postgres.locale).await?;
+            *lock(&self.begun) = Some(system);
+            self.system.send_replace(Some(system));
+            self.start().await?;
+        }
+        self.postgres.promote(timeline, PROMOTE_LIMIT).await?;
+        // nobody is there to wait for yet, and nobody but us is let in
+        self.postgres.set_sync(&Enforced::default(), self.method()).await?;
+        self.postgres.ensure_roles(&self.secrets.credentials).await?;
+        if let Some(secret) = &self.secrets.admin {
+            self.postgres.ensure_admin("admin", secret).await?;
+        }
+        if let Some(secret) = &self.secrets.app {
+            self.postgres.ensure_app("app", "app", secret).await?;
+        }
+        Ok(EngineOutcome::Done)
+    }
+
+    async fn start_barrier(
+        self: &Arc<Self>,
+        term: dauphin_model::Term,
+        serial: u64,
+        enforced: &Enforced,
+    ) -> Result<EngineOutcome, Error> {
+        if let Some(old) = lock(&self.barrier).take() {
+            old.abort();
+        }
+        let mut voters: Vec<Voter> = self.picture.borrow().voters().into_iter().collect();
+        voters.extend(enforced.voters.iter().cloned());
+        voters.sort();
+        voters.dedup();
+        self.postgres.ensure_slots(&voters).await?;
+        let probe = self.postgres.start_barrier(term, enforced, self.method()).await?;
+        let inbox = self.inbox.clone();
+        let waits = self.runtime.spawn(async move {
+            let result = probe.done().await;
+            if let Err(error) = &result {
+                tracing::warn!(%error, "the barrier's wait was cut");
+            }
+            inbox.tell(Event::BarrierPassed { serial, ok: result.is_ok() });
+        });
+        *lock(&self.barrier) = Some(waits);
+        Ok(EngineOutcome::Done)
+    }
+
+    /// Lets running transactions end; the proxy holds new ones back.
+    async fn drain(&self) {
+        let until = Instant::now() + DRAIN_LIMIT;
+        while Instant::now() < until {
+            match self.postgres.busy_clients().await {
+                Ok(0) => return,
+                Ok(_) => tokio::time::sleep(DRAIN_POLL).await,
+                Err(error) => {
+                    tracing::debug!(%error, "running transactions could not be counted");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn copy_from(&self, from: &MemberName, voter: &Voter) -> Result<EngineOutcome, Error> {
+        let instance = &self.postgres.instance;
+        let system = *self.system.borrow();
+        let upstream = self.upstream(from, voter, true)?;
+        let progress: Arc<Progress> = Arc::default();
+        *lock(&self.copying) = Some(Arc::clone(&progress));
+        let settings = self.postgres.settings().await;
+        if let (true, Some(expected)) = (instance.has_data(), system)
+            && let Err(Error::Refused(refusal @ Refusal::System { found, .. })) = instance.check_data(Some(expected))
+            && *lock(&self.begun) != Some(found)
+        {
+            // somebody put another cluster's data here meanwhile: not ours to throw away
+            return Err(refusal.into());
+        }
+        instance.wipe()?;
+        let source = Upstream { slot: None, ..upstream.clone() };
+        let copied = instance.clone_from(&source, &settings, &self.secrets.credentials, system, progress).await;
+        *lock(&self.copying) = None;
+        copied?;
+        *lock(&self.start_behind) = Some(upstream);
+        Ok(EngineOutcome::Done)
+    }
+
+    async fn rewind(&self, from: &MemberName) -> Result<EngineOutcome, Error> {
+        let instance = &self.postgres.instance;
+        let (theirs, voter, term) = {
+            let picture = self.picture.borrow();
+            let theirs = picture.beat_of(from).and_then(|b| b.position.clone());
+            let term = picture.store.leadership.as_ref().map(|r| r.term).unwrap_or_default();
+            (theirs, Voter::new(picture.me.clone(), picture.durable.incarnation), term)
+        };
+        let theirs = theirs.ok_or(Error::PositionUnknown("the leader's position is not known"))?;
+        // pg_rewind believes a leader's timeline only after its first checkpoint
+        let body = Bytes::from(serde_json::to_vec(&Ask::Checkpoint).unwrap_or_default());
+        if let Err(error) = self.links.ask(from, body, CHECKPOINT_WITHIN).await {
+            tracing::warn!(%error, %from, "the leader did not say that it wrote a checkpoint");
+        }
+        let upstream = self.upstream(from, &voter, true)?;
+        let settings = self.postgres.settings().await;
+        let cut = instance.rewind(&upstream, &theirs, &settings, &self.secrets.credentials, term).await?;
+        if let Some(cut) = cut {
+            tracing::info!(from = %cut.from, to = %cut.to, timeline = %cut.timeline, folder = %cut.folder.display(),
+                "what the new leader does not hold was archived and cut off");
+        }
+        *lock(&self.start_behind) = Some(upstream);
+        Ok(EngineOutcome::Done)
+    }
+}
+
+/// Where members and clients connect from.
+fn networks(spec: &Spec) -> Networks {
+    let mut replication = spec.postgres.replication_networks.clone();
+    if replication.is_empty() {
+        // the members' own addresses, and nobody else's
+        replication = spec.members.iter().map(|m| single(&m.host)).collect();
+        replication.sort();
+        replication.dedup();
+    }
+    Networks { replication, clients: spec.postgres.client_networks.clone(), require_tls: spec.postgres.sql_tls }
+}
+
+fn single(host: &str) -> String {
+    match host.parse() {
+        Ok(std::net::IpAddr::V4(ip)) => format!("{ip}/32"),
+        Ok(std::net::IpAddr::V6(ip)) => format!("{ip}/128"),
+        Err(_) => host.to_owned(),
+    }
+}
