@@ -133,10 +133,7 @@ impl Agent {
             let busy = beat.and_then(|b| b.busy.clone()).map(|b| format!(" ({b})")).unwrap_or_default();
             format!("{} {state}{busy}", m.name)
         });
-        let copy = self.server.as_ref().and_then(|s| s.copying.lock().ok().and_then(|c| c.clone()));
-        let copy =
-            copy.map(|p| format!("; copied {} MiB of {} MiB", p.done() >> 20, p.total() >> 20)).unwrap_or_default();
-        states.collect::<Vec<_>>().join(", ") + &copy
+        states.collect::<Vec<_>>().join(", ")
     }
 
     /// Waits until every one of these members says that it waits for a restart, or had the time to say so.

@@ -138,9 +138,11 @@ pub(crate) fn transaction(txn: &StoreTxn, snapshot: &Snapshot) -> Txn {
     out
 }
 
-/// The wall clock, for people.
+/// The wall clock, for people: `2026-11-26T09:03:51.440Z`.
 pub(crate) fn now_text() -> String {
-    jiff::Timestamp::now().round(jiff::Unit::Millisecond).map_or_else(|_| String::new(), |t| t.to_string())
+    const MILLISECONDS: jiff::fmt::temporal::DateTimePrinter =
+        jiff::fmt::temporal::DateTimePrinter::new().precision(Some(3));
+    MILLISECONDS.timestamp_to_string(&jiff::Timestamp::now())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::mind::Inbox;
 use crate::picture::Picture;
 use crate::secrets::Secrets;
 use crate::setup::GuardStart;
-use dauphin_engine::postgres::{Error, Postgres, StopMode, Upstream, clone::Progress};
+use dauphin_engine::postgres::{Error, Postgres, StopMode, Upstream};
 use dauphin_guard::client::{Event as GuardEvent, Guard};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{EngineFailure, EngineStep, Event};
@@ -42,8 +42,6 @@ pub(crate) struct Server {
     task: Mutex<Option<JoinHandle<()>>>,
     /// Held by whoever changes access or runs a step: housekeeping waits for it.
     pub(crate) hand: tokio::sync::Mutex<()>,
-    /// How far a copy has come.
-    pub(crate) copying: Mutex<Option<Arc<Progress>>>,
     pub(crate) barrier: Mutex<Option<JoinHandle<()>>>,
     /// Whom to follow at the next start: a rewound copy is consistent only once it has received something.
     pub(crate) start_behind: Mutex<Option<Upstream>>,
@@ -91,7 +89,6 @@ impl Server {
             life: AtomicU64::new(0),
             task: Mutex::new(None),
             hand: tokio::sync::Mutex::new(()),
-            copying: Mutex::new(None),
             barrier: Mutex::new(None),
             start_behind: Mutex::new(None),
             begun: Mutex::new(None),

@@ -8,7 +8,7 @@ use dauphin_engine::postgres::{
     Access, Error, Networks, Refusal, ServerCommand, StopMode, SyncMethod, Upstream, clone::Progress,
 };
 use dauphin_guard::protocol::StartServer;
-use dauphin_ha::{EngineOutcome, EngineStep, Event};
+use dauphin_ha::{Copying, EngineOutcome, EngineStep, Event};
 use dauphin_model::{Durability, Enforced, MemberName, Spec, Voter};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,6 +26,8 @@ const PROMOTE_LIMIT: Duration = Duration::from_secs(10);
 const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
 /// How often that is looked at.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
+/// How often it is told how far a copy has come.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// How long the leader may take to write the checkpoint that a rewind needs.
 const CHECKPOINT_WITHIN: Duration = Duration::from_secs(30);
 
@@ -205,7 +207,6 @@ impl Server {
         let system = *self.system.borrow();
         let upstream = self.upstream(from, voter, true)?;
         let progress: Arc<Progress> = Arc::default();
-        *lock(&self.copying) = Some(Arc::clone(&progress));
         let settings = self.postgres.settings().await;
         if let (true, Some(expected)) = (instance.has_data(), system)
             && let Err(Error::Refused(refusal @ Refusal::System { found, .. })) = instance.check_data(Some(expected))
@@ -216,9 +217,18 @@ impl Server {
         }
         instance.wipe()?;
         let source = Upstream { slot: None, ..upstream.clone() };
-        let copied = instance.clone_from(&source, &settings, &self.secrets.credentials, system, progress).await;
-        *lock(&self.copying) = None;
-        copied?;
+        let copying = instance.clone_from(&source, &settings, &self.secrets.credentials, system, Arc::clone(&progress));
+        let telling = async {
+            loop {
+                tokio::time::sleep(PROGRESS_EVERY).await;
+                let (done, total, rate) = (progress.done(), progress.total(), progress.rate());
+                self.inbox.tell(Event::Copying(Copying { done, total, rate }));
+            }
+        };
+        tokio::select! {
+            copied = copying => copied?,
+            () = telling => unreachable!("it never ends"),
+        }
         *lock(&self.start_behind) = Some(upstream);
         Ok(EngineOutcome::Done)
     }

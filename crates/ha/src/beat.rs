@@ -37,15 +37,23 @@ impl Core {
             handing_over: self.hands_over(),
             run: self.server.run,
             position: self.frozen_at.clone().or_else(|| self.server.position.clone()),
-            replay_behind: match (&self.server.position, self.server.replayed) {
-                (Some(p), Some(replayed)) => p.lsn.0.saturating_sub(replayed.0),
-                _ => 0,
-            },
+            replay_behind: self.replay_behind(),
             replay_lag_ms: self.server.replay_lag_ms,
             streaming: self.server.streaming.is_some(),
             pending_restart: u32::try_from(self.server.pending_restart.len()).unwrap_or(u32::MAX),
             leading: self.make_leading(),
-            busy: self.engine.as_ref().map(|e| e.step.name().to_owned()),
+            busy: self.engine.as_ref().map(|e| match &self.copying {
+                Some(copying) => format!("{}: {copying}", e.step.name()),
+                None => e.step.name().to_owned(),
+            }),
+        }
+    }
+
+    /// How much of its log this member has still to replay, in bytes.
+    pub(crate) fn replay_behind(&self) -> u64 {
+        match (&self.server.position, self.server.replayed) {
+            (Some(p), Some(replayed)) => p.lsn.0.saturating_sub(replayed.0),
+            _ => 0,
         }
     }
 

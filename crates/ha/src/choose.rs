@@ -13,13 +13,32 @@ use dauphin_model::{
 };
 use std::cmp::Ordering;
 
+/// What speaks for a candidate beside its log.
+struct Merits {
+    /// A person wants it.
+    wanted: bool,
+    priority: u32,
+    /// It stands where the leader before stood: clients are near.
+    same_zone: bool,
+    /// Bytes that it has to replay before it can be promoted.
+    replay_behind: u64,
+}
+
+impl Merits {
+    /// Decides between logs that are the same: the zone, then who is promoted sooner.
+    fn among_equals(&self) -> (bool, std::cmp::Reverse<u64>) {
+        (self.same_zone, std::cmp::Reverse(self.replay_behind))
+    }
+}
+
 impl Core {
     /// The order in which logs are preferred.
     pub(crate) fn rank(&self, a: &Position, b: &Position) -> Ordering {
         if self.broken(Variant::IgnoreBranch) { a.lsn.cmp(&b.lsn) } else { a.rank(b) }
     }
 
-    /// Chooses the winner by history, then position, then priority; has a preferred one catch up first.
+    /// Chooses the winner by history and position, then zone and replay lag; has a member of higher priority, or one that a
+    /// person wants, catch up first.
     pub(crate) fn choose(&mut self, campaign: &Campaign, record: &Leadership, evidence: Evidence) {
         if campaign.catching_up.is_some() && self.now.since(campaign.started) < self.spec.profile.suspect().times(4) {
             return;
@@ -27,7 +46,6 @@ impl Core {
         let known = |p: &Position| p.timeline <= record.timeline;
         let heard: Vec<(&Voter, &Answer)> = campaign.answers.iter().filter(|(_, a)| known(&a.position)).collect();
         let Some(best) = heard.iter().map(|(_, a)| &a.position).max_by(|a, b| self.rank(a, b)).cloned() else { return };
-        let priority = |v: &Voter| self.spec.member(&v.name).map_or(0, |m| m.priority);
         let wanted = match &campaign.kind {
             Kind::HandOver(to) => to.clone(),
             Kind::Forced { .. } => Some(self.me.clone()),
@@ -45,11 +63,14 @@ impl Core {
                     && (!deposed(v, a) || self.broken(Variant::WinInPlace))
             })
             .collect();
+        let merits = |v: &Voter| self.merits(v, wanted.as_ref(), &record.leader.name);
         able.sort_by(|(va, a), (vb, b)| {
-            let fit = |v: &Voter| wanted.as_ref() == Some(&v.name);
-            (fit(vb), priority(vb))
-                .cmp(&(fit(va), priority(va)))
-                .then_with(|| self.rank(&b.position, &a.position))
+            let (first, then) = (merits(va), merits(vb));
+            let asked = (then.wanted, then.priority).cmp(&(first.wanted, first.priority));
+            let by_log = || self.rank(&b.position, &a.position);
+            asked
+                .then_with(by_log)
+                .then_with(|| then.among_equals().cmp(&first.among_equals()))
                 .then_with(|| va.cmp(vb))
         });
         let Some((winner, answer)) = able.first().copied() else { return };
@@ -77,6 +98,23 @@ impl Core {
             return;
         }
         self.decide_for(campaign, record, winner, answer.position, evidence);
+    }
+
+    /// What speaks for a member beside its log. `before`: the leader that it would follow.
+    fn merits(&self, voter: &Voter, wanted: Option<&MemberName>, before: &MemberName) -> Merits {
+        let member = self.spec.member(&voter.name);
+        let zone = |name| self.spec.member(name).and_then(|m| m.zone.as_ref());
+        let behind = if voter.name == self.me {
+            self.replay_behind()
+        } else {
+            self.beat_of(&voter.name).map_or(u64::MAX, |b| b.replay_behind)
+        };
+        Merits {
+            wanted: wanted == Some(&voter.name),
+            priority: member.map_or(0, |m| m.priority),
+            same_zone: zone(&voter.name).is_some() && zone(&voter.name) == zone(before),
+            replay_behind: behind,
+        }
     }
 
     pub(crate) fn ask_catch_up(&mut self, who: &MemberName, term: Term, from: MemberName, until: Position) {

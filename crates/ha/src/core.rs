@@ -2,7 +2,7 @@
 //! The rules themselves stand in the modules beside it; nothing here does I/O.
 
 use crate::elect::Campaign;
-use crate::event::{EngineFailure, EngineOutcome, Event, StoreResult, StoreView};
+use crate::event::{Copying, EngineFailure, EngineOutcome, Event, StoreResult, StoreView};
 use crate::follow::Following;
 use crate::freeze::{CatchingUp, Freezing};
 use crate::lead::Lead;
@@ -57,6 +57,8 @@ pub struct Core {
     pub(crate) has_data: bool,
     pub(crate) role: Role,
     pub(crate) engine: Option<StepUnderWay>,
+    /// How far the copy under way has come.
+    pub(crate) copying: Option<Copying>,
     /// No engine step before this moment: the last one failed.
     pub(crate) engine_rest: Mono,
     pub(crate) failures: u32,
@@ -112,6 +114,7 @@ impl Core {
             has_data,
             role: Role::Boot,
             engine: None,
+            copying: None,
             engine_rest: Mono::default(),
             failures: 0,
             bad_starts: 0,
@@ -180,6 +183,7 @@ impl Core {
                 self.server.attached.clear();
             }
             Event::Engine(result) => self.on_engine(result),
+            Event::Copying(copying) => self.copying = Some(copying),
             Event::BarrierPassed { serial, ok } => self.on_barrier(serial, ok),
             Event::Saved => {
                 self.save_rest = Mono::default();
@@ -255,6 +259,7 @@ impl Core {
 
     fn on_engine(&mut self, result: Result<EngineOutcome, EngineFailure>) {
         let Some(StepUnderWay { step, .. }) = self.engine.take() else { return };
+        self.copying = None;
         match result {
             Ok(outcome) => {
                 self.failures = 0;

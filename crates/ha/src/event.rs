@@ -35,6 +35,28 @@ pub struct StoreView {
     pub timelines: Vec<(Timeline, Term)>,
 }
 
+/// How far a copy of a member's data has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copying {
+    /// Bytes copied.
+    pub done: u64,
+    /// Bytes there are, as the source estimates.
+    pub total: u64,
+    /// Bytes a second.
+    pub rate: u64,
+}
+
+impl fmt::Display for Copying {
+    /// `120 of 900 MiB, 45 MiB/s, 17 s left`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} MiB, {} MiB/s", self.done >> 20, self.total >> 20, self.rate >> 20)?;
+        match self.total.saturating_sub(self.done).checked_div(self.rate) {
+            Some(seconds) => write!(f, ", {seconds} s left"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How a store operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreResult {
@@ -156,6 +178,8 @@ pub enum Event {
     ServerExited,
     /// The engine step under way ended.
     Engine(Result<EngineOutcome, EngineFailure>),
+    /// How far the copy under way has come.
+    Copying(Copying),
     /// The barrier's commit came through (`Ok`), or its wait was cut (`Err`).
     BarrierPassed {
         /// Which barrier.

@@ -26,7 +26,7 @@ mod vouch;
 mod winner;
 
 pub use core::{Core, Peer, StepUnderWay};
-pub use event::{Command, EngineFailure, EngineOutcome, Event, Refusal, StoreResult, StoreView};
+pub use event::{Command, Copying, EngineFailure, EngineOutcome, Event, Refusal, StoreResult, StoreView};
 pub use message::{Beat, Leading, Message, ReplicaSeen};
 pub use reason::{Gone, Reason};
 pub use roles::{Cause, ROWS, Role, Row};

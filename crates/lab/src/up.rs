@@ -265,8 +265,9 @@ fn in_words(lab: &Lab, view: Option<&Cluster>) -> String {
     let state = |member: &LabMember| {
         let said = view.members.iter().find(|m| m.name == member.name);
         let text = said.map_or("unknown", |m| m.state.as_str());
-        let detail = said.and_then(|m| m.detail.as_ref()).map(|d| format!(" ({d})")).unwrap_or_default();
-        format!("{} {text}{detail}", member.name)
+        // that nothing is heard of one says `unreachable` already
+        let detail = said.and_then(|m| m.detail.as_ref()).filter(|_| text != "unreachable");
+        format!("{} {text}{}", member.name, detail.map(|d| format!(" ({d})")).unwrap_or_default())
     };
     let members: Vec<String> = lab.members.iter().map(state).collect();
     let leader = match (&view.leader, view.open) {

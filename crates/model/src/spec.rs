@@ -136,7 +136,7 @@ pub struct MemberSpec {
     pub never_leader: bool,
     /// For people and analytics: never in the sync set, never leader unless nothing else is left to choose by hand.
     pub reporting: bool,
-    /// Where it stands; replicas in other zones are preferred as voters.
+    /// Where it stands: among equals, an election prefers the zone of the leader before.
     pub zone: Option<String>,
     /// Replicates from this member instead of the leader, while it is there.
     pub follow: Option<MemberName>,

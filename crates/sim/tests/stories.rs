@@ -65,3 +65,29 @@ fn electors_with_too_few_answers_say_so_and_do_not_outbid_each_other() {
     run_until(&mut world, 30, World::healthy).expect("goes on when the missing voter is back");
     assert_eq!(world.violation(), None);
 }
+
+/// Who takes over when nobody's log is ahead: who is preferred, then who stands where the leader stood.
+#[test]
+fn among_equal_logs_priority_decides_and_then_the_zone() {
+    let takes_over = |change: &dyn Fn(&mut dauphin_model::Spec)| {
+        let mut spec = spec(3, Durability::Quorum);
+        change(&mut spec);
+        let mut world = World::new(Config { spec, ..Config::of_seed(1) });
+        run_until(&mut world, 30, World::whole).expect("a new cluster forms");
+        let dead = world.kill_leader().expect("a leader");
+        assert_eq!(dead, 0, "the first in the file begins");
+        run_until(&mut world, 30, |w| w.healthy() && w.leader() != Some(dead)).expect("somebody takes over");
+        world.leader().expect("it leads")
+    };
+    let zones = |spec: &mut dauphin_model::Spec, of: [&str; 3]| {
+        spec.members.iter_mut().zip(of).for_each(|(m, zone)| m.zone = Some(zone.to_owned()));
+    };
+    assert_eq!(takes_over(&|_| ()), 1, "else the first by name");
+    assert_eq!(takes_over(&|spec| zones(spec, ["a", "b", "a"])), 2, "the leader's zone");
+    assert_eq!(takes_over(&|spec| spec.members[2].priority = 200), 2);
+    let both = |spec: &mut dauphin_model::Spec| {
+        zones(spec, ["a", "a", "b"]);
+        spec.members[2].priority = 200;
+    };
+    assert_eq!(takes_over(&both), 2, "priority before zone");
+}

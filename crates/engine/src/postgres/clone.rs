@@ -47,13 +47,6 @@ impl Progress {
         self.done().saturating_mul(1_000) / ms
     }
 
-    /// How long it will still take; `None` while unknown.
-    #[must_use]
-    pub fn remaining(&self) -> Option<Duration> {
-        let left = self.total().saturating_sub(self.done());
-        (self.total() > 0 && self.rate() > 0).then(|| Duration::from_secs(left / self.rate()))
-    }
-
     /// Takes what pg_basebackup says: `  12345/67890 kB (18%), 0/1 tablespace`.
     fn hear(&self, said: &str) {
         for line in said.split(['\r', '\n']) {
@@ -149,7 +142,6 @@ mod tests {
     #[test]
     fn progress_is_read_from_what_pg_basebackup_says() {
         let progress = Progress::default();
-        assert_eq!(progress.remaining(), None);
         progress.hear("waiting for checkpoint\n");
         progress.hear("     1024/2048 kB (50%), 0/1 tablespace\r     2048/2048 kB (100%), 1/1 tablespace\n");
         assert_eq!((progress.done(), progress.total()), (2 << 20, 2 << 20));

@@ -144,7 +144,7 @@ pub const KEYS: &[Key] = &[
         "For reports and analytics: never leader, and no commit waits for it.",
     ),
     key("member", "zone", "a text").example("\"rack-2\"").about(
-        "Where it stands. Replicas in other zones than the leader's are preferred as voters.",
+        "Where it stands. Among equals, an election prefers the zone of the leader before: clients are near it.",
     ),
     key("member", "follow", "a member's name").example("\"m2\"").about(
         "Replicates from this member instead of the leader, while it is there. It is in no sync set then.",
