@@ -17,6 +17,7 @@ mod metrics;
 mod mind;
 mod operations;
 mod picture;
+mod pulse;
 mod route;
 mod secrets;
 mod server;

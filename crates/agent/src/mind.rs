@@ -6,6 +6,7 @@ use crate::journal::Journal;
 use crate::keys;
 use crate::links::Links;
 use crate::picture::Picture;
+use crate::pulse::Pulse;
 use crate::route;
 use crate::server::Server;
 use dauphin_ha::{Core, EngineFailure, Event, Reason, Refusal, Role, Step, StoreResult};
@@ -90,7 +91,7 @@ pub(crate) struct Hands {
 }
 
 /// Runs the loop until the core asks for the end. Called on a thread of its own.
-pub(crate) fn run(mut core: Core, events: &Receiver<Event>, hands: &Hands) {
+pub(crate) fn run(mut core: Core, events: &Receiver<Event>, hands: &Hands, mut pulse: Pulse) {
     let mut pictured = Instant::now() - PICTURE_EVERY;
     let mut shown = (Role::Boot, None);
     loop {
@@ -100,6 +101,10 @@ pub(crate) fn run(mut core: Core, events: &Receiver<Event>, hands: &Hands) {
             Err(RecvTimeoutError::Disconnected) => return,
         };
         let begun = Instant::now();
+        if pulse.hangs(begun) {
+            tracing::error!("the agent's run time stands still: the agent ends, so that it can be started again");
+            std::process::abort();
+        }
         let now = dauphin_guard::boottime();
         hands.turned.store(now.0, Ordering::Relaxed);
         let term = core.store().leadership.as_ref().map(|r| r.term).unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::picture::Picture;
 use crate::secrets::Secrets;
 use crate::setup::GuardStart;
 use dauphin_engine::postgres::{Error, Postgres, StopMode, Upstream};
-use dauphin_guard::client::{Event as GuardEvent, Guard};
+use dauphin_guard::client::{Event as GuardEvent, Guard, GuardError};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{EngineFailure, EngineStep, Event};
 use dauphin_model::Mono;
@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+/// How often the guard is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(1);
+/// Questions in a row that it may leave unanswered.
+const SILENT_MAX: u32 = 2;
 /// How long the guard may take to kill everything.
 const KILL_WITHIN: Duration = Duration::from_secs(5);
 
@@ -126,6 +130,25 @@ impl Server {
                         events = mpsc::channel(1).1;
                     }
                 },
+            }
+        }
+    }
+
+    /// A guard that stands still would miss the deadline: it is ended, and all goes on as if it had died.
+    pub(crate) async fn watch_guard(self: Arc<Self>) {
+        let mut silent = 0;
+        loop {
+            tokio::time::sleep(PING_EVERY).await;
+            let guard = self.guard();
+            silent = match guard.ping().await {
+                Err(GuardError::Silent { .. }) => silent + 1,
+                Ok(_) | Err(_) => 0,
+            };
+            // once may be the end of a standstill of everything
+            if silent >= SILENT_MAX {
+                silent = 0;
+                let ended = guard.end_by_force();
+                tracing::warn!(ended, "the guard does not answer: it is ended, and the server with it");
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::operations::Agent;
 use crate::picture::Picture;
 use crate::secrets::Secrets;
 use crate::server::{Parts, Server};
-use crate::{instance, keys, looks};
+use crate::{instance, keys, looks, pulse};
 use dauphin_guard::client::{Event as GuardEvent, Guard};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{Core, Event};
@@ -141,12 +141,16 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         turned: Arc::clone(&turned),
     };
     let core = Core::new(member.name.clone(), spec.clone(), durable, has_data, view, mind::now());
-    let thread = std::thread::Builder::new().name("mind".to_owned()).spawn(move || mind::run(core, &events, &hands));
+    let thread = std::thread::Builder::new().name("mind".to_owned()).spawn({
+        let pulse = pulse::start();
+        move || mind::run(core, &events, &hands, pulse)
+    });
     thread.map_err(AgentError::file("start a thread for", config))?;
     tokio::spawn(mind::watch_store(store.clone(), inbox.clone()));
     tokio::spawn(tell_of_waiting(store.clone(), member.name.clone()));
     if let Some(server) = &server {
         tokio::spawn(looks::run(Arc::clone(server)));
+        tokio::spawn(Arc::clone(server).watch_guard());
         tokio::spawn(looks::part_leaders(Arc::clone(server), store.clone()));
         tokio::spawn(crate::change::keep_settings(Arc::clone(server), instance::listen_addresses(&listen)));
         tokio::spawn(reload_server(Arc::clone(server)));

@@ -20,19 +20,6 @@ const REFUSE_WITHIN: Duration = Duration::from_secs(20);
 /// Longest time an election may take to find out that it cannot be held.
 const TOO_FEW_WITHIN: Duration = Duration::from_secs(30);
 
-impl Ran {
-    #[track_caller]
-    fn refused(&self, code: i32, words: &[&str]) {
-        let all = format!("{}{}", self.out, self.err);
-        assert_eq!(self.code, code, "{all}");
-        // lines are broken where they are long
-        let flat = all.split_whitespace().collect::<Vec<_>>().join(" ");
-        for word in words {
-            assert!(flat.contains(word), "{word:?} is not in: {flat}");
-        }
-    }
-}
-
 // --- files ------------------------------------------------------------------------------------------------------------
 
 fn member(n: u16) -> String {
@@ -55,7 +42,7 @@ fn faulty(text: &str, place: &str, words: &[&str]) {
     for verb in ["agent", "status"] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dauphin"));
         command.args([verb, "--config"]).arg(&path).env_remove("DAUPHIN_CONFIG");
-        ends(command).refused(2, &[&[place.as_str()], words].concat());
+        ends(command).said(2, &[&[place.as_str()], words].concat());
     }
     assert!(!folder.path().join("state").exists(), "nothing is made of a file that is refused");
 }
@@ -129,7 +116,7 @@ impl Victim<'_> {
         let mut command = Command::new(&lab.program);
         command.arg("agent").arg("--config").arg(self.folder().join("dauphin.toml"));
         as_member(&lab, &mut command);
-        ends(command).refused(3, &[&[&*self.data().to_string_lossy()], words].concat());
+        ends(command).said(3, &[&[&*self.data().to_string_lossy()], words].concat());
     }
 
     /// Makes another cluster's data where this member's was.
@@ -212,8 +199,8 @@ fn new_member_finds_something(victim: &Victim<'_>) {
     stage.until("a refusal", |c| {
         it(c).is_some_and(|m| m["state"] == "crashed" && m["detail"].as_str().is_some_and(|d| d.contains("a person")))
     });
-    stage.run(&["status"]).refused(0, &["repair", "is crashed (needs a person: dauphin explain)"]);
-    stage.run(&["explain"]).refused(0, &["needs a person", "is not empty and is not known to this cluster"]);
+    stage.run(&["status"]).said(0, &["repair", "is crashed (needs a person: dauphin explain)"]);
+    stage.run(&["explain"]).said(0, &["needs a person", "is not empty and is not known to this cluster"]);
     assert_eq!(stage.run(&["check"]).code, 1);
     assert_eq!(fs::read_to_string(&thesis).expect("there"), "of great worth");
 }
@@ -227,26 +214,26 @@ fn commands_that_would_hurt_are_refused() {
     let replica = if leader == "m2" { "m1" } else { "m2" };
     let well = format!("{leader} leads and is well");
     let instead = format!("dauphin switchover --to {replica}");
-    stage.run(&["failover", "--to", replica]).refused(3, &[&well, &instead]);
-    stage.run(&["failover", "--to", &leader]).refused(1, &["it leads already"]);
-    stage.run(&["reinit", &leader]).refused(3, &["a leader's data is not thrown away", "dauphin switchover"]);
-    stage.run(&["switchover", "--to", "m7"]).refused(2, &["no member \"m7\"", "m1, m2, m3"]);
-    stage.run(&["switchover", "--to", &leader]).refused(1, &["it leads already"]);
+    stage.run(&["failover", "--to", replica]).said(3, &[&well, &instead]);
+    stage.run(&["failover", "--to", &leader]).said(1, &["it leads already"]);
+    stage.run(&["reinit", &leader]).said(3, &["a leader's data is not thrown away", "dauphin switchover"]);
+    stage.run(&["switchover", "--to", "m7"]).said(2, &["no member \"m7\"", "m1, m2, m3"]);
+    stage.run(&["switchover", "--to", &leader]).said(1, &["it leads already"]);
     stage.run(&["config", "set", &format!("member.{replica}.never_leader=true")]).ended(0);
     stage.until("the change", |c| {
         c["members"]
             .as_array()
             .is_some_and(|m| m.iter().any(|m| m["name"] == replica && m["tags"]["never_leader"] == true))
     });
-    stage.run(&["switchover", "--to", replica]).refused(1, &["never leads", "never_leader"]);
-    stage.run(&["config", "set", "cluster.durabilty=sync"]).refused(2, &["did you mean `durability`?"]);
-    stage.run(&["config", "set", "postgres.parameters.fsync=off"]).refused(2, &["fsync", "always on"]);
-    stage.run(&["config", "set", "postgres.parameters.work_mem=8XB"]).refused(2, &["work_mem", "8XB"]);
-    stage.run(&["config", "set", "postgres.parameters.wrok_mem=8MB"]).refused(2, &["unrecognized", "wrok_mem"]);
-    stage.run(&["config", "set", "cluster.required=7"]).refused(2, &["only", "can hold a commit"]);
+    stage.run(&["switchover", "--to", replica]).said(1, &["never leads", "never_leader"]);
+    stage.run(&["config", "set", "cluster.durabilty=sync"]).said(2, &["did you mean `durability`?"]);
+    stage.run(&["config", "set", "postgres.parameters.fsync=off"]).said(2, &["fsync", "always on"]);
+    stage.run(&["config", "set", "postgres.parameters.work_mem=8XB"]).said(2, &["work_mem", "8XB"]);
+    stage.run(&["config", "set", "postgres.parameters.wrok_mem=8MB"]).said(2, &["unrecognized", "wrok_mem"]);
+    stage.run(&["config", "set", "cluster.required=7"]).said(2, &["only", "can hold a commit"]);
     let wrong = stage.dir.join("wrong-token");
     fs::write(&wrong, "open-sesame").expect("written");
-    stage.run(&["pause", "--token-file", &wrong.to_string_lossy()]).refused(1, &["token"]);
+    stage.run(&["pause", "--token-file", &wrong.to_string_lossy()]).said(1, &["token"]);
     assert_eq!(stage.leader(), leader, "nothing of this changed anything");
     fs::remove_file(wrong).expect("removed");
     stage.down();
@@ -291,7 +278,7 @@ fn too_few_answers_promote_nobody() {
     until_too_few(&stage, &silent);
     let cluster = stage.json(&["status"]);
     assert!(cluster["open"] == false && cluster["leader"] == *old, "{cluster}");
-    stage.run(&["failover", "--to", &left]).refused(3, &["could be lost", &silent, "--allow-data-loss"]);
+    stage.run(&["failover", "--to", &left]).said(3, &["could be lost", &silent, "--allow-data-loss"]);
     assert_eq!(stage.json(&["status"])["open"], false);
 
     stage.run(&["lab", "heal", "--member", &silent]).ended(0);
@@ -304,9 +291,9 @@ fn too_few_answers_promote_nobody() {
     let (_, silent, left) = leader_and_a_voter_go(&stage);
     until_too_few(&stage, &silent);
     let forced = stage.run(&["failover", "--to", &left, "--allow-data-loss"]);
-    forced.refused(0, &[&format!("{left} leads"), "may be lost: ", &silent, "are given up"]);
+    forced.said(0, &[&format!("{left} leads"), "may be lost: ", &silent, "are given up"]);
     assert_eq!(stage.write_until_acknowledged("INSERT INTO t VALUES (2)"), 1);
-    stage.run(&["history"]).refused(0, &["forced failover"]);
+    stage.run(&["history"]).said(0, &["forced failover"]);
     stage.run(&["lab", "heal"]).ended(0);
     stage.until_healthy();
     stage.down();

@@ -4,6 +4,7 @@
 mod link;
 
 use crate::log::LOG;
+use crate::process::{self, Process};
 use crate::protocol::{Exit, Killed, OnAgentDeath, Reply, Request, ServerSignal, StartServer, Status, VERSION};
 use crate::socket::Door;
 use dauphin_model::{Mono, Span};
@@ -89,6 +90,8 @@ pub enum Event {
 pub struct Guard {
     shared: Arc<Shared>,
     status: Status,
+    /// The guard itself, as it was when it greeted us.
+    process: Option<Process>,
     reader: tokio::task::JoinHandle<()>,
     writer: tokio::task::JoinHandle<()>,
 }
@@ -161,9 +164,10 @@ impl Guard {
             last_exit: None,
             watchdog: false,
         };
-        let mut guard = Self { shared, status, reader, writer };
+        let mut guard = Self { shared, status, process: None, reader, writer };
         let hello = Request::Hello { version: VERSION, agent_pid: std::process::id() };
         guard.status = guard.ask("hello", hello, status_in).await?;
+        guard.process = i32::try_from(guard.status.guard_pid).ok().and_then(process::look);
         Ok((guard, receiver))
     }
 
@@ -252,6 +256,13 @@ impl Guard {
         let answered = |reply: &Reply| (*reply == Reply::Pong { n: sent.0 }).then_some(());
         self.ask("ping", Request::Ping { n: sent.0 }, answered).await?;
         Ok(crate::boottime().since(sent))
+    }
+
+    /// Kills the guard process, which does not answer; the kernel ends the server's first process with it, and
+    /// [`crate::orphan::fence`] the rest. `false`: it was gone already.
+    #[must_use]
+    pub fn end_by_force(&self) -> bool {
+        self.process.as_ref().is_some_and(|guard| process::signal(guard, rustix::process::Signal::KILL))
     }
 
     /// What the guard has under it now.

@@ -109,6 +109,75 @@ fn posts_need_the_token(stage: &Stage) {
     assert_eq!(status("Authorization: Bearer wrong\r\n"), "403");
 }
 
+/// A leader without a guard could outlive its lease: it is not a leader for long.
+#[test]
+fn a_guard_that_dies_or_stands_still_costs_a_leader_its_place() {
+    let stage = Stage::up("guard", &["--profile", "fast"]);
+    stage.sql(stage.write_port(), "CREATE TABLE t (i int PRIMARY KEY)");
+    for (written, signal) in [(1, "-KILL"), (2, "-STOP")] {
+        let old = stage.leader();
+        let shown = stage.show();
+        let leads = |m: &&Value| m["name"] == old.as_str();
+        let guard = shown["members"].as_array().and_then(|m| m.iter().find(leads)).expect("it")["guard_pid"].clone();
+        assert!(
+            std::process::Command::new("kill").args([signal, &guard.to_string()]).status().expect("runs").success()
+        );
+        stage.until("a takeover", |c| c["open"] == true && c["leader"] != old.as_str());
+        stage.write_until_acknowledged(&format!("INSERT INTO t VALUES ({written}) ON CONFLICT DO NOTHING"));
+        stage.until_healthy();
+        assert_eq!(stage.sql(stage.write_port(), "SELECT count(*) FROM t"), written.to_string(), "kill {signal}");
+    }
+    stage.down();
+}
+
+/// A machine comes back with empty disks: it may neither vote nor found a second cluster until a person says so.
+#[test]
+fn a_replaced_machine_takes_part_again_once_it_is_added() {
+    let stage = Stage::up("replaced", &["--profile", "fast"]);
+    stage.sql(stage.write_port(), "CREATE TABLE t (i int); INSERT INTO t VALUES (1)");
+    let leader = stage.leader();
+    let lost = ["m1", "m2"].into_iter().find(|name| *name != leader).expect("a replica");
+    stage.run(&["lab", "fault", "--member", lost, "--kind", "kill-node"]).ended(0);
+    for folder in ["state", "data", "run"] {
+        std::fs::remove_dir_all(stage.dir.join(lost).join(folder)).expect("removed");
+    }
+    stage.run(&["lab", "heal"]).ended(0);
+    stage.until_logged(lost, &format!("dauphin store add {lost}"));
+    stage.run(&["status"]).said(0, &[&format!("{lost} is unreachable")]);
+    assert_eq!(stage.leader(), leader, "nobody else is disturbed");
+    assert_eq!(stage.write_until_acknowledged("INSERT INTO t VALUES (2)"), 1);
+
+    stage.run(&["store", "add", lost]).said(0, &[&format!("{lost} has a vote")]);
+    stage.until_healthy();
+    stage.run(&["switchover", "--to", lost]).ended(0);
+    assert_eq!(stage.sql(stage.write_port(), "SELECT count(*) FROM t"), "2");
+    stage.down();
+}
+
+/// Shared settings reach every server: by a reload, by a rolling restart, or not at all and with a reason.
+#[test]
+fn a_change_of_the_configuration_reaches_every_server() {
+    let stage = Stage::up("config", &["--profile", "fast"]);
+    let everywhere = |sql: &str| -> Vec<String> {
+        let shown = stage.show();
+        let ports = shown["members"].as_array().expect("members").iter().map(|m| m["sql_port"].as_u64());
+        ports.map(|p| stage.sql(u16::try_from(p.expect("a port")).expect("a port"), sql)).collect()
+    };
+    stage.run(&["config", "set", r#"postgres.client_networks=["127.0.0.1/32","127.0.0.9/32"]"#]).ended(0);
+    for name in ["m1", "m2", "m3"] {
+        stage.until_file_says(&format!("{name}/data/pg_hba.conf"), "host all all 127.0.0.9/32 scram-sha-256");
+    }
+    stage.run(&["config", "set", "postgres.parameters.max_connections=320"]).said(0, &["after a restart"]);
+    stage.run(&["restart", "--all", "--if-pending"]).said(0, &["restarted"]);
+    stage.until_healthy();
+    assert_eq!(everywhere("SHOW max_connections"), ["320", "320", "320"]);
+    let lower = stage.run(&["config", "set", "postgres.parameters.max_connections=200"]);
+    lower.said(2, &["max_connections", "not lowered below 320"]);
+    stage.run(&["config", "undo"]).said(2, &["not lowered below 320"]);
+    assert_eq!(stage.sql(stage.write_port(), "SELECT 1"), "1");
+    stage.down();
+}
+
 /// Every kind of fault on the leader and on a replica: nothing acknowledged is lost, and the lab heals by itself or after
 /// `heal`, without a person.
 #[test]

@@ -36,6 +36,18 @@ impl Ran {
     pub(crate) fn ended(&self, code: i32) {
         assert_eq!(self.code, code, "{}{}", self.out, self.err);
     }
+
+    /// It ended with this code and said these words.
+    #[track_caller]
+    pub(crate) fn said(&self, code: i32, words: &[&str]) {
+        let all = format!("{}{}", self.out, self.err);
+        assert_eq!(self.code, code, "{all}");
+        // lines are broken where they are long
+        let flat = all.split_whitespace().collect::<Vec<_>>().join(" ");
+        for word in words {
+            assert!(flat.contains(word), "{word:?} is not in: {flat}");
+        }
+    }
 }
 
 fn dauphin(arguments: &[&str]) -> Ran {
@@ -121,6 +133,21 @@ impl Stage {
             let well = |m: &Value| m["state"] == "running" && (m["role"] != "replica" || !m["sync_state"].is_null());
             cluster["health"] == "healthy" && cluster["members"].as_array().is_some_and(|m| m.iter().all(well))
         });
+    }
+
+    #[track_caller]
+    pub(crate) fn until_logged(&self, member: &str, words: &str) {
+        self.until_file_says(&format!("{member}/log/agent.log"), words);
+    }
+
+    /// Waits until a file of the lab has these words.
+    #[track_caller]
+    pub(crate) fn until_file_says(&self, file: &str, words: &str) {
+        let (path, deadline) = (self.dir.join(file), Instant::now() + WAIT_MAX);
+        while !std::fs::read_to_string(&path).unwrap_or_default().contains(words) {
+            assert!(Instant::now() < deadline, "{} never said {words:?}", path.display());
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Runs statements as the application; the first value of the last one.
