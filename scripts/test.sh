@@ -17,27 +17,46 @@ if ! command -v cc >/dev/null; then
 fi
 scripts/engines.sh postgres || exit 1
 
+log=target/test.log
+passed=0 failed=0 skipped=0 status=0
+
+# run ARGUMENTS: runs the tests that cargo's ARGUMENTS choose, and adds up what came of them.
+run() {
+    local ended
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run "$@" --profile $profile --no-fail-fast --color never 2>&1 | tee $log
+        ended=${PIPESTATUS[0]}
+        # One line at the end: "N tests run: N passed (N slow), N failed, N timed out, N skipped", as far as there are any.
+        local summary
+        summary=$(grep -E '^ +Summary \[' $log | tail -n 1)
+        count() { echo "$summary" | grep -oE "[0-9]+ $1" | grep -oE '^[0-9]+' || echo 0; }
+        passed=$((passed + $(count passed)))
+        failed=$((failed + $(count failed) + $(count 'timed out') + $(count 'exec failed')))
+        skipped=$((skipped + $(count skipped)))
+    else
+        cargo test "$@" --no-fail-fast -- "${skip[@]}" 2>&1 | tee $log
+        ended=${PIPESTATUS[0]}
+        # One line for each test program: "test result: ok. N passed; N failed; N ignored; 0 measured; N filtered out; ..."
+        count() { grep '^test result:' $log | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'; }
+        passed=$((passed + $(count passed)))
+        failed=$((failed + $(count failed)))
+        skipped=$((skipped + $(count ignored) + $(count 'filtered out')))
+    fi
+    [ "$ended" = 0 ] || status=$ended
+}
+
 scope=(--workspace)
 [ -n "${PACKAGE:-}" ] && scope=(--package "$PACKAGE")
-log=target/test.log
-
-if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run "${scope[@]}" --profile $profile --no-fail-fast --color never 2>&1 | tee $log
-    status=${PIPESTATUS[0]}
-    # One line at the end: "N tests run: N passed (N slow), N failed, N timed out, N skipped", as far as there are any.
-    summary=$(grep -E '^ +Summary \[' $log | tail -n 1)
-    count() { echo "$summary" | grep -oE "[0-9]+ $1" | grep -oE '^[0-9]+' || echo 0; }
-    passed=$(count passed)
-    failed=$(($(count failed) + $(count 'timed out') + $(count 'exec failed')))
-    skipped=$(count skipped)
-else
-    cargo test "${scope[@]}" --no-fail-fast --lib --bins --tests -- "${skip[@]}" 2>&1 | tee $log
-    status=${PIPESTATUS[0]}
-    # One line for each test program: "test result: ok. N passed; N failed; N ignored; 0 measured; N filtered out; ..."
-    count() { grep '^test result:' $log | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'; }
-    passed=$(count passed)
-    failed=$(count failed)
-    skipped=$(($(count ignored) + $(count 'filtered out')))
+run "${scope[@]}" --lib --bins --tests
+# What touches a real server, on the other versions too.
+if [ $profile = long ] && [ -z "${PACKAGE:-}" ]; then
+    for version in 16 18; do
+        [ -x "$ENGINES/postgres-$version/bin/postgres" ] || continue
+        say "the tests with real servers, on PostgreSQL $version"
+        export DAUPHIN_TEST_BIN="$ENGINES/postgres-$version/bin"
+        run --package dauphin-engine --tests
+        run --package dauphin --test whole
+    done
 fi
 
 # A build that failed, or a test program that died, is a failure even if no test could say so.

@@ -81,7 +81,10 @@ impl Stage {
             dir: std::env::temp_dir().join(format!("dauphin-whole-{}-{name}", std::process::id())),
         };
         let (dir, port) = (stage.dir.to_string_lossy().into_owned(), base_port().to_string());
-        let ran = dauphin(&[&["lab", "up", "--dir", &dir, "--base-port", &port], more].concat());
+        // the version under test; without a word the one that the lab finds
+        let bin = std::env::var("DAUPHIN_TEST_BIN").unwrap_or_default();
+        let version: &[&str] = if bin.is_empty() { &[] } else { &["--bin", &bin] };
+        let ran = dauphin(&[&["lab", "up", "--dir", &dir, "--base-port", &port], version, more].concat());
         ran.ended(0);
         stage
     }
