@@ -23,6 +23,8 @@ const PENDING_WITHIN: Duration = Duration::from_secs(4);
 pub(crate) enum Ask {
     /// Write a checkpoint: a rewind needs it.
     Checkpoint,
+    /// Whether your server is of this major version: your data is to be copied.
+    Runs { major: u32 },
     /// Hand leadership over.
     Switchover { to: Option<MemberName> },
     /// Become the leader.
@@ -33,9 +35,12 @@ pub(crate) enum Ask {
     Reinit,
 }
 
+/// Code of the answer that names another major version.
+pub(crate) const OTHER_VERSION: &str = "other_version";
+
 /// The answer between agents.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-enum Told {
+pub(crate) enum Told {
     Done,
     Error(ApiError),
 }
@@ -55,6 +60,7 @@ impl Agent {
     async fn do_here(&self, ask: Ask) -> Result<(), ApiError> {
         let command = match ask {
             Ask::Checkpoint => return self.checkpoint().await,
+            Ask::Runs { major } => return self.runs(major),
             Ask::Switchover { to } => {
                 // written before anybody waits: the stop's own checkpoint is then short
                 if self.picture().role == Role::Leader {
@@ -72,6 +78,14 @@ impl Agent {
             Ask::Reinit => Command::Reinit,
         };
         self.command(command).await
+    }
+
+    fn runs(&self, major: u32) -> Result<(), ApiError> {
+        let ours = self.server.as_ref().map(|s| s.postgres.instance.bin.version.major);
+        match ours {
+            Some(ours) if ours != major => Err(ApiError::refused(OTHER_VERSION, ours.to_string(), "")),
+            Some(_) | None => Ok(()),
+        }
     }
 
     async fn checkpoint(&self) -> Result<(), ApiError> {
@@ -188,6 +202,7 @@ fn next_for(reason: &Reason) -> String {
             "dauphin failover --to M --allow-data-loss".to_owned()
         }
         Reason::NotFit { .. } => "dauphin status".to_owned(),
+        Reason::KeepsData { .. } => "dauphin status --watch, until a leader is open; then once more".to_owned(),
         _ => "dauphin explain".to_owned(),
     }
 }

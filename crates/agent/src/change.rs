@@ -180,7 +180,11 @@ fn checked(text: &str, old: &Spec) -> Result<Spec, ApiError> {
         let text = "the cluster's name and its members' names, kinds and addresses cannot be changed this way";
         return Err(ApiError::usage("fixed", text, "dauphin store add | remove changes members of the store"));
     }
-    // access rules follow from it when an agent starts: members that differ would refuse each other
+    if file.spec.postgres.locale != old.postgres.locale {
+        let text = "locale is decided when the cluster is made and cannot be changed afterwards";
+        return Err(ApiError::usage("fixed", text, "CREATE DATABASE ... LOCALE makes a database with another one"));
+    }
+    // members do not change over in the same moment: those that differ would refuse each other
     if file.spec.postgres.sql_tls != old.postgres.sql_tls {
         let text = "sql_tls is decided before the cluster's first start and cannot be changed afterwards";
         return Err(ApiError::usage("fixed", text, "with `require` clients must use TLS, with `off` they may"));
@@ -313,14 +317,11 @@ pub(crate) fn restart_order(picture: &Picture) -> Vec<MemberName> {
 }
 
 /// Brings the specification's settings and networks to the server whenever they differ from what it was given.
-pub(crate) async fn keep_settings(server: Arc<Server>, listen: Vec<String>) {
+pub(crate) async fn keep_settings(server: Arc<Server>) {
     let mut networks = server.networks();
     loop {
         tokio::time::sleep(COMPARE_EVERY).await;
-        let (spec, role) = {
-            let picture = server.picture.borrow();
-            (picture.spec.clone(), picture.role)
-        };
+        let role = server.picture.borrow().role;
         if !matches!(role, Role::Leader | Role::Replica) {
             continue;
         }
@@ -328,14 +329,8 @@ pub(crate) async fn keep_settings(server: Arc<Server>, listen: Vec<String>) {
         if networks != named && keep_networks(&server, &named).await {
             networks = named;
         }
-        let count = u32::try_from(spec.data_members().count()).unwrap_or(u32::MAX);
-        let Ok(mut wanted) = Settings::new(listen.clone(), count, &spec.postgres) else { continue };
         let current = server.postgres.settings().await;
-        if current.user == wanted.user {
-            continue;
-        }
-        // no setting of the specification: it follows from the build and the member's certificate
-        wanted.tls = current.tls;
+        let Some(wanted) = server.wanted(&current).ok().filter(|wanted| *wanted != current) else { continue };
         let Ok(_hand) = server.hand.try_lock() else { continue };
         match server.postgres.change_settings(wanted).await {
             Ok(()) => {
@@ -351,12 +346,19 @@ pub(crate) async fn keep_settings(server: Arc<Server>, listen: Vec<String>) {
 /// that are there stay.
 async fn keep_networks(server: &Server, networks: &Networks) -> bool {
     let Ok(_hand) = server.hand.try_lock() else { return false };
-    if !matches!(server.postgres.instance.written_access(), Ok(Some(Access::Open))) {
-        return true;
+    match server.postgres.instance.written_access() {
+        Ok(Some(Access::Open)) => {}
+        Ok(Some(Access::Closed) | None) => return true,
+        Err(_) => return false,
     }
     match server.postgres.set_access(Access::Open, networks).await {
-        Ok(()) => tracing::info!("the access rules have the new networks"),
-        Err(error) => tracing::warn!(%error, "the access rules do not take the new networks"),
+        Ok(()) => {
+            tracing::info!("the access rules have the new networks");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the access rules do not take the new networks yet");
+            false
+        }
     }
-    true
 }

@@ -8,7 +8,7 @@ use dauphin_model::{MemberSpec, Spec};
 use dauphin_net::ca::{CA_FILE, CERT_FILE, KEY_FILE};
 use std::path::{Path, PathBuf};
 
-pub(crate) fn listen_addresses(listen: &str) -> Vec<String> {
+fn listen_addresses(listen: &str) -> Vec<String> {
     vec![listen.to_owned()]
 }
 

@@ -2,7 +2,7 @@
 //! on them. Nothing here waits or decides.
 
 use dauphin_ha::{Intent, Rev, StoreTxn, StoreView};
-use dauphin_model::{Leadership, Lease, Mono, PastTerm, Spec};
+use dauphin_model::{Leadership, Lease, Lsn, Mono, PastTerm, Spec, Timeline};
 use dauphin_store::{Entry, Key, Snapshot, Txn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,17 @@ struct IntentRecord {
     intent: Intent,
     /// RFC 3339.
     since: String,
+}
+
+/// What was cut off a member's log because its leader's did not hold it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CutRecord {
+    pub(crate) member: String,
+    pub(crate) timeline: Timeline,
+    pub(crate) from: Lsn,
+    pub(crate) to: Lsn,
+    /// Where that member keeps it.
+    pub(crate) folder: String,
 }
 
 /// The shared specification as the store holds it.
@@ -54,6 +65,7 @@ keys! {
     spec = "spec";
     spec_before = "spec-before";
     system = "system";
+    cut_off = "cut-off";
 }
 
 /// Where a member keeps its latest decisions for the others to read.

@@ -22,6 +22,7 @@ mod route;
 mod secrets;
 mod server;
 mod setup;
+mod shared;
 mod steps;
 mod view;
 

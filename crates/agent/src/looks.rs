@@ -90,15 +90,13 @@ async fn let_readers_in(server: &Server) -> bool {
     if server.picture.borrow().role != Role::Replica {
         return false;
     }
-    match server.postgres.instance.written_access() {
-        Ok(Some(Access::Open)) => true,
-        _ => match server.postgres.set_access(Access::Open, &server.networks()).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(%error, "readers cannot be let in yet");
-                false
-            }
-        },
+    // also where the file says so: the server may not have read it
+    match server.postgres.set_access(Access::Open, &server.networks()).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, "readers cannot be let in yet");
+            false
+        }
     }
 }
 

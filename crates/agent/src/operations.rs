@@ -4,7 +4,7 @@
 use crate::asks::Ask;
 use crate::change;
 use crate::journal::{Entry, Journal};
-use crate::keys::{self, HistoryRecord};
+use crate::keys::{self, CutRecord, HistoryRecord};
 use crate::links::Links;
 use crate::mind::Inbox;
 use crate::picture::Picture;
@@ -149,15 +149,8 @@ impl Operations for Agent {
 
     async fn history(&self) -> Answer<dto::History> {
         let past: Vec<HistoryRecord> = keys::get(&self.store.watch().borrow(), &keys::history()).unwrap_or_default();
-        let entries = self.entries();
-        let lost = |term: u64| {
-            entries
-                .iter()
-                .filter(|e| matches!(e.reason, Reason::Diverged { .. }) && e.term.0 == term)
-                .map(|e| e.reason.to_string())
-                .next()
-        };
-        Ok(dto::History { history: past.iter().map(|h| view::history(h, lost(h.past.term.0))).collect() })
+        let cuts: Vec<CutRecord> = keys::get(&self.store.watch().borrow(), &keys::cut_off()).unwrap_or_default();
+        Ok(dto::History { history: past.iter().map(|h| view::history(h, view::lost(&h.past, &cuts))).collect() })
     }
 
     async fn journal(&self, after: Option<u64>, limit: usize) -> Answer<dto::Journal> {

@@ -6,6 +6,7 @@ use crate::mind::Inbox;
 use crate::picture::Picture;
 use crate::secrets::Secrets;
 use crate::setup::GuardStart;
+use dauphin_engine::postgres::rewind::CutOff;
 use dauphin_engine::postgres::{Error, Postgres, StopMode, Upstream};
 use dauphin_guard::client::{Event as GuardEvent, Guard, GuardError};
 use dauphin_guard::protocol::OnAgentDeath;
@@ -34,6 +35,8 @@ pub(crate) struct Server {
     pub(crate) runtime: tokio::runtime::Handle,
     /// What pushes the system identifier to the store once it is known.
     pub(crate) system: watch::Sender<Option<u64>>,
+    /// What pushes to the store what was cut off.
+    pub(crate) cuts: mpsc::Sender<CutOff>,
     guard: Mutex<Arc<Guard>>,
     guard_start: GuardStart,
     /// The agent ends, and the guard with it.
@@ -62,6 +65,7 @@ pub(crate) struct Parts {
     pub(crate) links: Arc<Links>,
     pub(crate) picture: watch::Receiver<Arc<Picture>>,
     pub(crate) system: watch::Sender<Option<u64>>,
+    pub(crate) cuts: mpsc::Sender<CutOff>,
     pub(crate) guard_start: GuardStart,
 }
 
@@ -70,8 +74,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// What the core is told of an error. Only a server that ended by itself, or data marked as unfinished, blames the data.
-fn failure(error: &Error) -> EngineFailure {
-    let bad_data = matches!(error, Error::NotRunning { .. } | Error::Refused(_));
+fn failure(error: &Error, half_rewound: bool) -> EngineFailure {
+    let bad_data = half_rewound || matches!(error, Error::NotRunning { .. } | Error::Refused(_));
     EngineFailure { because: error.to_string(), bad_data }
 }
 
@@ -86,6 +90,7 @@ impl Server {
             picture: parts.picture,
             runtime: tokio::runtime::Handle::current(),
             system: parts.system,
+            cuts: parts.cuts,
             guard: Mutex::new(Arc::new(guard)),
             guard_start: parts.guard_start,
             ending: AtomicBool::new(false),
@@ -141,14 +146,18 @@ impl Server {
             tokio::time::sleep(PING_EVERY).await;
             let guard = self.guard();
             silent = match guard.ping().await {
-                Err(GuardError::Silent { .. }) => silent + 1,
+                Err(GuardError::Silent { .. }) if Arc::ptr_eq(&guard, &self.guard()) => silent + 1,
                 Ok(_) | Err(_) => 0,
             };
             // once may be the end of a standstill of everything
             if silent >= SILENT_MAX {
                 silent = 0;
-                let ended = guard.end_by_force();
-                tracing::warn!(ended, "the guard does not answer: it is ended, and the server with it");
+                if guard.end_by_force() {
+                    tracing::warn!("the guard does not answer: it was ended, and the server with it");
+                } else {
+                    tracing::error!("the guard does not answer and cannot be ended: the server is fenced");
+                    self.fence();
+                }
             }
         }
     }
@@ -187,7 +196,9 @@ impl Server {
             && !task.is_finished()
         {
             task.abort();
-            self.inbox.tell(Event::Engine(Err(EngineFailure::new("the server was fenced meanwhile"))));
+            let because = "the server was fenced meanwhile".to_owned();
+            let bad_data = self.postgres.instance.rewind_marker().exists();
+            self.inbox.tell(Event::Engine(Err(EngineFailure { because, bad_data })));
         }
         let server = Arc::clone(self);
         self.runtime.spawn(async move {
@@ -243,7 +254,8 @@ impl Server {
                 Err(error) => tracing::warn!(step = name, ms, %error, "failed"),
             }
             *lock(&server.task) = None;
-            server.inbox.tell(Event::Engine(result.map_err(|error| failure(&error))));
+            let half_rewound = || server.postgres.instance.rewind_marker().exists();
+            server.inbox.tell(Event::Engine(result.map_err(|error| failure(&error, half_rewound()))));
         });
         *lock(&self.task) = Some(task);
     }

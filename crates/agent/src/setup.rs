@@ -10,14 +10,14 @@ use crate::operations::Agent;
 use crate::picture::Picture;
 use crate::secrets::Secrets;
 use crate::server::{Parts, Server};
-use crate::{instance, keys, looks, pulse};
+use crate::{instance, keys, looks, pulse, shared};
 use dauphin_guard::client::{Event as GuardEvent, Guard};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{Core, Event};
 use dauphin_model::file::{ClusterFile, Local};
-use dauphin_model::{Evidence, Leadership, MemberKind, MemberName, MemberSpec, Profile, Route, Run, ServerView, Spec};
+use dauphin_model::{MemberKind, MemberName, MemberSpec, Profile, Route, Run, ServerView, Spec};
 use dauphin_net::Identity;
-use dauphin_store::{Open, Standing, Start, Store, Timings, Txn};
+use dauphin_store::{Open, Standing, Start, Store, Timings};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -26,10 +26,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-/// How often the store is told the system identifier until it has it.
-const SYSTEM_RETRY: Duration = Duration::from_secs(1);
-/// How long one such attempt may take.
-const SYSTEM_WITHIN: Duration = Duration::from_secs(3);
+/// Ranges that were cut off and wait to be told to the cluster.
+const CUTS_MAX: usize = 16;
 /// From when on waiting for the store to count this member in is worth a warning.
 const WAITING_IS_LONG: Duration = Duration::from_secs(5);
 /// How a guard is started.
@@ -101,6 +99,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     tokio::spawn(Arc::clone(&journal).share(store.clone()));
 
     let (system, _) = watch::channel(None::<u64>);
+    let (cuts, cut) = mpsc::channel(CUTS_MAX);
     let blank =
         Core::new(member.name.clone(), spec.clone(), durable.clone(), false, ServerView::default(), mind::now());
     let (picture, _) = watch::channel(Arc::new(Picture::of(&member.name, &blank)));
@@ -114,6 +113,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
             links: Arc::clone(&links),
             picture: picture.subscribe(),
             system: system.clone(),
+            cuts,
             guard_start: GuardStart { run_dir: local.run_dir.clone(), watchdog: local.watchdog.clone() },
         };
         let (server, seen) = adopt(parts, &store, durable.incarnation.0 > 0).await?;
@@ -123,7 +123,9 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     } else {
         None
     };
-    tokio::spawn(keep_system(store.clone(), member.name.clone(), system.clone()));
+    tokio::spawn(shared::keep_system(store.clone(), member.name.clone(), system.clone()));
+    tokio::spawn(shared::keep_spec(store.clone(), spec.clone()));
+    tokio::spawn(shared::keep_cuts(store.clone(), cut));
 
     let turned = Arc::new(AtomicU64::new(0));
     let hands = Hands {
@@ -152,7 +154,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         tokio::spawn(looks::run(Arc::clone(server)));
         tokio::spawn(Arc::clone(server).watch_guard());
         tokio::spawn(looks::part_leaders(Arc::clone(server), store.clone()));
-        tokio::spawn(crate::change::keep_settings(Arc::clone(server), instance::listen_addresses(&listen)));
+        tokio::spawn(crate::change::keep_settings(Arc::clone(server)));
         tokio::spawn(reload_server(Arc::clone(server)));
     }
     let agent = Arc::new(Agent {
@@ -324,40 +326,6 @@ async fn adopt(parts: Parts, store: &Store, known: bool) -> Result<(Arc<Server>,
     // whatever lease the agent before held is over
     server.guard().arm(None, OnAgentDeath::Keep).await?;
     Ok((server, view))
-}
-
-/// Keeps the cluster's system identifier in the store. Its leader writes it, and no other than the first unless that one's
-/// cluster never came to be; everybody else believes it.
-async fn keep_system(store: Store, me: MemberName, system: watch::Sender<Option<u64>>) {
-    let mut known = system.subscribe();
-    let mut states = store.watch();
-    loop {
-        let snapshot = states.borrow_and_update().clone();
-        let stored: Option<u64> = keys::get(&snapshot, &keys::system());
-        let ours = *known.borrow_and_update();
-        let record: Option<Leadership> = keys::get(&snapshot, &keys::leadership());
-        let mine = record.filter(|r| r.leader.name == me);
-        let may_write = mine.as_ref().is_some_and(|r| stored.is_none() || r.evidence == Evidence::Bootstrap);
-        match (stored, ours) {
-            (_, Some(ours)) if may_write && stored != Some(ours) => {
-                let value = serde_json::to_vec(&ours).unwrap_or_default();
-                let expect = [keys::system(), keys::leadership()].map(|key| (key.clone(), snapshot.rev(&key)));
-                let txn = Txn { expect: expect.to_vec(), put: vec![(keys::system(), value)], delete: Vec::new() };
-                if store.txn(txn, SYSTEM_WITHIN).await.is_err() {
-                    tokio::time::sleep(SYSTEM_RETRY).await;
-                    continue;
-                }
-            }
-            (Some(stored), _) if mine.is_none() && ours != Some(stored) => {
-                system.send_replace(Some(stored));
-            }
-            _ => {}
-        }
-        tokio::select! {
-            changed = states.changed() => if changed.is_err() { return },
-            changed = known.changed() => if changed.is_err() { return },
-        }
-    }
 }
 
 fn access(local: &Local) -> Result<dauphin_api::Access, AgentError> {

@@ -1,15 +1,16 @@
 //! How each of the core's engine steps is carried out on this member's server. Called by `server`, one step at a time; it
 //! knows how, never when.
 
-use crate::asks::Ask;
+use crate::asks::{Ask, OTHER_VERSION, Told};
 use crate::server::{Server, lock};
 use bytes::Bytes;
 use dauphin_engine::postgres::{
-    Access, Error, Networks, Refusal, ServerCommand, StopMode, SyncMethod, Upstream, clone::Progress,
+    Access, Error, Networks, Refusal, ServerCommand, Settings, StopMode, SyncMethod, Upstream, clone::Progress,
+    rewind::CutOff,
 };
 use dauphin_guard::protocol::StartServer;
 use dauphin_ha::{Copying, EngineOutcome, EngineStep, Event};
-use dauphin_model::{Durability, Enforced, MemberName, Spec, Voter};
+use dauphin_model::{Durability, Enforced, MemberName, Position, Spec, Term, Voter};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
 const DRAIN_POLL: Duration = Duration::from_millis(5);
 /// How often it is told how far a copy has come.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How long a member may take to say which version it runs.
+const VERSION_WITHIN: Duration = Duration::from_secs(2);
 /// How long the leader may take to write the checkpoint that a rewind needs.
 const CHECKPOINT_WITHIN: Duration = Duration::from_secs(30);
 
@@ -43,9 +46,8 @@ impl Server {
                 postgres.follow(&self.upstream(&upstream, &voter, true)?).await.map(|()| EngineOutcome::Done)
             }
             EngineStep::Promote { timeline, .. } => {
-                if postgres.instance.written_access()? != Some(Access::Closed) {
-                    postgres.set_access(Access::Closed, &self.networks()).await?;
-                }
+                // whatever the file says already: only the server's own word, and nobody left inside, count
+                postgres.set_access(Access::Closed, &self.networks()).await?;
                 postgres.promote(timeline, PROMOTE_LIMIT).await.map(EngineOutcome::Promoted)
             }
             EngineStep::StartBarrier { term, serial, enforced } => self.start_barrier(term, serial, &enforced).await,
@@ -105,12 +107,38 @@ impl Server {
                 Err(error) => return Err(error),
             }
         }
+        self.take_settings().await;
         let command =
             self.postgres.prepare_start(&self.networks(), &self.secrets.credentials, behind.is_some()).await?;
         self.spawn(command).await?;
         self.postgres.wait_ready(START_LIMIT).await?;
         *lock(&self.start_behind) = None;
         Ok(EngineOutcome::Done)
+    }
+
+    /// The settings of the shared specification, on top of what is this member's own.
+    pub(crate) fn wanted(&self, current: &Settings) -> Result<Settings, Error> {
+        let spec = self.spec();
+        let count = u32::try_from(spec.data_members().count()).unwrap_or(u32::MAX);
+        let wanted = Settings::new(current.listen.clone(), count, &spec.postgres)?;
+        // follows from the build and the member's certificate
+        Ok(Settings { tls: current.tls.clone(), ..wanted })
+    }
+
+    /// A server starts with the settings of the shared specification, whatever the member's own file says.
+    async fn take_settings(&self) {
+        let current = self.postgres.settings().await;
+        let taken = match self.wanted(&current) {
+            Ok(wanted) if wanted == current => return,
+            Ok(wanted) => match self.postgres.check_settings(&wanted.user).await {
+                Ok(()) => self.postgres.set_settings(wanted).await,
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken {
+            tracing::warn!(%error, "the server starts with the settings it had");
+        }
     }
 
     async fn spawn(&self, command: ServerCommand) -> Result<(), Error> {
@@ -215,6 +243,13 @@ impl Server {
             // somebody put another cluster's data here meanwhile: not ours to throw away
             return Err(refusal.into());
         }
+        self.same_version(from).await?;
+        if instance.has_data() && instance.check_data(system).is_ok() {
+            let (theirs, term) = self.leader_at(from);
+            if let Some(cut) = instance.archive_before_copy(theirs.as_ref(), term).await? {
+                self.tell_of_cut(cut);
+            }
+        }
         instance.wipe()?;
         let source = Upstream { slot: None, ..upstream.clone() };
         let copying = instance.clone_from(&source, &settings, &self.secrets.credentials, system, Arc::clone(&progress));
@@ -233,13 +268,43 @@ impl Server {
         Ok(EngineOutcome::Done)
     }
 
+    /// How far the leader's log reaches, and in which term.
+    fn leader_at(&self, from: &MemberName) -> (Option<Position>, Term) {
+        let picture = self.picture.borrow();
+        let theirs = picture.beat_of(from).and_then(|b| b.position.clone());
+        (theirs, picture.store.leadership.as_ref().map(|r| r.term).unwrap_or_default())
+    }
+
+    /// Asked before anything is copied: data of another major version would be of no use.
+    async fn same_version(&self, from: &MemberName) -> Result<(), Error> {
+        let programs = self.postgres.instance.bin.version.major;
+        let body = Bytes::from(serde_json::to_vec(&Ask::Runs { major: programs }).unwrap_or_default());
+        let answer = self.links.ask(from, body, VERSION_WITHIN).await;
+        match answer.ok().and_then(|body| serde_json::from_slice::<Told>(&body).ok()) {
+            Some(Told::Error(error)) if error.code == OTHER_VERSION => {
+                let theirs = error.message.parse().unwrap_or_default();
+                Err(Refusal::SourceVersion { member: from.to_string(), theirs, programs }.into())
+            }
+            // no answer: the copy itself will show whether it can be reached
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What was cut off is told to the cluster: `history` shows what a failover cost.
+    fn tell_of_cut(&self, cut: CutOff) {
+        tracing::info!(from = %cut.from, to = %cut.to, timeline = %cut.timeline, folder = %cut.folder.display(),
+            "what the leader does not hold was archived and cut off");
+        if self.cuts.try_send(cut).is_err() {
+            tracing::warn!("too much is cut off at once to tell of it; the archive has it");
+        }
+    }
+
     async fn rewind(&self, from: &MemberName) -> Result<EngineOutcome, Error> {
         let instance = &self.postgres.instance;
-        let (theirs, voter, term) = {
+        let (theirs, term) = self.leader_at(from);
+        let voter = {
             let picture = self.picture.borrow();
-            let theirs = picture.beat_of(from).and_then(|b| b.position.clone());
-            let term = picture.store.leadership.as_ref().map(|r| r.term).unwrap_or_default();
-            (theirs, Voter::new(picture.me.clone(), picture.durable.incarnation), term)
+            Voter::new(picture.me.clone(), picture.durable.incarnation)
         };
         let theirs = theirs.ok_or(Error::PositionUnknown("the leader's position is not known"))?;
         // pg_rewind believes a leader's timeline only after its first checkpoint
@@ -251,8 +316,7 @@ impl Server {
         let settings = self.postgres.settings().await;
         let cut = instance.rewind(&upstream, &theirs, &settings, &self.secrets.credentials, term).await?;
         if let Some(cut) = cut {
-            tracing::info!(from = %cut.from, to = %cut.to, timeline = %cut.timeline, folder = %cut.folder.display(),
-                "what the new leader does not hold was archived and cut off");
+            self.tell_of_cut(cut);
         }
         *lock(&self.start_behind) = Some(upstream);
         Ok(EngineOutcome::Done)

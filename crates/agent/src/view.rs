@@ -1,11 +1,11 @@
 //! The cluster as this agent sees it, in the words of CONTRACT.md. It only translates.
 
-use crate::keys::HistoryRecord;
+use crate::keys::{CutRecord, HistoryRecord};
 use crate::picture::Picture;
 use dauphin_api::dto;
 use dauphin_api::health::HealthView;
 use dauphin_ha::{Beat, IntentKind, Role};
-use dauphin_model::{Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, Run};
+use dauphin_model::{Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, PastTerm, Run};
 use std::collections::BTreeMap;
 
 /// Lag from which on people are warned, in seconds: warning, critical, emergency.
@@ -203,6 +203,31 @@ pub(crate) fn history(record: &HistoryRecord, lost: Option<String>) -> dto::Hist
         reason: record.past.evidence.to_string(),
         lost,
     }
+}
+
+/// What a leadership may have cost: nothing, where revocation protected what was acknowledged; else what its members cut
+/// off from where it began, or what is known before they are back.
+pub(crate) fn lost(past: &PastTerm, cuts: &[CutRecord]) -> Option<String> {
+    if !matches!(past.evidence, Evidence::LeaseEnded | Evidence::DataLossAccepted) {
+        return None;
+    }
+    let (from, timeline) = (past.switch.lsn, past.timeline);
+    let known: Vec<String> = cuts
+        .iter()
+        .filter(|c| c.from == from && c.timeline < timeline)
+        .map(|c| {
+            let bytes = c.to.0.saturating_sub(c.from.0);
+            format!(
+                "{} to {} on timeline {} ({bytes} bytes), kept on {} in {}",
+                c.from, c.to, c.timeline, c.member, c.folder
+            )
+        })
+        .collect();
+    Some(if known.is_empty() {
+        format!("what lies beyond {from} on a member that is not back yet, if anything")
+    } else {
+        known.join("; ")
+    })
 }
 
 /// The member of that name, for a request.

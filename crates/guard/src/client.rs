@@ -1,5 +1,6 @@
 //! The agent's end of the guard: starts one or adopts the one that is there, gives orders, hears what happens.
-//! Runs in the agent, on tokio. It never decides what the guard should do, and never signals a process itself.
+//! Runs in the agent, on tokio. It never decides what the guard should do; the only process it
+//! signals is a guard that does not answer.
 
 mod link;
 
@@ -9,6 +10,7 @@ use crate::protocol::{Exit, Killed, OnAgentDeath, Reply, Request, ServerSignal, 
 use crate::socket::Door;
 use dauphin_model::{Mono, Span};
 use link::{Shared, hear, push};
+use rustix::process::Signal;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -115,7 +117,14 @@ impl Guard {
     ) -> Result<(Self, mpsc::Receiver<Event>), GuardError> {
         let unreachable = |source| GuardError::Unreachable { dir: run_dir.to_owned(), source };
         match open(run_dir).await {
-            Ok(stream) => return Self::greet(stream).await,
+            Ok(stream) => {
+                let peer = stream.peer_cred().ok().and_then(|c| c.pid()).and_then(process::look);
+                match Self::greet(stream).await {
+                    // it stands still, and would for ever: its server is fenced with it, and another takes its place
+                    Err(GuardError::Silent { .. }) if peer.is_some_and(|p| process::signal(&p, Signal::KILL)) => {}
+                    greeted => return greeted,
+                }
+            }
             Err(error) if absent(&error) => {}
             Err(error) => return Err(unreachable(error)),
         }
@@ -262,7 +271,7 @@ impl Guard {
     /// [`crate::orphan::fence`] the rest. `false`: it was gone already.
     #[must_use]
     pub fn end_by_force(&self) -> bool {
-        self.process.as_ref().is_some_and(|guard| process::signal(guard, rustix::process::Signal::KILL))
+        self.process.as_ref().is_some_and(|guard| process::signal(guard, Signal::KILL))
     }
 
     /// What the guard has under it now.

@@ -41,6 +41,8 @@ impl Core {
             replay_lag_ms: self.server.replay_lag_ms,
             streaming: self.server.streaming.is_some(),
             pending_restart: u32::try_from(self.server.pending_restart.len()).unwrap_or(u32::MAX),
+            upstream: self.following.as_ref().filter(|_| self.server.streaming.is_some()).map(|f| f.upstream.clone()),
+            remarks: self.server.remarks.clone(),
             leading: self.make_leading(),
             busy: self.engine.as_ref().map(|e| match &self.copying {
                 Some(copying) => format!("{}: {copying}", e.step.name()),
@@ -49,11 +51,11 @@ impl Core {
         }
     }
 
-    /// How much of its log this member has still to replay, in bytes.
+    /// How much of its log this member has still to replay, in bytes; the most there can be where it is not known.
     pub(crate) fn replay_behind(&self) -> u64 {
         match (&self.server.position, self.server.replayed) {
             (Some(p), Some(replayed)) => p.lsn.0.saturating_sub(replayed.0),
-            _ => 0,
+            _ => u64::MAX,
         }
     }
 
@@ -75,6 +77,7 @@ impl Core {
             attach: lead.attach,
             accepting: lead.access,
             draining: lead.switchover.is_some(),
+            short: lead.short_since.is_some_and(|since| self.now.since(since) >= self.spec.profile.suspect()),
             replicas: replicas.collect(),
         })
     }

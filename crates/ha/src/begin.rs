@@ -33,7 +33,14 @@ impl Core {
             self.journal(Reason::Quarantined { because });
             return self.change(Cause::GiveUp);
         }
-        if !self.has_data {
+        if !self.has_data && self.durable.whole_once && !self.durable.half_done {
+            let because =
+                "its data directory holds nothing though this member had data: is the disk mounted? If the data is \
+                           gone, `dauphin reinit` copies it again"
+                    .to_owned();
+            self.journal(Reason::Quarantined { because });
+            self.change(Cause::GiveUp);
+        } else if !self.has_data {
             self.change(Cause::NoData);
             self.next_incarnation();
         } else if self.durable.incarnation.0 == 0 {
@@ -54,6 +61,7 @@ impl Core {
         let known = published.filter(|v| v.name == self.me).map(|v| v.incarnation).max().unwrap_or_default();
         self.durable.incarnation = self.durable.incarnation.max(known).next();
         self.durable.half_done = false;
+        self.durable.whole_once = false;
         self.frozen_at = None;
         self.following = None;
         self.failures = 0;
@@ -149,6 +157,7 @@ impl Core {
     /// A copy or a rewind is complete.
     pub(crate) fn copied(&mut self) {
         self.durable.half_done = false;
+        self.durable.whole_once = true;
         self.has_data = true;
         self.server.run = Run::Stopped;
         self.server.position = None;

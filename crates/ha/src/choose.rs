@@ -1,4 +1,4 @@
-//! The end of an election: what revokes the old leader, who wins by history, position and priority, and the one
+//! The end of an election: what revokes the old leader, who wins by history, position, priority and zone, and the one
 //! compare-and-set that decides. It never promotes anybody.
 
 use crate::core::Core;
@@ -15,12 +15,12 @@ use std::cmp::Ordering;
 
 /// What speaks for a candidate beside its log.
 struct Merits {
-    /// A person wants it.
+    /// It was asked for.
     wanted: bool,
     priority: u32,
     /// It stands where the leader before stood: clients are near.
     same_zone: bool,
-    /// Bytes that it has to replay before it can be promoted.
+    /// Bytes that it has to replay before it can be promoted; as many as can be where that is not known.
     replay_behind: u64,
 }
 
@@ -37,10 +37,11 @@ impl Core {
         if self.broken(Variant::IgnoreBranch) { a.lsn.cmp(&b.lsn) } else { a.rank(b) }
     }
 
-    /// Chooses the winner by history and position, then zone and replay lag; has a member of higher priority, or one that a
-    /// person wants, catch up first.
+    /// Chooses the winner by history and position, then zone and replay lag; has a member of higher priority, or one that was
+    /// asked for by name, catch up first.
     pub(crate) fn choose(&mut self, campaign: &Campaign, record: &Leadership, evidence: Evidence) {
-        if campaign.catching_up.is_some() && self.now.since(campaign.started) < self.spec.profile.suspect().times(4) {
+        let may_catch_up = self.now.since(self.open_since(campaign)) < self.spec.profile.suspect().times(4);
+        if campaign.catching_up.is_some() && may_catch_up {
             return;
         }
         let known = |p: &Position| p.timeline <= record.timeline;
@@ -49,7 +50,7 @@ impl Core {
         let wanted = match &campaign.kind {
             Kind::HandOver(to) => to.clone(),
             Kind::Forced { .. } => Some(self.me.clone()),
-            // a switchover that lost its leader half-way: among equals, whom the person wanted
+            // a switchover that lost its leader half-way: among equals, whom that leader had chosen
             Kind::Automatic => self.store.intent.as_ref().and_then(|i| i.to.clone()).filter(|to| {
                 heard.iter().any(|(v, a)| v.name == *to && self.rank(&a.position, &best) == Ordering::Equal)
             }),
@@ -80,7 +81,7 @@ impl Core {
                 heard.iter().find(|(v, a)| self.rank(&a.position, &best) == Ordering::Equal && !deposed(v, a));
             if let Some((furthest, _)) = furthest
                 && campaign.catching_up.is_none()
-                && self.now.since(campaign.started) < self.spec.profile.suspect().times(4)
+                && may_catch_up
             {
                 let from = furthest.name.clone();
                 if let Some(c) = &mut self.campaign {
@@ -171,6 +172,8 @@ impl Core {
             expect_leadership: Some(self.store.leadership_rev),
             expect_lease: lease,
             leadership: Some(chosen.clone()),
+            // a wish is used up by the decision, whatever comes of it
+            intent: Some(None),
             ..StoreTxn::default()
         });
         if let Some(c) = &mut self.campaign {
@@ -208,11 +211,13 @@ impl Core {
     }
 
     pub(crate) fn while_too_few(&mut self, campaign: &Campaign, record: &Leadership) {
-        // electors may take turns: what counts is for how long the leader has been gone, and a fair wait for answers
-        let suspect = self.spec.profile.suspect();
-        let gone = self.gone_since.filter(|(term, _)| *term == record.term && campaign.kind == Kind::Automatic);
-        let since = gone.map_or(campaign.started, |(_, since)| since);
-        if self.now.since(since) < suspect.times(2) || self.now.since(campaign.started) < suspect {
+        let (stood, open) = (self.now.since(campaign.started), self.now.since(self.open_since(campaign)));
+        let over = open >= self.spec.profile.suspect().times(2) && stood >= self.patience();
+        let missed = |n: &MemberName| !campaign.answers.keys().any(|v| v.name == *n) && !campaign.refused.contains(n);
+        let all_heard = !self.others().iter().any(|n| *n != record.leader.name && self.fresh(n) && missed(n));
+        // once everybody who is there has answered, waiting brings only those who come back
+        let tell = !campaign.told && (over || (all_heard && stood >= self.spec.profile.beat()));
+        if !over && !tell {
             return;
         }
         let answered: Vec<Voter> = campaign.answers.keys().cloned().collect();
@@ -225,10 +230,17 @@ impl Core {
             .cloned()
             .collect();
         let reason = Reason::TooFewAnswers { term: campaign.term, answered, missing, needed: record.published.answers };
-        self.journal(reason.clone());
+        if tell {
+            self.journal(reason.clone());
+        }
+        if let (false, Some(campaign)) = (over, &mut self.campaign) {
+            campaign.told = true;
+            return;
+        }
         let kind = campaign.kind.clone();
         self.campaign = None;
         self.campaign_rest = self.now + self.spec.profile.beat() + self.turn();
+        self.stood_in_vain();
         if let Kind::Forced { .. } = kind {
             self.refuse_failover(Reason::WouldLose { because: reason.to_string() });
         }

@@ -1,7 +1,7 @@
 //! The member's mind: what it knows, and the order in which it thinks. Fed with events, it answers with steps.
 //! The rules themselves stand in the modules beside it; nothing here does I/O.
 
-use crate::elect::Campaign;
+use crate::elect::{Campaign, GoneSince};
 use crate::event::{Copying, EngineFailure, EngineOutcome, Event, StoreResult, StoreView};
 use crate::follow::Following;
 use crate::freeze::{CatchingUp, Freezing};
@@ -67,11 +67,13 @@ pub struct Core {
     pub(crate) frozen_at: Option<Position>,
     pub(crate) freezing: Option<Freezing>,
     pub(crate) catching_up: Option<CatchingUp>,
+    /// The engine step under way follows another frozen member, not a leader.
+    pub(crate) follows_to_catch_up: bool,
     pub(crate) following: Option<Following>,
     pub(crate) campaign: Option<Campaign>,
     pub(crate) campaign_rest: Mono,
-    /// Since when the leader of that term is believed gone.
-    pub(crate) gone_since: Option<(Term, Mono)>,
+    /// Since when the record's leader is believed gone.
+    pub(crate) gone: Option<GoneSince>,
     pub(crate) lead: Option<Lead>,
     /// Since when the record is of this term and state.
     pub(crate) record_since: Option<(Term, LeadershipState, Mono)>,
@@ -121,10 +123,11 @@ impl Core {
             frozen_at: None,
             freezing: None,
             catching_up: None,
+            follows_to_catch_up: false,
             following: None,
             campaign: None,
             campaign_rest: Mono::default(),
-            gone_since: None,
+            gone: None,
             lead: None,
             record_since: None,
             pending: Vec::new(),
@@ -183,7 +186,10 @@ impl Core {
                 self.server.attached.clear();
             }
             Event::Engine(result) => self.on_engine(result),
-            Event::Copying(copying) => self.copying = Some(copying),
+            Event::Copying(copying) => {
+                let copies = matches!(self.engine.as_ref().map(|e| &e.step), Some(EngineStep::Clone { .. }));
+                self.copying = copies.then_some(copying);
+            }
             Event::BarrierPassed { serial, ok } => self.on_barrier(serial, ok),
             Event::Saved => {
                 self.save_rest = Mono::default();
@@ -272,8 +278,11 @@ impl Core {
                 }
                 self.failures = self.failures.saturating_add(1);
                 self.engine_rest = self.now + REST.times(u64::from(self.failures.min(8)));
-                self.journal(Reason::StepFailed { step: step.name().to_owned(), because: because.clone() });
-                self.engine_failed(&step, &because);
+                // what fails again and again must not fill the journal
+                if self.failures.is_power_of_two() {
+                    self.journal(Reason::StepFailed { step: step.name().to_owned(), because: because.clone() });
+                }
+                self.engine_failed(&step, &because, bad_data);
             }
         }
     }
@@ -297,10 +306,17 @@ impl Core {
         }
     }
 
-    fn engine_failed(&mut self, step: &EngineStep, because: &str) {
+    fn engine_failed(&mut self, step: &EngineStep, because: &str, bad_data: bool) {
         match step {
+            // another version, another cluster: trying again changes nothing
+            EngineStep::Clone { .. } if bad_data => {
+                self.journal(Reason::Quarantined { because: because.to_owned() });
+                self.change(Cause::GiveUp);
+            }
             EngineStep::Clone { .. } => self.change(Cause::Retry),
-            EngineStep::Rewind { .. } => self.cannot_rewind(because),
+            EngineStep::Rewind { .. } if bad_data => self.cannot_rewind(because),
+            // the leader did not answer, or was not ready: nothing was changed here, and it is tried again
+            EngineStep::Rewind { .. } => self.durable.half_done = false,
             EngineStep::Bootstrap { .. }
             | EngineStep::StartDetached
             | EngineStep::Stop
@@ -392,6 +408,7 @@ impl Core {
     /// Asks the engine, which must be idle.
     pub(crate) fn engine(&mut self, step: EngineStep) {
         debug_assert!(self.engine.is_none(), "one engine step at a time");
+        self.follows_to_catch_up = false;
         self.engine = Some(StepUnderWay { step: step.clone(), since: self.now });
         self.steps.push(Step::Engine(step));
     }

@@ -10,6 +10,10 @@ use crate::step::OpId;
 use dauphin_model::{Durability, Leadership, MemberName, Mono, Position, Run, Span, Term, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How often a member gives other electors time before it stands whatever they do.
+const GIVES_MAX: u32 = 3;
+/// Doublings of an elector's patience.
+const STOOD_MAX: u32 = 2;
 /// How long an elector waits for further answers once it has enough: a better placed winner may be among them.
 const GRACE: Span = Span::ms(150);
 
@@ -34,6 +38,17 @@ pub(crate) enum Phase {
     Decide(OpId),
 }
 
+/// Since when a leader is believed gone, and how often this member stood for its place meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GoneSince {
+    term: Term,
+    since: Mono,
+    /// Elections that ended here without a decision.
+    stood: u32,
+    /// Elections of others that this member gave time to.
+    gave: u32,
+}
+
 /// An answer to the freeze.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -55,6 +70,8 @@ pub(crate) struct Campaign {
     pub(crate) refused: BTreeSet<MemberName>,
     pub(crate) enough_since: Option<Mono>,
     pub(crate) catching_up: Option<Voter>,
+    /// That answers are missing was told.
+    pub(crate) told: bool,
 }
 
 impl Campaign {
@@ -131,20 +148,38 @@ impl Core {
             return;
         }
         let Some(how) = self.leader_gone() else {
-            self.gone_since = None;
+            self.gone = None;
             return;
         };
         // the first to stand is the first in the list; the others give it a moment
-        let since = match self.gone_since {
-            Some((term, since)) if term == record.term => since,
-            _ => self.now,
-        };
-        self.gone_since = Some((record.term, since));
-        if self.now < since + self.turn() {
+        let fresh = GoneSince { term: record.term, since: self.now, stood: 0, gave: 0 };
+        let since = self.gone.filter(|g| g.term == record.term).unwrap_or(fresh);
+        self.gone = Some(since);
+        if self.now < since.since + self.turn() {
             return;
         }
         self.journal(Reason::LeaderGone { leader: record.leader.name.clone(), term: record.term, how });
         self.start_campaign(Kind::Automatic, record);
+    }
+
+    /// Since when this election's question is open: electors may take turns, so one of their elections says little.
+    pub(crate) fn open_since(&self, campaign: &Campaign) -> Mono {
+        let gone = self.gone.filter(|g| g.term == campaign.record_term && campaign.kind == Kind::Automatic);
+        gone.map_or(campaign.started, |g| g.since.min(campaign.started))
+    }
+
+    /// How long an elector goes on, and gives another one: `suspect`, and more each time that nothing came of it, as disks
+    /// may need longer to write a pledge.
+    pub(crate) fn patience(&self) -> Span {
+        let stood = self.gone.map_or(0, |g| g.stood);
+        self.spec.profile.suspect().times(1 << stood.min(STOOD_MAX))
+    }
+
+    /// One more election ended here without a decision.
+    pub(crate) fn stood_in_vain(&mut self) {
+        if let Some(gone) = &mut self.gone {
+            gone.stood += 1;
+        }
     }
 
     /// How long this member gives the ones before it in the list.
@@ -179,6 +214,7 @@ impl Core {
             refused: BTreeSet::new(),
             enough_since: None,
             catching_up: None,
+            told: false,
         });
         if phase == Phase::PreVote {
             let others: Vec<_> = self.spec.members.iter().map(|m| m.name.clone()).filter(|n| *n != self.me).collect();
@@ -263,15 +299,26 @@ impl Core {
     }
 
     /// Another elector asks for a later term: one election is enough, and two that outbid each other would climb through
-    /// the terms as fast as disks can write pledges. The later one goes on; this member stands again if nothing comes of it.
+    /// the terms as fast as disks can write pledges. The later one goes on; this member stands again if nothing comes of
+    /// it, and sooner or later in any case: that elector may not reach the store.
     pub(crate) fn give_way_to(&mut self, elector: &MemberName, term: Term) {
+        if *elector == self.me {
+            return;
+        }
+        if term > self.durable.pledge
+            && let Some(gone) = self.gone.as_mut().filter(|g| g.gave < GIVES_MAX)
+        {
+            gone.gave += 1;
+            self.campaign_rest = self.campaign_rest.max(self.now + self.patience() + self.turn());
+        }
         let mine = self.campaign.as_ref().filter(|c| {
             let undecided = matches!(c.phase, Phase::PreVote | Phase::Freeze);
             c.kind == Kind::Automatic && undecided && c.term < term
         });
-        if mine.is_some() && *elector != self.me {
+        if mine.is_some() {
             self.drop_campaign(&format!("{elector} asks for term {term}"));
-            self.campaign_rest = self.now + self.spec.profile.suspect() + self.turn();
+            self.campaign_rest = self.now + self.patience() + self.turn();
+            self.stood_in_vain();
         }
     }
 

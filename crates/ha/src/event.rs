@@ -90,7 +90,8 @@ pub enum EngineOutcome {
 pub struct EngineFailure {
     /// What happened, for people.
     pub because: String,
-    /// The data is to blame: the server itself would not run with it. Anything else says nothing about the data.
+    /// The data is to blame, or what it was to be copied from: the server itself would not run with it, it cannot be
+    /// rewound, it is of another version. Trying again changes nothing. Anything else says nothing about the data.
     pub bad_data: bool,
 }
 

@@ -51,7 +51,13 @@ impl Core {
         }
         match self.record_since {
             Some((term, state, _)) if term == record.term && state == record.state => {}
-            _ => self.record_since = Some((record.term, record.state, self.now)),
+            since => {
+                if since.is_none_or(|(term, ..)| term != record.term) {
+                    // whoever was given time has used it
+                    self.campaign_rest = self.now;
+                }
+                self.record_since = Some((record.term, record.state, self.now));
+            }
         }
         self.notice_open(&record);
         let chosen = record.leader == self.voter() && record.state == LeadershipState::Elected && self.lead.is_none();
@@ -235,7 +241,7 @@ impl Core {
 
     /// The server has its new upstream.
     pub(crate) fn followed(&mut self, upstream: MemberName, _voter: Voter) {
-        if self.catching_up.is_some() {
+        if self.follows_to_catch_up {
             return;
         }
         let term = self.record().map(|r| r.term).unwrap_or_default();

@@ -44,6 +44,9 @@ impl Core {
             return;
         }
         self.give_way_to(from, term);
+        if self.catching_up.as_ref().is_some_and(|c| c.term != term) {
+            self.stop_catching_up();
+        }
         match &mut self.freezing {
             Some(freezing) if freezing.term == term => {
                 freezing.askers.insert(from.clone());
@@ -126,8 +129,7 @@ impl Core {
         let Some(goal) = self.catching_up.clone() else { return };
         let decided = self.record().is_some_and(|r| r.term >= goal.term);
         if self.role != Role::Frozen || self.durable.pledge != goal.term || decided {
-            self.catching_up = None;
-            return;
+            return self.stop_catching_up();
         }
         if !self.engine_idle() {
             return;
@@ -135,6 +137,7 @@ impl Core {
         if !goal.attached {
             let voter = self.voter();
             self.engine(EngineStep::Follow { upstream: goal.from, voter });
+            self.follows_to_catch_up = true;
             if let Some(goal) = &mut self.catching_up {
                 goal.attached = true;
             }
@@ -145,6 +148,17 @@ impl Core {
             self.catching_up = None;
             self.frozen_at = None;
             self.freezing = Some(Freezing { term: goal.term, askers: BTreeSet::from([goal.asker]) });
+        }
+    }
+
+    /// Gives catching up up. A receiver that is attached by now is a freeze that leaks: it is stopped, and the position is
+    /// read again, before anybody hears of it.
+    fn stop_catching_up(&mut self) {
+        let attached = self.catching_up.take().is_some_and(|goal| goal.attached);
+        if attached && self.role == Role::Frozen {
+            self.frozen_at = None;
+            let again = Freezing { term: self.durable.pledge, askers: BTreeSet::new() };
+            self.freezing.get_or_insert(again);
         }
     }
 

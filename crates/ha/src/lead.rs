@@ -61,6 +61,8 @@ pub(crate) struct Lead {
     pub(crate) missing: BTreeMap<Voter, Mono>,
     pub(crate) short_since: Option<Mono>,
     pub(crate) short_told: bool,
+    /// The intent is not taken back again before this moment.
+    pub(crate) intent_rest: Mono,
     pub(crate) switchover: Option<Switchover>,
 }
 
@@ -100,6 +102,7 @@ impl Core {
             missing: BTreeMap::new(),
             short_since: None,
             short_told: false,
+            intent_rest: Mono::default(),
             switchover: None,
         });
         self.failures = 0;
@@ -239,6 +242,7 @@ impl Core {
         if self.reaffirm_if_pledged(&lead) {
             return;
         }
+        self.take_intent_back();
         if !lead.access {
             let enforced_as_published =
                 self.record().is_some_and(|r| r.published.degraded) && lead.enforced.required > 0;
@@ -251,6 +255,17 @@ impl Core {
             return self.engine(EngineStep::OpenAccess);
         }
         self.keep_sync_set(&lead);
+    }
+
+    /// No switchover is under way: nobody is to believe that one is.
+    fn take_intent_back(&mut self) {
+        let (now, beat) = (self.now, self.spec.profile.beat());
+        let Some(lead) = self.lead.as_mut().filter(|l| now >= l.intent_rest) else { return };
+        if self.store.intent.is_some() {
+            lead.intent_rest = now + beat;
+            let expect_leadership = Some(self.store.leadership_rev);
+            self.commit(StoreTxn { expect_leadership, intent: Some(None), ..StoreTxn::default() });
+        }
     }
 
     /// A leader's engine step ended well.
@@ -298,6 +313,7 @@ impl Core {
             (EngineStep::OpenAccess, _) => {
                 lead.access = true;
                 self.durable.half_done = false;
+                self.durable.whole_once = true;
             }
             (EngineStep::CloseAccess, _) => {
                 lead.access = false;

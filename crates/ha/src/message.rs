@@ -33,6 +33,10 @@ pub struct Beat {
     pub streaming: bool,
     /// Settings that wait for a restart.
     pub pending_restart: u32,
+    /// Whom it receives from.
+    pub upstream: Option<MemberName>,
+    /// What a person set by hand, or should know, of its server.
+    pub remarks: Vec<String>,
     /// What it does as leader.
     pub leading: Option<Leading>,
     /// Which engine step is under way, for people.
@@ -54,6 +58,8 @@ pub struct Leading {
     pub accepting: bool,
     /// A switchover is under way: no new transactions, please.
     pub draining: bool,
+    /// Fewer replicas than the durability needs are there: commits wait.
+    pub short: bool,
     /// The replicas it sees.
     pub replicas: Vec<ReplicaSeen>,
 }

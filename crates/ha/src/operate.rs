@@ -31,6 +31,20 @@ enum What {
     Store { op: OpId },
 }
 
+impl What {
+    /// For people.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Switchover { .. } => "the switchover",
+            Self::Failover { .. } => "the failover",
+            Self::Restart { .. } => "the restart",
+            Self::Reinit { wiped: false } => "stopping the server for a fresh copy",
+            Self::Reinit { wiped: true } => "the fresh copy",
+            Self::Store { .. } => "the change of the store",
+        }
+    }
+}
+
 /// A command that has not ended after this is answered as too slow; what it began goes on.
 const PATIENCE: Span = Span::ms(60_000);
 /// A copy takes as long as the data is large.
@@ -111,8 +125,14 @@ impl Core {
 
     fn ask_restart(&mut self, id: u64) {
         if self.role == Role::Leader {
-            // the leader hands over first, and comes back restarted
-            return self.ask_switchover(id, None);
+            // the leader hands over first, and comes back restarted; alone it stops, starts, and is elected again
+            let others = self.others();
+            if others.iter().any(|n| self.spec.member(n).is_some_and(dauphin_model::MemberSpec::may_lead)) {
+                return self.ask_switchover(id, None);
+            }
+            let term = self.lead.as_ref().map(|l| l.term).unwrap_or_default();
+            self.wait_for(id, What::Switchover { term, to: None });
+            return self.begin_switchover(None);
         }
         if !matches!(self.role, Role::Replica | Role::Frozen | Role::Fenced) {
             return self.reply(id, Err(Refusal::NotNow(Reason::Busy { with: format!("being {}", self.role) })));
@@ -128,7 +148,7 @@ impl Core {
         let open = self.record().is_some_and(|r| r.state == LeadershipState::Open && self.hears_leading(r.term));
         if !open {
             let because = "no open leader is heard, and this copy may be the last that holds something".to_owned();
-            return self.reply(id, Err(Refusal::Unsafe(Reason::WouldLose { because })));
+            return self.reply(id, Err(Refusal::Unsafe(Reason::KeepsData { because })));
         }
         self.wait_for(id, What::Reinit { wiped: false });
     }
@@ -221,10 +241,10 @@ impl Core {
                 // an election is on
                 self.pending.remove(at);
                 let because = "the leader went away meanwhile, and this copy may be needed".to_owned();
-                self.reply(pending.id, Err(Refusal::Unsafe(Reason::WouldLose { because })));
+                self.reply(pending.id, Err(Refusal::Unsafe(Reason::KeepsData { because })));
             } else if self.now.since(pending.since) >= patience {
                 self.pending.remove(at);
-                let what = format!("{:?}", pending.what);
+                let what = pending.what.name().to_owned();
                 self.reply(pending.id, Err(Refusal::NotNow(Reason::TooSlow { what, after: patience })));
             } else {
                 at += 1;

@@ -274,6 +274,11 @@ reasons! {
         /// What stands in the way.
         because: String
     } "would_lose" => ("refused: acknowledged commits could be lost: {because}; `--allow-data-loss` accepts that");
+    /// A copy of the data is not thrown away now.
+    KeepsData {
+        /// What stands in the way.
+        because: String
+    } "keeps_data" => ("refused: the data stays as it is: {because}");
     /// Timed out.
     TooSlow {
         /// What.

@@ -32,6 +32,9 @@ pub struct Durable {
     pub incarnation: Incarnation,
     /// The data directory was being cloned or rewound: it must not be started as it is.
     pub half_done: bool,
+    /// This copy was whole once: an empty folder in its place is a disk that is not mounted, or a loss.
+    #[serde(default)]
+    pub whole_once: bool,
 }
 
 /// What a person asked for and the leader works on.

@@ -106,14 +106,9 @@ impl Core {
         }
     }
 
-    /// Back to normal: access is opened again by the leader's turn.
+    /// Back to normal: access is opened again, and the intent taken back, by the leader's turn.
     fn cancel_switchover(&mut self, because: &str) {
         let Some(switchover) = self.lead.as_mut().and_then(|l| l.switchover.take()) else { return };
-        self.commit(StoreTxn {
-            expect_leadership: Some(self.store.leadership_rev),
-            intent: Some(None),
-            ..StoreTxn::default()
-        });
         let to = switchover.to.unwrap_or_else(|| self.me.clone());
         let reason = Reason::SwitchoverFailed { to, because: because.to_owned() };
         self.journal(reason.clone());

@@ -60,6 +60,8 @@ pub struct ServerView {
     pub attached: Vec<Attached>,
     /// Settings that wait for a restart.
     pub pending_restart: Vec<String>,
+    /// What a person set by hand, or should know; reported, never undone.
+    pub remarks: Vec<String>,
     /// The data directory's disk takes writes in time.
     pub disk_ok: bool,
 }

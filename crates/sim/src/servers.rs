@@ -49,8 +49,10 @@ impl World {
         };
         let result =
             if fails == Fails::After { Err("done, but reported failed (simulated)".to_owned()) } else { result };
+        let hopeless = fails == Fails::Before && matches!(step, EngineStep::Rewind { .. }) && self.rng.chance(50);
         self.look(at);
-        self.feed(at, Event::Engine(result.map_err(EngineFailure::new)));
+        let failure = |because| EngineFailure { because, bad_data: hopeless };
+        self.feed(at, Event::Engine(result.map_err(failure)));
     }
 
     pub(crate) fn engine_does(&mut self, at: usize, pg_life: u64, step: &EngineStep) -> Result<EngineOutcome, String> {

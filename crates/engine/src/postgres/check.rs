@@ -23,6 +23,19 @@ pub enum Refusal {
         /// Major version of the programs.
         programs: u32,
     },
+    /// The member to copy from runs another major version.
+    #[error(
+        "{member} runs PostgreSQL {theirs} and the programs here are {programs}: its data would be of no use; name the \
+         programs of {theirs} (`bin_dir` under [local])"
+    )]
+    SourceVersion {
+        /// The member to copy from.
+        member: String,
+        /// Its major version.
+        theirs: u32,
+        /// Major version of the programs.
+        programs: u32,
+    },
     /// It belongs to another cluster.
     #[error(
         "{} belongs to another cluster (system identifier {found}; this cluster's is {expected}); name the right folder \

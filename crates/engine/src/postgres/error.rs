@@ -63,6 +63,9 @@ pub enum Error {
         /// Its data directory.
         data_dir: PathBuf,
     },
+    /// pg_rewind sees one history until the leader has written a checkpoint on its timeline.
+    #[error("the leader has not written a checkpoint on its timeline yet")]
+    LeaderNotReady,
     /// One of PostgreSQL's own tools failed.
     #[error("{tool} failed ({status}): {said}")]
     Tool {

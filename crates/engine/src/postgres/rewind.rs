@@ -133,13 +133,45 @@ impl Instance {
         Ok(Some(cut))
     }
 
+    /// Before a fresh copy takes the place of this stopped member's data: archives what lies beyond the leader's log, at
+    /// `theirs`. Where that cannot be told (it was not stopped cleanly, it is damaged), the whole log is kept.
+    ///
+    /// # Errors
+    /// [`Error::File`], or when the server runs.
+    pub async fn archive_before_copy(&self, theirs: Option<&Position>, term: Term) -> Result<Option<CutOff>> {
+        self.require_stopped()?;
+        if let (Ok(ours), Some(theirs)) = (self.stopped_position().await, theirs) {
+            return self.archive_cut_off(&ours, ours.common(theirs), term);
+        }
+        let folder = self.cut_off_dir().join(format!("term{term}-whole-log"));
+        files::remove_dir(&folder)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(Error::file("make folder", &folder))?;
+        let wal = self.data_dir.join("pg_wal");
+        for entry in std::fs::read_dir(&wal).map_err(Error::file("look into", &wal))?.flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                let archive = |_| std::fs::copy(entry.path(), folder.join(entry.file_name())).map(|_| ());
+                // moved where that is possible: the folder it leaves is thrown away next
+                std::fs::rename(entry.path(), folder.join(entry.file_name()))
+                    .or_else(archive)
+                    .map_err(Error::file("archive", &entry.path()))?;
+            }
+        }
+        tracing::warn!(folder = %folder.display(), "how far the log went is not known: all of it is kept");
+        Ok(None)
+    }
+
     /// Rewinds cleanly stopped data (a crashed server is first started as a fenced replica: it replays its log and writes
     /// none) to the history of `source`, a leader at `theirs` that has written a checkpoint on its timeline. Gives
     /// what was cut off, `None` when there was nothing to rewind. The data may then start as its replica.
     ///
     /// # Errors
-    /// [`Refusal::Rewind`] when it cannot be done: only a new copy helps; nothing was changed. [`Error::Tool`] when the
-    /// source cannot be reached (try again), or when it broke half-way: the data is quarantined from then on.
+    /// [`Refusal::Rewind`] when it cannot be done: only a new copy helps; nothing was changed. [`Error::LeaderNotReady`], or
+    /// [`Error::Tool`] when the source cannot be reached: try again. After an error with [`Instance::rewind_marker`] there
+    /// it broke half-way, and the data is not started again.
     pub async fn rewind(
         &self,
         source: &Upstream,
@@ -182,11 +214,7 @@ impl Instance {
             Ok(output)
                 if output.stderr.contains("no rewind required") || output.stdout.contains("no rewind required") =>
             {
-                return refuse(
-                    "the leader has not written a checkpoint on its timeline yet, so pg_rewind sees one history; \
-                     write one there and try again"
-                        .to_owned(),
-                );
+                return Err(Error::LeaderNotReady);
             }
             Ok(_) => {}
             Err(Error::Tool { said, .. }) if !said.contains("connection") => return refuse(complaint(&said)),
