@@ -22,23 +22,32 @@ postgres_15() {
     if [ ! -x $bin/postgres ]; then
         no_default_cluster
         packages "PostgreSQL 15, the server that is tested first" postgresql-15 postgresql-client-15
+        default_cluster_as_before
     fi
     [ -x $bin/postgres ] || fail "postgresql-15 is installed, but there is no $bin/postgres"
     link /usr/lib/postgresql/15 postgres-15
     say "PostgreSQL 15: .engines/postgres-15 ($("$bin/postgres" --version))"
 }
 
-# Debian's package would make and start a cluster on port 5432 that nobody asked for.
+# Debian's package would make and start a cluster on port 5432 that nobody asked for: it is told not to, for the time of
+# the install.
 no_default_cluster() {
     local conf=/etc/postgresql-common/createcluster.conf
     [ "$(id -u)" = 0 ] || return 0
     mkdir -p /etc/postgresql-common
-    if [ -e $conf ]; then
-        grep -q '^ *create_main_cluster *= *false' $conf && return
-        sed -i '/^ *#\? *create_main_cluster/d' $conf
+    if [ -e $conf ]; then cp -p $conf "$ENGINES/createcluster.conf"; else : >"$ENGINES/createcluster.conf.none"; fi
+    trap default_cluster_as_before EXIT
+    { [ ! -e $conf ] || grep -v '^ *#\? *create_main_cluster' "$ENGINES/createcluster.conf"; echo 'create_main_cluster = false'; } >$conf.new
+    mv $conf.new $conf
+}
+
+default_cluster_as_before() {
+    local conf=/etc/postgresql-common/createcluster.conf
+    [ ! -e "$ENGINES/createcluster.conf" ] || mv "$ENGINES/createcluster.conf" $conf
+    if [ -e "$ENGINES/createcluster.conf.none" ]; then
+        rm "$ENGINES/createcluster.conf.none"
+        if [ -e $conf.dpkg-dist ]; then mv $conf.dpkg-dist $conf; else rm -f $conf; fi
     fi
-    echo 'create_main_cluster = false' >>$conf
-    say "told postgresql-common not to make a default cluster ($conf)"
 }
 
 postgres_16_and_18() {

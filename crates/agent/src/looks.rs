@@ -3,9 +3,10 @@
 
 use crate::server::Server;
 use dauphin_engine::postgres::client::ClientError;
+use dauphin_engine::postgres::sync::duplicates;
 use dauphin_engine::postgres::{Access, DiskProbe, Error};
 use dauphin_ha::{Event, Role};
-use dauphin_model::{MemberName, Run, Voter};
+use dauphin_model::{MemberName, Run, ServerView, Voter};
 use dauphin_store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub(crate) async fn run(server: Arc<Server>) {
     let disk = DiskProbe::start(&server.postgres.instance, DISK_EVERY)
         .inspect_err(|error| tracing::error!(%error, "the disk cannot be probed"))
         .ok();
-    let mut pending = Vec::new();
+    let (mut pending, mut by_hand) = (Vec::new(), Vec::new());
     let mut house = Instant::now();
     let mut opened = false;
     let (mut knocked, mut unanswered) = (Instant::now(), 0_u32);
@@ -48,6 +49,7 @@ pub(crate) async fn run(server: Arc<Server>) {
             let mut view = server.postgres.look(beat).await;
             view.disk_ok = disk.as_ref().is_none_or(|d| d.age() < suspect.max(3 * DISK_EVERY));
             view.pending_restart.clone_from(&pending);
+            view.remarks = remarks(&view, &by_hand);
             if view.run == Run::Running && knocked.elapsed() >= KNOCK_EVERY {
                 knocked = Instant::now();
                 // a refusal is an answer too
@@ -74,6 +76,9 @@ pub(crate) async fn run(server: Arc<Server>) {
                 if let Ok(settings) = server.postgres.pending_restart(beat).await {
                     pending = settings;
                 }
+                if let Ok(settings) = server.postgres.set_by_hand(beat).await {
+                    by_hand = settings;
+                }
                 keep_slots(&server, role).await;
             }
         }
@@ -82,6 +87,23 @@ pub(crate) async fn run(server: Arc<Server>) {
         }
         tokio::time::sleep(if calm { beat / 2 } else { LOOK_BUSY }).await;
     }
+}
+
+/// What a person should know of the server: reported, never undone.
+fn remarks(view: &ServerView, by_hand: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    if view.replay_paused {
+        found.push("its replay is paused by hand: SELECT pg_wal_replay_resume()".to_owned());
+    }
+    if !by_hand.is_empty() {
+        found.push(format!("ALTER SYSTEM goes before the shared configuration: {}", by_hand.join(", ")));
+    }
+    for name in duplicates(&view.attached) {
+        found.push(format!(
+            "two replicas call themselves {name}, and each counts for the other: end the one that is not ours"
+        ));
+    }
+    found
 }
 
 /// A replica that follows a leader serves reads.

@@ -16,7 +16,7 @@ use dauphin_api::health::HealthView;
 use dauphin_api::operations::Answer;
 use dauphin_api::{Operations, Progress};
 use dauphin_ha::{Command, Reason};
-use dauphin_model::{Evidence, MemberName, Term};
+use dauphin_model::{Evidence, MemberKind, MemberName, Term};
 use dauphin_store::Store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,6 +72,17 @@ impl Agent {
                 "dauphin status",
             )
         })
+    }
+
+    /// The member of that name, which has a server.
+    fn with_server(&self, name: &str) -> Result<MemberName, ApiError> {
+        let member = self.named(name)?;
+        let witness = self.picture().spec.member(&member).is_some_and(|m| m.kind == MemberKind::Witness);
+        if witness {
+            let text = format!("{member} is a witness: it has a vote, and no server");
+            return Err(ApiError::usage("witness", text, "dauphin status lists the members"));
+        }
+        Ok(member)
     }
 
     /// What came of a command, as the cluster stands now.
@@ -223,10 +234,12 @@ impl Operations for Agent {
     async fn switchover(&self, request: dto::SwitchoverRequest, progress: Progress) -> Answer<dto::Done> {
         let to = request.to.as_deref().map(|name| self.named(name)).transpose()?;
         let leader = self.leader()?;
+        let begun = Instant::now();
         self.have(&leader, Ask::Switchover { to }, COMMAND_WITHIN, &progress).await?;
+        let gap_ms = u64::try_from(begun.elapsed().as_millis()).ok();
         let done = self.done(String::new());
         let message = format!("{} leads in term {}", done.leader.clone().unwrap_or_default(), done.term.unwrap_or(0));
-        Ok(dto::Done { message, ..done })
+        Ok(dto::Done { message, gap_ms, ..done })
     }
 
     async fn failover(&self, request: dto::FailoverRequest, progress: Progress) -> Answer<dto::Done> {
@@ -240,7 +253,7 @@ impl Operations for Agent {
 
     async fn restart(&self, request: dto::RestartRequest, progress: Progress) -> Answer<dto::Done> {
         let members = match &request.member {
-            Some(name) => vec![self.named(name)?],
+            Some(name) => vec![self.with_server(name)?],
             None => change::restart_order(&self.picture()),
         };
         if request.if_pending {
@@ -266,7 +279,7 @@ impl Operations for Agent {
     }
 
     async fn reinit(&self, request: dto::ReinitRequest, progress: Progress) -> Answer<dto::Done> {
-        let member = self.named(&request.member)?;
+        let member = self.with_server(&request.member)?;
         if self.leader().is_ok_and(|leader| leader == member) {
             let text = format!("{member} leads, and a leader's data is not thrown away");
             return Err(ApiError::refused("leads", text, format!("dauphin switchover, then dauphin reinit {member}")));

@@ -52,6 +52,24 @@ impl Picture {
         self.others.get(name).filter(|h| h.fresh).and_then(|h| h.beat.as_ref())
     }
 
+    /// How far a member is behind the leader, in bytes: as the leader sees it, or, behind another replica, as both tell of
+    /// themselves. `None`: not known.
+    pub(crate) fn lag_bytes(&self, name: &MemberName) -> Option<u64> {
+        let leader = &self.store.leadership.as_ref()?.leader.name;
+        let leaders = self.beat_of(leader)?;
+        let leading = leaders.leading.as_ref()?;
+        if name == leader {
+            return Some(0);
+        }
+        if let Some(seen) = leading.replicas.iter().find(|r| r.name == *name) {
+            return Some(seen.lag_bytes);
+        }
+        let own = self.beat_of(name).filter(|b| b.streaming && b.upstream.as_ref() != Some(leader))?;
+        let (end, position) = (leaders.position.as_ref()?, own.position.as_ref()?);
+        let replayed = position.lsn.0.checked_sub(own.replay_behind)?;
+        (position.timeline == end.timeline).then(|| end.lsn.0.saturating_sub(replayed))
+    }
+
     /// The copies that may replicate from us: every slot that has to be there.
     pub(crate) fn voters(&self) -> BTreeSet<Voter> {
         let heard = self.others.iter().filter_map(|(name, heard)| {

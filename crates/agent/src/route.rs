@@ -24,7 +24,7 @@ pub(crate) fn of(picture: &Picture) -> Option<Route> {
     let draining = leading.is_some_and(|l| l.draining);
     let replicas = picture.spec.data_members().filter(|m| m.name != record.leader.name).filter_map(|m| {
         let beat = picture.beat_of(&m.name);
-        let lag = leading.and_then(|l| l.replicas.iter().find(|r| r.name == m.name)).map(|r| r.lag_bytes);
+        let lag = leading.and_then(|_| picture.lag_bytes(&m.name));
         let close = lag.is_some_and(|lag| lag <= picture.spec.read_lag_max_bytes);
         let runs = beat.is_some_and(|b| b.role == Role::Replica && b.run == Run::Running && b.streaming);
         Some(ReplicaTarget { target: target(&m.name)?, lag_bytes: lag, usable: close && runs })

@@ -4,8 +4,8 @@ use crate::keys::{CutRecord, HistoryRecord};
 use crate::picture::Picture;
 use dauphin_api::dto;
 use dauphin_api::health::HealthView;
-use dauphin_ha::{Beat, IntentKind, Role};
-use dauphin_model::{Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, PastTerm, Run};
+use dauphin_ha::{Beat, IntentKind, Leading, Role};
+use dauphin_model::{Durability, Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, PastTerm, Run};
 use std::collections::BTreeMap;
 
 /// Lag from which on people are warned, in seconds: warning, critical, emergency.
@@ -22,6 +22,13 @@ pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto:
     for m in members.iter().filter(|m| m.state != "running") {
         let detail = m.detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default();
         problems.push(format!("{} is {}{detail}", m.name, m.state));
+    }
+    let commits_wait = open && leading(picture).is_some_and(|l| l.short);
+    if commits_wait {
+        problems.push("commits wait: too few replicas are there to hold them; bring one back".to_owned());
+    }
+    for m in &members {
+        problems.extend(m.remarks.iter().map(|remark| format!("{}: {remark}", m.name)));
     }
     if record.is_some_and(|r| r.published.degraded) {
         problems.push("degraded: commits are acknowledged with fewer copies than promised".to_owned());
@@ -48,15 +55,21 @@ pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto:
         profile: Some(picture.spec.profile.to_string()),
         engine_version,
         problems,
+        commits_wait,
         answers: record.map(|r| r.published.answers),
     }
 }
 
 /// Whether the record's leader lets clients in, as far as we hear.
 fn is_open(picture: &Picture) -> bool {
-    let Some(record) = &picture.store.leadership else { return false };
-    let leading = picture.beat_of(&record.leader.name).and_then(|b| b.leading.as_ref());
-    leading.is_some_and(|l| l.term == record.term && l.state == LeadershipState::Open && l.accepting)
+    leading(picture).is_some_and(|l| l.state == LeadershipState::Open && l.accepting)
+}
+
+/// What the record's leader says of its leadership, as far as we hear.
+fn leading(picture: &Picture) -> Option<&Leading> {
+    let record = picture.store.leadership.as_ref()?;
+    let leading = picture.beat_of(&record.leader.name)?.leading.as_ref();
+    leading.filter(|l| l.term == record.term)
 }
 
 fn health_of(open: bool, members: &[dto::Member]) -> &'static str {
@@ -104,13 +117,21 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
     let seen = leading.and_then(|l| l.replicas.iter().find(|r| r.name == spec.name));
     let witness = spec.kind == MemberKind::Witness;
     let published = record.is_some_and(|r| r.published.voters.iter().any(|v| v.name == spec.name));
-    let sync_state = match (leads || witness, seen) {
-        (true, _) | (false, None) => None,
-        (false, Some(_)) if published && picture.spec.durability == dauphin_model::Durability::Quorum => Some("quorum"),
-        (false, Some(_)) if published => Some("sync"),
-        (false, Some(_)) => Some("async"),
+    let sync_state = match seen {
+        _ if leads || witness || beat.is_none() => None,
+        _ if published && picture.spec.durability == Durability::Quorum => Some("quorum"),
+        // `FIRST n`: the others stand by
+        Some(seen) if published && seen.sync_state == "potential" => Some("potential"),
+        _ if published => Some("sync"),
+        // not straight from the leader: a cascade
+        None if !beat.is_some_and(|b| b.streaming) => None,
+        _ => Some("async"),
     };
-    let lag_seconds = if leads { None } else { beat.and_then(|b| b.replay_lag_ms).map(|ms| ms as f64 / 1_000.0) };
+    let lag_bytes = picture.lag_bytes(&spec.name);
+    let lag_seconds = match beat {
+        Some(_) if leads => Some(0.0),
+        beat => beat.and_then(|b| b.replay_lag_ms).map(|ms| ms as f64 / 1_000.0),
+    };
     let alert = lag_seconds.and_then(|s| ALERTS.iter().find(|(limit, _)| s > *limit)).map_or("ok", |(_, name)| name);
     let stuck = beat.filter(|b| b.role == Role::Quarantined).map(|_| "needs a person: dauphin explain".to_owned());
     let detail = stuck.or_else(|| beat.and_then(|b| b.busy.clone())).or_else(|| {
@@ -131,7 +152,7 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
         timeline: beat.and_then(|b| b.position.as_ref()).map(|p| u64::from(p.timeline.0)),
         position: beat.and_then(|b| b.position.as_ref()).map(|p| p.lsn.to_string()),
         client_addr: seen.and_then(|r| r.client_addr.clone()),
-        lag_bytes: seen.map(|r| r.lag_bytes),
+        lag_bytes,
         lag_seconds,
         alert: alert.to_owned(),
         tags: tags(spec),
@@ -139,6 +160,8 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
         sql_port: (!witness).then_some(spec.sql_port),
         api_port: Some(spec.api_port),
         pending_restart: beat.is_some_and(|b| b.pending_restart > 0),
+        upstream: beat.and_then(|b| b.upstream.as_ref()).map(ToString::to_string),
+        remarks: beat.map(|b| b.remarks.clone()).unwrap_or_default(),
         detail,
     }
 }

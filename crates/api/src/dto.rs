@@ -42,6 +42,9 @@ pub struct Cluster {
     /// Why the cluster is not healthy, a sentence each.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// Fewer replicas than the durability needs are there: commits wait for one.
+    #[serde(default)]
+    pub commits_wait: bool,
     /// How many published voters an election must hear.
     #[serde(default)]
     pub answers: Option<u32>,
@@ -84,6 +87,12 @@ pub struct Member {
     /// Settings that wait for a restart.
     #[serde(default)]
     pub pending_restart: bool,
+    /// Whom it receives from; another replica in a cascade.
+    #[serde(default)]
+    pub upstream: Option<String>,
+    /// What somebody set by hand, or should know, of its server: reported, never undone.
+    #[serde(default)]
+    pub remarks: Vec<String>,
     /// What it is doing or what is wrong, for people (progress of a clone, why it is fenced).
     #[serde(default)]
     pub detail: Option<String>,

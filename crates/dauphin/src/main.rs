@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|verb| verb == "guard") {
         return dauphin_guard::run(arguments.into_iter().skip(2));
     }
-    let is_check = arguments.get(1).is_some_and(|verb| verb == "check");
+    let is_check = arguments.iter().skip(1).any(|word| word == "check");
     let cli = match cli::Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, is_check),

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Seeds that are tried when the one in the documentation no longer catches it.
-const SEEDS_MAX: u64 = 1_500;
+const SEEDS_MAX: u64 = 9_000;
 const BEGIN: &str = "<!-- variants: written by UPDATE_DOCS=1 cargo test -p dauphin-sim --test variants -->";
 const END: &str = "<!-- end -->";
 

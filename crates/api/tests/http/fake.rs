@@ -40,6 +40,8 @@ impl Fake {
 
 pub(crate) fn cluster() -> Cluster {
     let member = Member {
+        upstream: None,
+        remarks: Vec::new(),
         name: "m1".into(),
         role: "leader".into(),
         state: "running".into(),

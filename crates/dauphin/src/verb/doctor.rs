@@ -81,7 +81,7 @@ fn replicas(cluster: &Cluster) -> Vec<Finding> {
     let data: Vec<&Member> = cluster.members.iter().filter(|m| m.role != "witness").collect();
     let replicas = data.len().saturating_sub(1);
     let can_lead = data.iter().filter(|m| !tagged(m, "never_leader") && !tagged(m, "reporting")).count();
-    let add = "add a [[member]] to the file, `dauphin config edit`, then start its agent; it clones itself";
+    let add = "name it in the file before `dauphin init`; a running cluster does not take new members yet";
     let mut found = Vec::new();
     match replicas {
         0 => found.push(finding(
@@ -136,6 +136,10 @@ fn now(cluster: &Cluster) -> Vec<Finding> {
             };
             let text = format!("{} is {}{detail}", member.name, member.state);
             found.push(finding(Level::Warning, "member_state", text, next));
+        }
+        for remark in &member.remarks {
+            let text = format!("{}: {remark}", member.name);
+            found.push(finding(Level::Warning, "set_by_hand", text, "ALTER SYSTEM RESET takes a setting back"));
         }
         if member.alert != "ok" && member.state == "running" {
             let level = if member.alert == "warning" { Level::Warning } else { Level::Critical };

@@ -23,10 +23,13 @@ pub(crate) fn run(target: &Target) -> Outcome {
     Ok(DONE)
 }
 
-/// From whom a member replicates: whom it is told to follow while that one runs, else the leader.
+/// From whom a member replicates: as it says itself; else whom it is told to follow while that one runs, or the leader.
 fn source<'a>(cluster: &'a Cluster, member: &'a Member) -> Option<&'a str> {
     if member.role != "replica" {
         return None;
+    }
+    if let Some(upstream) = &member.upstream {
+        return Some(upstream);
     }
     let told = member.tags.get("follow").and_then(Value::as_str);
     let there = |name: &&str| cluster.members.iter().any(|m| m.name == *name && m.state == "running");

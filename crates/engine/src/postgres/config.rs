@@ -2,6 +2,7 @@
 //! postgresql.conf. Settings that Dauphin owns are refused when a user asks for them. Pure, but for reading it back.
 
 use crate::postgres::{Error, Instance, Result, files};
+use dauphin_model::file::owned;
 use dauphin_model::spec::PostgresSpec;
 use dauphin_model::{ClusterName, MemberName};
 use std::collections::BTreeMap;
@@ -18,58 +19,6 @@ pub const NOBODY: &str = "dauphin_nobody";
 const WAL_KEEP_MIB: u64 = 256;
 /// How long a replica waits before it tries again to reach its upstream, in milliseconds.
 const RETRIEVE_RETRY_MS: u64 = 100;
-
-/// Settings that Dauphin owns, each with what to use instead.
-const OWNED: &[(&str, &str)] = &[
-    ("listen_addresses", "it follows from the member's host"),
-    ("port", "set the member's sql_port"),
-    ("unix_socket_directories", "the agent's private socket is the only one"),
-    ("hot_standby", "replicas always serve reads"),
-    ("max_wal_senders", "it follows from the number of members"),
-    ("max_replication_slots", "it follows from the number of members"),
-    ("wal_keep_size", "slots keep the log; slot_wal_keep_mib bounds it"),
-    ("max_slot_wal_keep_size", "set slot_wal_keep_mib"),
-    ("wal_log_hints", "rejoin needs it"),
-    ("full_page_writes", "clones and rewinds need it"),
-    ("fsync", "an acknowledged commit must be on disk"),
-    ("restart_after_crash", "a crashed server is the agent's to judge"),
-    ("synchronous_standby_names", "set the cluster's durability"),
-    ("synchronous_commit", "set the cluster's durability"),
-    ("primary_conninfo", "the agent decides whom a replica follows"),
-    ("primary_slot_name", "the agent decides whom a replica follows"),
-    ("recovery_target_timeline", "replicas follow the latest leadership"),
-    ("recovery_target", "recovery to a point in time is made by restoring a backup"),
-    ("recovery_target_time", "recovery to a point in time is made by restoring a backup"),
-    ("recovery_target_xid", "recovery to a point in time is made by restoring a backup"),
-    ("recovery_target_lsn", "recovery to a point in time is made by restoring a backup"),
-    ("recovery_target_name", "recovery to a point in time is made by restoring a backup"),
-    ("recovery_target_action", "recovery to a point in time is made by restoring a backup"),
-    ("restore_command", "an archive could feed a replica that must stay frozen"),
-    ("promote_trigger_file", "only an election promotes"),
-    ("wal_retrieve_retry_interval", "takeover times rest on it"),
-    ("wal_receiver_timeout", "set the cluster's profile"),
-    ("wal_sender_timeout", "set the cluster's profile"),
-    ("wal_receiver_status_interval", "set the cluster's profile"),
-    ("cluster_name", "it is the cluster's and the member's name"),
-    ("password_encryption", "passwords are always SCRAM"),
-    ("logging_collector", "the agent reads the server's log where it put it"),
-    ("log_directory", "the agent reads the server's log where it put it"),
-    ("log_filename", "the agent reads the server's log where it put it"),
-    ("ssl", "set sql_tls and the certificates"),
-    ("ssl_cert_file", "set sql_tls and the certificates"),
-    ("ssl_key_file", "set sql_tls and the certificates"),
-    ("ssl_ca_file", "set sql_tls and the certificates"),
-    ("data_directory", "the member's folder holds it"),
-    ("config_file", "the data directory holds it"),
-    ("hba_file", "the data directory holds it"),
-    ("ident_file", "the data directory holds it"),
-    ("include", "put settings into the specification"),
-    ("include_if_exists", "put settings into the specification"),
-    ("include_dir", "put settings into the specification"),
-    ("allow_in_place_tablespaces", "it is for PostgreSQL's own tests"),
-    ("zero_damaged_pages", "it hides damage"),
-    ("ignore_checksum_failure", "it hides damage"),
-];
 
 /// Certificates for SQL connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,8 +46,6 @@ pub struct Settings {
     pub replication_timeout_ms: u64,
     /// How often a replica reports its position though nothing changed, in seconds.
     pub status_interval_s: u64,
-    /// Replicas tell their oldest snapshot upstream.
-    pub hot_standby_feedback: bool,
     /// Certificates, when SQL connections may use TLS.
     pub tls: Option<Tls>,
 }
@@ -117,7 +64,6 @@ impl Settings {
             slot_wal_keep_mib: spec.slot_wal_keep_mib,
             replication_timeout_ms: 10_000,
             status_interval_s: 1,
-            hot_standby_feedback: false,
             tls: None,
         })
     }
@@ -173,7 +119,7 @@ pub fn check_user(parameters: &BTreeMap<String, String>) -> Result<()> {
         if key.is_empty() || !plain {
             return refuse(key, "not a setting's name: a-z, 0-9, _ and . only".to_owned());
         }
-        if let Some((_, instead)) = OWNED.iter().find(|(name, _)| name == key) {
+        if let Some(instead) = owned::why(key) {
             return refuse(key, format!("Dauphin owns it; {instead}"));
         }
         if value.chars().any(|c| c == '\n' || c == '\r' || c == '\0') {
@@ -242,8 +188,15 @@ pub fn render(instance: &Instance, settings: &Settings, live: &Live) -> String {
         put(key, value);
     }
     let senders = (settings.members * 2 + 10).to_string();
-    if !settings.user.contains_key("wal_level") {
-        put("wal_level", "replica");
+    let defaults = [
+        ("wal_level", "replica"),
+        ("hot_standby_feedback", "off"),
+        ("log_truncate_on_rotation", "on"),
+        ("log_rotation_age", "1d"),
+        ("log_rotation_size", "0"),
+    ];
+    for (key, value) in defaults.into_iter().filter(|(key, _)| !settings.user.contains_key(*key)) {
+        put(key, value);
     }
     put("listen_addresses", &settings.listen.join(","));
     put("port", &instance.port.to_string());
@@ -265,15 +218,11 @@ pub fn render(instance: &Instance, settings: &Settings, live: &Live) -> String {
     put("wal_receiver_timeout", &format!("{}ms", settings.replication_timeout_ms));
     put("wal_sender_timeout", &format!("{}ms", settings.replication_timeout_ms));
     put("wal_receiver_status_interval", &format!("{}s", settings.status_interval_s));
-    put("hot_standby_feedback", if settings.hot_standby_feedback { "on" } else { "off" });
     put("password_encryption", "scram-sha-256");
     put("logging_collector", "on");
     put("log_directory", &instance.log_dir.display().to_string());
     put("log_filename", "postgresql-%a.log");
     put("log_file_mode", "0600");
-    put("log_truncate_on_rotation", "on");
-    put("log_rotation_age", "1d");
-    put("log_rotation_size", "0");
     match &settings.tls {
         Some(tls) => {
             put("ssl", "on");
@@ -341,7 +290,7 @@ mod tests {
     fn settings_of_ours_are_refused_with_what_to_use_instead() {
         let one = |k: &str, v: &str| BTreeMap::from([(k.to_owned(), v.to_owned())]);
         let said = check_user(&one("synchronous_standby_names", "*")).expect_err("owned").to_string();
-        assert_eq!(said, "setting synchronous_standby_names: Dauphin owns it; set the cluster's durability");
+        assert_eq!(said, "setting synchronous_standby_names: Dauphin owns it; set `durability` and `required`");
         assert!(check_user(&one("work_mem", "a\nb")).is_err());
         assert!(check_user(&one("work mem", "1")).is_err());
         assert!(check_user(&one("wal_level", "minimal")).is_err());

@@ -98,6 +98,16 @@ impl Postgres {
         Ok(rows.iter().filter_map(|r| r.get(0).map(str::to_owned)).collect())
     }
 
+    /// Settings that somebody set with ALTER SYSTEM: they go before Dauphin's own. Costs more than a look.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn set_by_hand(&self, limit: Duration) -> Result<Vec<String>> {
+        let sql = "SELECT name FROM pg_settings WHERE sourcefile LIKE '%/postgresql.auto.conf' ORDER BY name";
+        let rows = self.probe.query(sql, limit).await.map_err(Error::sql("reading the settings"))?.rows;
+        Ok(rows.iter().filter_map(|r| r.get(0).map(str::to_owned)).collect())
+    }
+
     /// Whether the postmaster still takes new connections: kept ones go on answering when it alone is frozen.
     ///
     /// # Errors
