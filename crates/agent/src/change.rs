@@ -7,7 +7,7 @@ use crate::server::Server;
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
 use dauphin_api::operations::Answer;
-use dauphin_engine::postgres::{Access, Networks, Settings};
+use dauphin_engine::postgres::{Access, Settings};
 use dauphin_ha::Role;
 use dauphin_model::file::ClusterFile;
 use dauphin_model::{MemberName, Spec};
@@ -326,7 +326,7 @@ pub(crate) async fn keep_settings(server: Arc<Server>) {
             continue;
         }
         let named = server.networks();
-        if networks != named && keep_networks(&server, &named).await {
+        if networks != named && keep_networks(&server).await {
             networks = named;
         }
         let current = server.postgres.settings().await;
@@ -344,14 +344,12 @@ pub(crate) async fn keep_settings(server: Arc<Server>) {
 
 /// Whether the access rules name the networks of the specification now. Closed ones will when they are opened; sessions
 /// that are there stay.
-async fn keep_networks(server: &Server, networks: &Networks) -> bool {
+async fn keep_networks(server: &Server) -> bool {
     let Ok(_hand) = server.hand.try_lock() else { return false };
-    match server.postgres.instance.written_access() {
-        Ok(Some(Access::Open)) => {}
-        Ok(Some(Access::Closed) | None) => return true,
-        Err(_) => return false,
+    if !server.serves() {
+        return true;
     }
-    match server.postgres.set_access(Access::Open, networks).await {
+    match server.set_access(Access::Open).await {
         Ok(()) => {
             tracing::info!("the access rules have the new networks");
             true

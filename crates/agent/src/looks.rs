@@ -32,7 +32,6 @@ pub(crate) async fn run(server: Arc<Server>) {
         .ok();
     let (mut pending, mut by_hand) = (Vec::new(), Vec::new());
     let mut house = Instant::now();
-    let mut opened = false;
     let (mut knocked, mut unanswered) = (Instant::now(), 0_u32);
     loop {
         let (role, beat, suspect, calm) = {
@@ -49,6 +48,7 @@ pub(crate) async fn run(server: Arc<Server>) {
             let mut view = server.postgres.look(beat).await;
             view.disk_ok = disk.as_ref().is_none_or(|d| d.age() < suspect.max(3 * DISK_EVERY));
             view.pending_restart.clone_from(&pending);
+            view.serves = server.serves();
             view.remarks = remarks(&view, &by_hand);
             if view.run == Run::Running && knocked.elapsed() >= KNOCK_EVERY {
                 knocked = Instant::now();
@@ -66,9 +66,8 @@ pub(crate) async fn run(server: Arc<Server>) {
             if server.life() == (true, life) {
                 server.inbox.tell(Event::Server(Box::new(view)));
             }
-            opened = opened && running && role == Role::Replica;
-            if running && role == Role::Replica && calm && !opened {
-                opened = let_readers_in(&server).await;
+            if running && role == Role::Replica && calm && !server.serves() {
+                let_readers_in(&server).await;
             }
             let changed = server.changed_lately(HOUSE_EVERY);
             if running && (changed || house.elapsed() >= HOUSE_EVERY) {
@@ -107,18 +106,13 @@ fn remarks(view: &ServerView, by_hand: &[String]) -> Vec<String> {
 }
 
 /// A replica that follows a leader serves reads.
-async fn let_readers_in(server: &Server) -> bool {
-    let Ok(_hand) = server.hand.try_lock() else { return false };
+async fn let_readers_in(server: &Server) {
+    let Ok(_hand) = server.hand.try_lock() else { return };
     if server.picture.borrow().role != Role::Replica {
-        return false;
+        return;
     }
-    // also where the file says so: the server may not have read it
-    match server.postgres.set_access(Access::Open, &server.networks()).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(%error, "readers cannot be let in yet");
-            false
-        }
+    if let Err(error) = server.set_access(Access::Open).await {
+        tracing::warn!(%error, "readers cannot be let in yet");
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn of(picture: &Picture) -> Option<Route> {
         let beat = picture.beat_of(&m.name);
         let lag = leading.and_then(|_| picture.lag_bytes(&m.name));
         let close = lag.is_some_and(|lag| lag <= picture.spec.read_lag_max_bytes);
-        let runs = beat.is_some_and(|b| b.role == Role::Replica && b.run == Run::Running && b.streaming);
+        let runs = beat.is_some_and(|b| b.role == Role::Replica && b.run == Run::Running && b.streaming && b.serves);
         Some(ReplicaTarget { target: target(&m.name)?, lag_bytes: lag, usable: close && runs })
     });
     Some(Route {

@@ -7,7 +7,7 @@ use crate::picture::Picture;
 use crate::secrets::Secrets;
 use crate::setup::GuardStart;
 use dauphin_engine::postgres::rewind::CutOff;
-use dauphin_engine::postgres::{Error, Postgres, StopMode, Upstream};
+use dauphin_engine::postgres::{Access, Error, Postgres, StopMode, Upstream};
 use dauphin_guard::client::{Event as GuardEvent, Guard, GuardError};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{EngineFailure, EngineStep, Event};
@@ -43,6 +43,8 @@ pub(crate) struct Server {
     ending: AtomicBool,
     /// The guard has a server under it.
     pub(crate) up: AtomicBool,
+    /// Clients are let in, as the server itself has proved.
+    open: AtomicBool,
     /// Grows with every start and end: a look that began in another life is thrown away.
     pub(crate) life: AtomicU64,
     /// The engine step under way.
@@ -95,6 +97,7 @@ impl Server {
             guard_start: parts.guard_start,
             ending: AtomicBool::new(false),
             up: AtomicBool::new(up),
+            open: AtomicBool::new(false),
             life: AtomicU64::new(0),
             task: Mutex::new(None),
             hand: tokio::sync::Mutex::new(()),
@@ -162,8 +165,23 @@ impl Server {
         }
     }
 
+    /// Lets clients in or keeps them out.
+    pub(crate) async fn set_access(&self, access: Access) -> Result<(), Error> {
+        // until the server has proved that it is open, nobody is sent to it
+        self.open.store(false, Ordering::Release);
+        self.postgres.set_access(access, &self.networks()).await?;
+        self.open.store(access == Access::Open, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether clients are let in.
+    pub(crate) fn serves(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
     fn ended(&self) {
         self.up.store(false, Ordering::Release);
+        self.open.store(false, Ordering::Release);
         self.life.fetch_add(1, Ordering::AcqRel);
         if let Some(barrier) = lock(&self.barrier).take() {
             barrier.abort();

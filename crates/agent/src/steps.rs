@@ -47,7 +47,7 @@ impl Server {
             }
             EngineStep::Promote { timeline, .. } => {
                 // whatever the file says already: only the server's own word, and nobody left inside, count
-                postgres.set_access(Access::Closed, &self.networks()).await?;
+                self.set_access(Access::Closed).await?;
                 postgres.promote(timeline, PROMOTE_LIMIT).await.map(EngineOutcome::Promoted)
             }
             EngineStep::StartBarrier { term, serial, enforced } => self.start_barrier(term, serial, &enforced).await,
@@ -57,12 +57,10 @@ impl Server {
                 let lsn = view.position.map(|p| p.lsn).ok_or(Error::PositionUnknown("the server did not say"))?;
                 Ok(EngineOutcome::SyncSet(lsn))
             }
-            EngineStep::OpenAccess => {
-                postgres.set_access(Access::Open, &self.networks()).await.map(|()| EngineOutcome::Done)
-            }
+            EngineStep::OpenAccess => self.set_access(Access::Open).await.map(|()| EngineOutcome::Done),
             EngineStep::CloseAccess => {
                 self.drain().await;
-                postgres.set_access(Access::Closed, &self.networks()).await.map(|()| EngineOutcome::Done)
+                self.set_access(Access::Closed).await.map(|()| EngineOutcome::Done)
             }
             EngineStep::Clone { from, voter } => self.copy_from(&from, &voter).await,
             EngineStep::Rewind { from } => self.rewind(&from).await,

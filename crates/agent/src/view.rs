@@ -98,7 +98,7 @@ fn state_of(beat: Option<&Beat>) -> &'static str {
         Role::Empty if beat.leading.is_none() => "cloning",
         Role::Quarantined => "crashed",
         Role::Winner => "starting",
-        Role::Replica if beat.run == Run::Running && !beat.streaming => "starting",
+        Role::Replica if beat.run == Run::Running && !(beat.streaming && beat.serves) => "starting",
         Role::Leader | Role::Replica => match beat.run {
             Run::Running => "running",
             Run::Starting => "starting",
@@ -199,7 +199,9 @@ pub(crate) fn health(picture: &Picture, alive: bool) -> HealthView {
         role: role.to_owned(),
         state: me.map_or("unreachable", |m| m.state.as_str()).to_owned(),
         open: picture.role == Role::Leader && cluster.open,
-        running: picture.server.run == Run::Running && matches!(picture.role, Role::Leader | Role::Replica),
+        running: picture.server.run == Run::Running
+            && picture.server.serves
+            && matches!(picture.role, Role::Leader | Role::Replica),
         sync_state: me.and_then(|m| m.sync_state.clone()),
         lag_bytes: me.and_then(|m| m.lag_bytes),
         lag_max_bytes: picture.spec.read_lag_max_bytes,

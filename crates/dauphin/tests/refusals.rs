@@ -177,9 +177,16 @@ fn data_that_is_not_the_members_is_refused_and_left_alone() {
     victim.agent_refuses(&["is not empty (it holds thesis.txt)", "Move it away"]);
     assert_eq!(fs::read_to_string(&thesis).expect("there"), "of great worth");
 
-    // nothing at all: the disk was replaced, and a copy with a name of its own takes the place
+    // nothing at all: perhaps the disk is not mounted; only a person knows that it is gone for good
     fs::remove_dir_all(victim.data()).expect("removed");
     stage.run(&["lab", "heal", "--member", &victim.name]).ended(0);
+    let waits = |c: &Value| c["members"].as_array().is_some_and(|m| m.iter().any(|m| m["state"] == "crashed"));
+    stage.until("a refusal", waits);
+    stage
+        .run(&["explain"])
+        .said(0, &["holds nothing though this member had data", "is the disk mounted?", "dauphin reinit"]);
+    assert!(!victim.data().join("PG_VERSION").exists(), "nothing is copied onto what may be a mount point");
+    stage.run(&["reinit", &victim.name]).said(0, &["holds a fresh copy"]);
     stage.until_healthy();
     let copy = format!("SELECT count(*) FROM pg_stat_replication WHERE application_name = 'dauphin_{}_2'", victim.name);
     assert_eq!(stage.sql_as_admin(&copy), "1");

@@ -42,6 +42,7 @@ impl Core {
             streaming: self.server.streaming.is_some(),
             pending_restart: u32::try_from(self.server.pending_restart.len()).unwrap_or(u32::MAX),
             upstream: self.following.as_ref().filter(|_| self.server.streaming.is_some()).map(|f| f.upstream.clone()),
+            serves: self.server.serves,
             remarks: self.server.remarks.clone(),
             leading: self.make_leading(),
             busy: self.engine.as_ref().map(|e| match &self.copying {
@@ -90,5 +91,5 @@ fn urgent(old: &Beat, new: &Beat) -> bool {
         |b: &Beat| b.leading.as_ref().map(|l| (l.term, l.state, l.clone_ok, l.attach, l.accepting, l.draining));
     (old.role, old.term, old.pledge, old.gave_up, old.handing_over, old.run, old.incarnation, old.streaming)
         != (new.role, new.term, new.pledge, new.gave_up, new.handing_over, new.run, new.incarnation, new.streaming)
-        || (leading(old), timeline(old)) != (leading(new), timeline(new))
+        || (leading(old), timeline(old), old.serves) != (leading(new), timeline(new), new.serves)
 }

@@ -33,6 +33,8 @@ pub struct Beat {
     pub streaming: bool,
     /// Settings that wait for a restart.
     pub pending_restart: u32,
+    /// Its server lets clients in.
+    pub serves: bool,
     /// Whom it receives from.
     pub upstream: Option<MemberName>,
     /// What a person set by hand, or should know, of its server.

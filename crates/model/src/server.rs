@@ -50,6 +50,8 @@ pub struct ServerView {
     pub position: Option<Position>,
     /// End of what it has replayed (a leader: written).
     pub replayed: Option<Lsn>,
+    /// Clients are let in.
+    pub serves: bool,
     /// Whether its receiver streams, and on which timeline.
     pub streaming: Option<Timeline>,
     /// Somebody paused its replay.

@@ -220,27 +220,27 @@ listen_write = "6432"
     refused(
         text,
         expect![[r#"
-        dauphin.toml:3:8: `name`: "Shop!" is not a name: 1 to 32 characters, a-z, 0-9 and _, starting with a letter
-        dauphin.toml:4:1: unknown key `durabilty`; did you mean `durability`?
-        dauphin.toml:5:11: `profile` is "quick"; allowed: "fast", "standard" or "wan"
-        dauphin.toml:6:17: `allow_reclone` is "yes"; allowed: true or false, as in allow_reclone = false
-        dauphin.toml:7:16: `read_lag_max` is 16; allowed: a size, as in read_lag_max = "16MiB"
-        dauphin.toml:10:20: `client_networks`: "10.0.0.1/24" has bits set behind its prefix; for one address write /32
-        dauphin.toml:10:35: `client_networks`: "everywhere" is not a network: a network is an address and a prefix length, as in "10.0.0.0/24" or "fd00::/8"
-        dauphin.toml:10:49: `client_networks` is 7; allowed: networks (CIDR), as in client_networks = ["10.0.0.0/16"]
-        dauphin.toml:11:11: `sql_tls` is true; allowed: "require" or "off"
-        dauphin.toml:12:17: `slot_wal_keep`: "4GB" has no known unit: a size is a whole number and one of B, KiB, MiB, GiB, TiB, as in "16MiB"; did you mean "4GiB"?
-        dauphin.toml:13:16: `fsync` is Dauphin's own setting: without it no log is safe; it is always on
-        dauphin.toml:13:31: "Work_Mem" is not the name of a setting: a-z, 0-9, _ and at most one dot
-        dauphin.toml:13:49: `wal_level` is "minimal"; allowed: "replica" or "logical", replication needs one of them
-        dauphin.toml:13:72: `max_wal_senders` is 1; replication needs 4 at least
-        dauphin.toml:13:93: `port` is Dauphin's own setting: set `sql_port` of the member
-        dauphin.toml:15:1: `link_port` is missing: a port, 1 to 65535, as in link_port = 8009
-        dauphin.toml:17:8: `host`: "10.0.0.1:5432" is neither an address nor a host name; the port has a key of its own
-        dauphin.toml:18:12: `sql_port` is 70000; allowed: a port, 1 to 65535
-        dauphin.toml:19:12: `api_port` is "8008"; allowed: a port, 1 to 65535
-        dauphin.toml:20:12: `priority` is -1; allowed: a whole number, 0 to 1000
-        dauphin.toml:22:2: unknown table `proxi`; did you mean [proxy]?"#]],
+            dauphin.toml:3:8: `name`: "Shop!" is not a name: 1 to 32 characters, a-z, 0-9 and _, starting with a letter
+            dauphin.toml:4:1: unknown key `durabilty`; did you mean `durability`?
+            dauphin.toml:5:11: `profile` is "quick"; allowed: "fast", "standard" or "wan"
+            dauphin.toml:6:17: `allow_reclone` is "yes"; allowed: true or false, as in allow_reclone = false
+            dauphin.toml:7:16: `read_lag_max` is 16; allowed: a size, as in read_lag_max = "16MiB"
+            dauphin.toml:10:20: `client_networks`: "10.0.0.1/24" has bits set behind its prefix; for one address write /32
+            dauphin.toml:10:35: `client_networks`: "everywhere" is not a network: a network is an address and a prefix length, as in "10.0.0.0/24" or "fd00::/8"
+            dauphin.toml:10:49: `client_networks` is 7; allowed: networks (CIDR), as in client_networks = ["10.0.0.0/16"]
+            dauphin.toml:11:11: `sql_tls` is true; allowed: "require" or "off"
+            dauphin.toml:12:17: `slot_wal_keep`: "4GB" has no known unit: a size is a whole number and one of B, KiB, MiB, GiB, TiB, as in "16MiB"; did you mean "4GiB"?
+            dauphin.toml:13:16: `fsync` is Dauphin's own setting: without it no log is safe; it is always on
+            dauphin.toml:13:31: "Work_Mem" is not the name of a setting: a-z, 0-9, _ and at most one dot
+            dauphin.toml:13:49: `wal_level` is "minimal"; allowed: "replica" or "logical", replication needs one of them
+            dauphin.toml:13:72: `max_wal_senders` is Dauphin's own setting: it follows from the number of members
+            dauphin.toml:13:93: `port` is Dauphin's own setting: set `sql_port` of the member
+            dauphin.toml:15:1: `link_port` is missing: a port, 1 to 65535, as in link_port = 8009
+            dauphin.toml:17:8: `host`: "10.0.0.1:5432" is neither an address nor a host name; the port has a key of its own
+            dauphin.toml:18:12: `sql_port` is 70000; allowed: a port, 1 to 65535
+            dauphin.toml:19:12: `api_port` is "8008"; allowed: a port, 1 to 65535
+            dauphin.toml:20:12: `priority` is -1; allowed: a whole number, 0 to 1000
+            dauphin.toml:22:2: unknown table `proxi`; did you mean [proxy]?"#]],
     );
 }
 
