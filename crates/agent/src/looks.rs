@@ -7,6 +7,7 @@ use dauphin_engine::postgres::sync::duplicates;
 use dauphin_engine::postgres::{Access, DiskProbe, Error};
 use dauphin_ha::{Event, Role};
 use dauphin_model::{MemberName, Run, ServerView, Voter};
+use dauphin_net::Identity;
 use dauphin_store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,11 +23,13 @@ const DISK_EVERY: Duration = Duration::from_millis(500);
 const KNOCK_EVERY: Duration = Duration::from_secs(2);
 /// This many knocks in a row without an answer, and the server counts as hung.
 const KNOCKS_MAX: u32 = 3;
+/// A certificate with fewer days left is worth a warning.
+const CERTIFICATE_DAYS_MIN: i64 = 30;
 /// How long handing the store's leadership over may take.
 const TRANSFER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Looks until the agent ends.
-pub(crate) async fn run(server: Arc<Server>) {
+pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
     let disk = DiskProbe::start(&server.postgres.instance, DISK_EVERY)
         .inspect_err(|error| tracing::error!(%error, "the disk cannot be probed"))
         .ok();
@@ -49,7 +52,7 @@ pub(crate) async fn run(server: Arc<Server>) {
             view.disk_ok = disk.as_ref().is_none_or(|d| d.age() < suspect.max(3 * DISK_EVERY));
             view.pending_restart.clone_from(&pending);
             view.serves = server.serves();
-            view.remarks = remarks(&view, &by_hand);
+            view.remarks = remarks(&view, &by_hand, identity.days_left());
             if view.run == Run::Running && knocked.elapsed() >= KNOCK_EVERY {
                 knocked = Instant::now();
                 // a refusal is an answer too
@@ -89,8 +92,11 @@ pub(crate) async fn run(server: Arc<Server>) {
 }
 
 /// What a person should know of the server: reported, never undone.
-fn remarks(view: &ServerView, by_hand: &[String]) -> Vec<String> {
+fn remarks(view: &ServerView, by_hand: &[String], certificate_days: i64) -> Vec<String> {
     let mut found = Vec::new();
+    if certificate_days < CERTIFICATE_DAYS_MIN {
+        found.push(format!("its certificate ends in {certificate_days} days: dauphin init --renew makes new ones"));
+    }
     if view.replay_paused {
         found.push("its replay is paused by hand: SELECT pg_wal_replay_resume()".to_owned());
     }

@@ -151,7 +151,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     tokio::spawn(mind::watch_store(store.clone(), inbox.clone()));
     tokio::spawn(tell_of_waiting(store.clone(), member.name.clone()));
     if let Some(server) = &server {
-        tokio::spawn(looks::run(Arc::clone(server)));
+        tokio::spawn(looks::run(Arc::clone(server), Arc::clone(&identity)));
         tokio::spawn(Arc::clone(server).watch_guard());
         tokio::spawn(looks::part_leaders(Arc::clone(server), store.clone()));
         tokio::spawn(crate::change::keep_settings(Arc::clone(server)));

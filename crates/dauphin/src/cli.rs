@@ -92,6 +92,9 @@ pub(crate) struct Init {
     /// Where the bundles are written; default: a folder named after the cluster beside the file
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// New certificates in the bundles that are there, from the CA that is there; nothing else changes
+    #[arg(long)]
+    pub(crate) renew: bool,
 }
 
 #[derive(Args)]

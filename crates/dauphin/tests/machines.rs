@@ -130,6 +130,28 @@ impl Machines {
         self.running.push((name.to_owned(), command.spawn().expect("it starts")));
     }
 
+    /// New certificates from the CA that `init` made, taken while everything runs.
+    fn renew(&self) {
+        let shop = self.dir.join("shop.toml");
+        let (done, said) = output(Command::new(self.program()).args(["init", "--renew", "--config"]).arg(shop));
+        assert!(done && said.contains("m2/identity") && said.contains("SIGHUP"), "{said}");
+        for (name, child) in &self.running {
+            self.own(&self.bundle(name));
+            if name != "proxy" {
+                let pid = rustix::process::Pid::from_child(child);
+                rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("sent");
+            }
+        }
+        let deadline = Instant::now() + WAIT_MAX;
+        let taken = |name: &str| {
+            fs::read_to_string(self.log(name)).is_ok_and(|log| log.contains("certificates were read again"))
+        };
+        while !NAMES.iter().all(|name| taken(name)) {
+            assert!(Instant::now() < deadline, "the certificates are not taken");
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// Asks it to end, as a service manager does, and waits until it did.
     fn end(&mut self, name: &str) {
         let at = self.running.iter().position(|(n, _)| n == name).expect("it runs");
@@ -244,6 +266,10 @@ fn three_machines_with_tls_from_init_to_an_orderly_end() {
         let (done, said) = machines.psql("shop", port, "disable", "SELECT 1");
         assert!(!done, "port {port} takes a connection without TLS: {said}");
     }
+
+    machines.renew();
+    assert!(machines.psql("shop", WRITE_PORT, "verify-ca", "SELECT 1").0, "nobody notices");
+    assert_eq!(machines.status()["health"], "healthy");
 
     // an agent that is asked to end hands over first: nobody waits for anything to be found out
     machines.end(&leader);

@@ -15,6 +15,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 use webpki::EndEntityCert;
 
 /// Why a folder gives no identity.
@@ -71,6 +73,8 @@ pub struct Identity {
     me: Peer,
     cluster: ClusterName,
     configs: ArcSwap<Configs>,
+    /// End of our certificate, in seconds since 1970.
+    ends: AtomicI64,
 }
 
 impl fmt::Debug for Identity {
@@ -85,8 +89,9 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`].
     pub fn load(dir: &Path) -> Result<Self, IdentityError> {
-        let (configs, me, cluster) = read(dir)?;
-        Ok(Self { dir: dir.to_owned(), me, cluster, configs: ArcSwap::from_pointee(configs) })
+        let Read { configs, me, cluster, ends } = read(dir)?;
+        let (configs, ends) = (ArcSwap::from_pointee(configs), AtomicI64::new(ends));
+        Ok(Self { dir: dir.to_owned(), me, cluster, configs, ends })
     }
 
     /// Reads the files again: new connections use the new certificate and trust the new CAs; those that are up stay up.
@@ -95,13 +100,22 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`]; then everything stays as it was.
     pub fn reload(&self) -> Result<(), IdentityError> {
-        let (configs, me, cluster) = read(&self.dir)?;
+        let Read { configs, me, cluster, ends } = read(&self.dir)?;
         if (&me, &cluster) != (&self.me, &self.cluster) {
             let (found, wanted) = (format!("{me} of {cluster}"), format!("{} of {}", self.me, self.cluster));
             return Err(IdentityError::Other { dir: self.dir.clone(), found, wanted });
         }
         self.configs.store(Arc::new(configs));
+        self.ends.store(ends, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Days until our certificate ends, by the wall clock; negative once it has.
+    #[must_use]
+    pub fn days_left(&self) -> i64 {
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
+        (self.ends.load(Ordering::Relaxed) - now) / 86_400
     }
 
     /// Who we are.
@@ -149,15 +163,30 @@ fn named(cert: &CertificateDer<'_>) -> Option<(Peer, ClusterName)> {
     cert.valid_dns_names().find_map(Peer::from_certificate_name)
 }
 
-fn read(dir: &Path) -> Result<(Configs, Peer, ClusterName), IdentityError> {
+/// What a folder holds.
+struct Read {
+    configs: Configs,
+    me: Peer,
+    cluster: ClusterName,
+    ends: i64,
+}
+
+/// When a certificate ends, in seconds since 1970.
+fn end_of(cert: &CertificateDer<'_>) -> Option<i64> {
+    let (_, cert) = x509_parser::parse_x509_certificate(cert).ok()?;
+    Some(cert.validity().not_after.timestamp())
+}
+
+fn read(dir: &Path) -> Result<Read, IdentityError> {
     let trusted = certs(&dir.join(CA_FILE))?;
     let chain = certs(&dir.join(CERT_FILE))?;
     let key_file = dir.join(KEY_FILE);
     let key = PrivateKeyDer::from_pem_file(&key_file).map_err(|e| bad(&key_file, e))?;
     let (me, cluster) = chain.first().and_then(named).ok_or_else(|| IdentityError::Nameless { dir: dir.to_owned() })?;
+    let ends = chain.first().and_then(end_of).ok_or_else(|| bad(&dir.join(CERT_FILE), "it says no end"))?;
     let configs = configs(trusted, chain, key);
     let configs = configs.map_err(|source| IdentityError::Unfit { dir: dir.to_owned(), source })?;
-    Ok((configs, me, cluster))
+    Ok(Read { configs, me, cluster, ends })
 }
 
 fn certs(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {

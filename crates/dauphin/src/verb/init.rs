@@ -25,6 +25,9 @@ pub(crate) fn run(target: &Target, options: &Init) -> Outcome {
     let path = target::config_path(target)?;
     let file = target::load(path)?;
     let out = options.out.clone().unwrap_or_else(|| target::folder_of(path).join(file.spec.cluster.as_str()));
+    if options.renew {
+        return renew(&file, &out, target.json);
+    }
     if out.exists() {
         return Err(Failure::usage(
             format!("{} exists already, and init overwrites nothing", out.display()),
@@ -85,6 +88,36 @@ fn write(file: &ClusterFile, out: &Path) -> Result<Vec<(String, PathBuf)>, Failu
         made.push((name.to_owned(), dir));
     }
     Ok(made)
+}
+
+/// Issues a new certificate into every identity folder; who is to get it, and how it takes it.
+fn renew(file: &ClusterFile, out: &Path, json: bool) -> Outcome {
+    let authority = Ca::load(&out.join("ca"), &file.spec.cluster).map_err(|e| {
+        Failure::usage(e.to_string(), "name the folder that `dauphin init` made, with its ca in it, with --out")
+    })?;
+    let members = file.spec.members.iter().map(|m| (Peer::member(&m.name), m.name.to_string(), vec![m.host.clone()]));
+    let others = [(PeerKind::Proxy, "proxy"), (PeerKind::Operator, "operator")];
+    let others =
+        others.map(|(kind, name)| Ok((Peer { kind, name: PeerName::new(name)? }, name.to_owned(), Vec::new())));
+    let others: Result<Vec<_>, dauphin_net::BadPeerName> = others.into_iter().collect();
+    let mut renewed = Vec::new();
+    for (peer, name, hosts) in members.chain(others.map_err(failed)?) {
+        let dir = out.join(&name).join("identity");
+        make_private(&dir)?;
+        authority.issue_to(&dir, &peer, &hosts).map_err(failed)?;
+        renewed.push((name, dir));
+    }
+    if json {
+        let bundles: Vec<_> = renewed.iter().map(|(name, dir)| json!({"for": name, "dir": dir})).collect();
+        say::json(&json!({"cluster": file.spec.cluster, "dir": out, "renewed": bundles}))?;
+        return Ok(DONE);
+    }
+    say::line("new certificates; copy each folder over the one of its machine:");
+    for (name, dir) in &renewed {
+        say::line(&format!("  {}  ->  {name}:{HOME}/identity", dir.display()));
+    }
+    say::line("then send each agent SIGHUP (links stay up), and restart each proxy");
+    Ok(DONE)
 }
 
 /// The file of one member (or of a proxy or operator): the shared part, and paths of its own.
