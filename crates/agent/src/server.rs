@@ -221,7 +221,7 @@ impl Server {
         let server = Arc::clone(self);
         self.runtime.spawn(async move {
             if let Err(error) = server.guard().kill().await {
-                tracing::error!(%error, "the guard did not kill the server; killing it by its data directory");
+                tracing::warn!(%error, "the guard did not kill the server; killing it by its data directory");
                 if let Err(error) = server.postgres.instance.stop(StopMode::Kill, KILL_WITHIN).await {
                     tracing::error!(%error, "the server could not be killed");
                     return;

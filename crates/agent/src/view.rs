@@ -23,14 +23,16 @@ pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto:
         let detail = m.detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default();
         problems.push(format!("{} is {}{detail}", m.name, m.state));
     }
-    let commits_wait = open && leading(picture).is_some_and(|l| l.short);
+    // the store's word is newer than a beat
+    let degraded = record.is_some_and(|r| r.published.degraded);
+    let commits_wait = open && !degraded && leading(picture).is_some_and(|l| l.short);
     if commits_wait {
         problems.push("commits wait: too few replicas are there to hold them; bring one back".to_owned());
     }
     for m in &members {
         problems.extend(m.remarks.iter().map(|remark| format!("{}: {remark}", m.name)));
     }
-    if record.is_some_and(|r| r.published.degraded) {
+    if degraded {
         problems.push("degraded: commits are acknowledged with fewer copies than promised".to_owned());
     }
     dto::Cluster {
@@ -40,7 +42,7 @@ pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto:
         leader: record.map(|r| r.leader.name.to_string()),
         open,
         durability: picture.spec.durability.to_string(),
-        degraded: record.is_some_and(|r| r.published.degraded),
+        degraded,
         health: health_of(open, &members).to_owned(),
         paused: picture.store.paused,
         members,

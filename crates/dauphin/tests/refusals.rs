@@ -186,13 +186,20 @@ fn data_that_is_not_the_members_is_refused_and_left_alone() {
         .run(&["explain"])
         .said(0, &["holds nothing though this member had data", "is the disk mounted?", "dauphin reinit"]);
     assert!(!victim.data().join("PG_VERSION").exists(), "nothing is copied onto what may be a mount point");
-    stage.run(&["reinit", &victim.name]).said(0, &["holds a fresh copy"]);
+    // refused until it has heard from the leader since its start
+    let deadline = Instant::now() + REFUSE_WITHIN;
+    let mut reinit = stage.run(&["reinit", &victim.name]);
+    while reinit.code == 3 && Instant::now() < deadline {
+        reinit.said(3, &["no open leader is heard"]);
+        reinit = stage.run(&["reinit", &victim.name]);
+    }
+    reinit.said(0, &["holds a fresh copy"]);
     stage.until_healthy();
     let copy = format!("SELECT count(*) FROM pg_stat_replication WHERE application_name = 'dauphin_{}_2'", victim.name);
     assert_eq!(stage.sql_as_admin(&copy), "1");
 
     new_member_finds_something(&victim);
-    stage.down();
+    stage.down_after(&["failed", "cannot", "not", "gone"]);
 }
 
 /// The member has no notes of any data of its own, and its folder holds something.
@@ -303,5 +310,5 @@ fn too_few_answers_promote_nobody() {
     stage.run(&["history"]).said(0, &["forced failover"]);
     stage.run(&["lab", "heal"]).ended(0);
     stage.until_healthy();
-    stage.down();
+    stage.down_after(&["failed", "cannot", "not", "gone"]);
 }

@@ -210,10 +210,15 @@ fn two_members_promote_and_the_loser_is_rewound() {
         two.pg.checkpoint().await.unwrap();
         let before = dauphin_engine::postgres::control::identity_on_disk(&one.pg.instance.data_dir).unwrap();
         assert_eq!(before, dauphin_engine::postgres::control::identity_on_disk(&two.pg.instance.data_dir).unwrap());
+        // the same range would be archived before a fresh copy took the data's place
+        let kept =
+            one.pg.instance.archive_before_copy(Some(&theirs), support::term(8)).await.unwrap().expect("a range");
         let begun = Instant::now();
         let cut = rewind(&one).await.unwrap().expect("something was cut off");
         took("rewind", begun);
         assert_eq!(cut.timeline, Timeline(2));
+        assert_eq!((kept.from, kept.to, &kept.segments), (cut.from, cut.to, &cut.segments));
+        assert!(kept.folder.join(&kept.segments[0]).is_file());
         assert!(cut.to > cut.from && !cut.segments.is_empty() && cut.folder.join("cut-off.json").is_file());
         assert_eq!(rewind(&one).await.unwrap(), None, "nothing is left to rewind");
         lab.start(&mut one, false).await;
@@ -225,6 +230,11 @@ fn two_members_promote_and_the_loser_is_rewound() {
         std::fs::write(one.pg.instance.rewind_marker(), "").unwrap();
         let refused = one.pg.prepare_start(&lab.networks, &lab.credentials, false).await;
         assert!(matches!(refused, Err(Error::Refused(Refusal::HalfRewound { .. }))), "{refused:?}");
+        // how far it goes is not known any more: the whole log is kept
+        std::fs::write(one.pg.instance.data_dir.join("global/pg_control"), "damaged").unwrap();
+        assert_eq!(one.pg.instance.archive_before_copy(Some(&theirs), support::term(10)).await.unwrap(), None);
+        let whole = one.pg.instance.cut_off_dir().join("term10-whole-log");
+        assert!(std::fs::read_dir(whole).unwrap().count() > 0);
         one.pg.instance.wipe().unwrap();
         lab.clone_of(&two, &mut one).await;
         lab.start(&mut one, false).await;

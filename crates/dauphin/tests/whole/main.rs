@@ -9,6 +9,23 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
+/// Warnings that the faults of these tests explain.
+const EXPECTED: &[&str] = &[
+    // of processes that die or stand still
+    "slots cannot be kept",
+    "readers cannot be let in yet",
+    "the barrier's wait was cut",
+    "the guard killed the server: the lease ran out",
+    "the guard did not take the deadline",
+    "the guard did not kill the server; killing it by its data directory",
+    "the guard is gone: fencing the server and starting another one",
+    "the guard does not answer: it was ended, and the server with it",
+    // steps that are tried again
+    " failed step=",
+    // a machine with empty disks
+    "if this machine's disk was replaced: dauphin store add",
+];
+
 #[test]
 fn a_lab_lives_through_the_loss_of_its_leader() {
     let stage = Stage::up("leader", &[]);
@@ -41,7 +58,7 @@ fn a_lab_lives_through_the_loss_of_its_leader() {
         stage.json(&["history"])["history"].as_array().expect("a list").iter().map(|h| h["kind"].clone()).collect();
     assert_eq!(kinds, ["bootstrap", "failover", "switchover"]);
     assert!(!stage.json(&["explain"])["entries"].as_array().expect("a list").is_empty());
-    stage.down();
+    stage.down_after(EXPECTED);
 }
 
 fn shown_as_promised(stage: &Stage) {
@@ -109,6 +126,63 @@ fn posts_need_the_token(stage: &Stage) {
     assert_eq!(status("Authorization: Bearer wrong\r\n"), "403");
 }
 
+/// One server alone: it takes writes, says what that means, and restarts when it is asked to.
+#[test]
+fn a_single_member_restarts_in_place_of_a_switchover() {
+    let stage = Stage::up("single", &["--members", "1", "--durability", "async", "--profile", "fast"]);
+    stage.sql(stage.write_port(), "CREATE TABLE t (i int); INSERT INTO t VALUES (1)");
+    stage.run(&["config", "set", "postgres.parameters.max_connections=320"]).said(0, &["after a restart"]);
+    stage.run(&["restart", "--all", "--if-pending"]).said(0, &["restarted m1"]);
+    assert_eq!(stage.sql(stage.write_port(), "SHOW max_connections"), "320");
+    assert_eq!(stage.sql(stage.write_port(), "SELECT count(*) FROM t"), "1");
+    stage.run(&["doctor"]).said(0, &["no replica", "at least two replicas in production"]);
+    stage.down();
+}
+
+/// What people set by hand is told and not undone; commits that wait for replicas are not called healthy.
+#[test]
+fn what_was_set_by_hand_and_what_waits_is_told() {
+    let stage = Stage::up("told", &["--profile", "fast"]);
+    stage.sql(stage.write_port(), "CREATE TABLE t (i int)");
+    stage.sql_as_admin("ALTER SYSTEM SET synchronous_commit = off");
+    stage.sql_as_admin("SELECT pg_reload_conf()");
+    stage.until("the remark", |c| c["problems"].to_string().contains("ALTER SYSTEM"));
+    stage.run(&["check"]).said(2, &["synchronous_commit"]);
+    stage.sql_as_admin("ALTER SYSTEM RESET synchronous_commit");
+    stage.sql_as_admin("SELECT pg_reload_conf()");
+    stage.until("no remark", |c| c["problems"] == serde_json::json!([]));
+
+    stage.down();
+}
+
+/// Two servers and a witness, without the one replica: commits wait and it is said, or they go on and that is said.
+#[test]
+fn two_servers_and_a_witness_wait_or_degrade() {
+    for (on_shortage, waits) in [("wait", true), ("degrade", false)] {
+        let options = ["--members", "3", "--witness", "--on-shortage", on_shortage, "--profile", "fast"];
+        let stage = Stage::up("shortage", &options);
+        stage.sql(stage.write_port(), "CREATE TABLE t (i int PRIMARY KEY)");
+        let leader = stage.leader();
+        let replica = ["m1", "m2"].into_iter().find(|name| *name != leader).expect("a replica");
+        stage.run(&["lab", "fault", "--member", replica, "--kind", "kill-node"]).ended(0);
+        if waits {
+            stage.until("commits wait", |c| c["commits_wait"] == true && c["open"] == true);
+            stage.run(&["check"]).said(2, &["commits wait"]);
+        } else {
+            stage.until("degraded", |c| c["degraded"] == true && c["open"] == true);
+            stage.write_until_acknowledged("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING");
+            stage.run(&["check"]).said(1, &["degraded"]);
+        }
+        assert_eq!(stage.leader(), leader);
+        stage.run(&["lab", "heal"]).ended(0);
+        stage.until_healthy();
+        stage.write_until_acknowledged("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING");
+        stage.until("as promised again", |c| c["degraded"] == false && c["commits_wait"] == false);
+        assert_eq!(stage.sql(stage.write_port(), "SELECT count(*) FROM t"), "1");
+        stage.down_after(EXPECTED);
+    }
+}
+
 /// A leader without a guard could outlive its lease: it is not a leader for long.
 #[test]
 fn a_guard_that_dies_or_stands_still_costs_a_leader_its_place() {
@@ -127,7 +201,7 @@ fn a_guard_that_dies_or_stands_still_costs_a_leader_its_place() {
         stage.until_healthy();
         assert_eq!(stage.sql(stage.write_port(), "SELECT count(*) FROM t"), written.to_string(), "kill {signal}");
     }
-    stage.down();
+    stage.down_after(EXPECTED);
 }
 
 /// A machine comes back with empty disks: it may neither vote nor found a second cluster until a person says so.
@@ -151,7 +225,7 @@ fn a_replaced_machine_takes_part_again_once_it_is_added() {
     stage.until_healthy();
     stage.run(&["switchover", "--to", lost]).ended(0);
     assert_eq!(stage.sql(stage.write_port(), "SELECT count(*) FROM t"), "2");
-    stage.down();
+    stage.down_after(EXPECTED);
 }
 
 /// Shared settings reach every server: by a reload, by a rolling restart, or not at all and with a reason.
@@ -201,5 +275,5 @@ fn long_every_kind_of_fault_heals() {
             assert!((written..=tried).contains(&there), "{kind} on {hit}: {written} acknowledged, {there} there");
         }
     }
-    stage.down();
+    stage.down_after(EXPECTED);
 }

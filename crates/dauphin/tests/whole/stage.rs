@@ -92,7 +92,8 @@ impl Stage {
     /// Runs a verb on this lab: `lab` verbs with its folder, others with a member's file.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         let dir = self.dir.to_string_lossy();
-        let config = self.dir.join("m3/dauphin.toml");
+        let config = ["m3", "m1"].map(|m| self.dir.join(m).join("dauphin.toml"));
+        let config = config.iter().find(|c| c.exists()).unwrap_or(&config[1]);
         let target = if arguments[0] == "lab" { ["--dir", &dir] } else { ["--config", &config.to_string_lossy()] };
         dauphin(&[arguments, &target].concat())
     }
@@ -205,8 +206,33 @@ impl Stage {
         })
     }
 
-    /// Ends the lab and looks that nothing is left.
+    /// What the processes logged that nobody expects: every ERROR, and every WARN without one of these words.
+    fn unexpected(&self, warnings: &[&str]) -> Vec<String> {
+        let logs = ["m1", "m2", "m3", "m4", "m5"].map(|m| format!("{m}/log/agent.log"));
+        let all = logs.into_iter().chain(["proxy/log/proxy.log".to_owned()]).map(|log| {
+            let text = std::fs::read_to_string(self.dir.join(&log)).unwrap_or_default();
+            let bad = |l: &&str| {
+                let warned = l.contains(" WARN ") && !warnings.iter().any(|word| l.contains(word));
+                l.contains(" ERROR ") || l.contains("panicked at") || warned
+            };
+            text.lines().filter(bad).map(|l| format!("{log}: {l}")).collect::<Vec<_>>()
+        });
+        all.flatten().collect()
+    }
+
+    /// Ends the lab and looks that nothing is left, and that nothing was logged but what the faults explain.
+    pub(crate) fn down_after(self, warnings: &[&str]) {
+        let unexpected = self.unexpected(warnings);
+        assert!(unexpected.is_empty(), "{}", unexpected.join("\n"));
+        self.end();
+    }
+
+    /// The same where nothing went wrong.
     pub(crate) fn down(self) {
+        self.down_after(&[]);
+    }
+
+    fn end(self) {
         self.run(&["lab", "down"]).ended(0);
         assert!(!self.dir.exists(), "{} is left", self.dir.display());
         let ours = |p: &dauphin_lab::Process| p.directory.as_ref().is_some_and(|d| d.starts_with(&self.dir));

@@ -103,7 +103,9 @@ impl Postgres {
     /// # Errors
     /// [`Error::Sql`].
     pub async fn set_by_hand(&self, limit: Duration) -> Result<Vec<String>> {
-        let sql = "SELECT name FROM pg_settings WHERE sourcefile LIKE '%/postgresql.auto.conf' ORDER BY name";
+        // pg_settings shows what this session set for itself instead
+        let sql =
+            "SELECT DISTINCT name FROM pg_file_settings WHERE sourcefile LIKE '%/postgresql.auto.conf' ORDER BY name";
         let rows = self.probe.query(sql, limit).await.map_err(Error::sql("reading the settings"))?.rows;
         Ok(rows.iter().filter_map(|r| r.get(0).map(str::to_owned)).collect())
     }
