@@ -2,6 +2,8 @@
 //! agent can explain them; all of them are appended to a file beside the data. It never holds up a decision.
 
 use crate::keys;
+use crate::picture::Picture;
+use crate::view;
 use dauphin_api::dto::JournalEntry;
 use dauphin_ha::Reason;
 use dauphin_model::{MemberName, Term};
@@ -14,7 +16,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
 /// Decisions kept in memory.
 const KEPT_MAX: usize = 1_000;
@@ -24,6 +26,9 @@ const SHARED_MAX: usize = 60;
 const SHARE_AFTER: Duration = Duration::from_millis(1_500);
 /// The file is begun anew at this size; one older file is kept.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How often at most those who follow the cluster's state hear that it changed.
+const STATE_EVERY: Duration = Duration::from_millis(500);
 
 /// One decision.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -84,6 +89,27 @@ impl Journal {
         }
         kept.push_back(entry);
         self.news.notify_one();
+    }
+
+    /// Tells whoever follows the events of each change of the cluster's state.
+    pub(crate) async fn tell_state(
+        self: Arc<Self>,
+        mut picture: watch::Receiver<Arc<Picture>>,
+        version: Option<String>,
+    ) {
+        let mut told = serde_json::Value::Null;
+        while picture.changed().await.is_ok() {
+            tokio::time::sleep(STATE_EVERY).await;
+            if self.events.receiver_count() == 0 {
+                continue;
+            }
+            let cluster = view::cluster(&picture.borrow_and_update().clone(), version.clone());
+            let data = serde_json::to_value(cluster).unwrap_or_default();
+            if data != told {
+                told.clone_from(&data);
+                let _ = self.events.send(dauphin_api::dto::Event { kind: "cluster".to_owned(), data });
+            }
+        }
     }
 
     /// Decisions of all members, oldest first: our own from memory, the others' from the store.

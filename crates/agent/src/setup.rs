@@ -157,6 +157,8 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         tokio::spawn(crate::change::keep_settings(Arc::clone(server)));
         tokio::spawn(reload_server(Arc::clone(server)));
     }
+    let version = server.as_ref().map(|s| s.postgres.instance.bin.version.to_string());
+    tokio::spawn(Arc::clone(&journal).tell_state(picture.subscribe(), version));
     let agent = Arc::new(Agent {
         me: member.name.clone(),
         store: store.clone(),

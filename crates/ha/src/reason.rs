@@ -239,7 +239,7 @@ reasons! {
         seen: Term,
         /// What the store holds.
         store: Term
-    } "store_rolled_back" => ("the store holds term {store} and this member has seen term {seen}: it was restored from an old copy; this member does nothing until it is told which is right");
+    } "store_rolled_back" => ("the store holds term {store} and this member has seen term {seen}: it was restored from an old copy; this member does nothing until the newer store is back, or its own folders are emptied and it is added again (dauphin store add)");
     /// A switchover began.
     SwitchoverStarted {
         /// To whom.

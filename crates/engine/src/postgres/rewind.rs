@@ -11,7 +11,7 @@ use crate::postgres::{ControlData, Error, Instance, Postgres, Refusal, Result, f
 use dauphin_model::{Lsn, Position, Term, Timeline};
 use serde::Serialize;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long pg_rewind may take.
@@ -109,11 +109,7 @@ impl Instance {
         }
         let name = format!("term{term}-timeline{}-{}", ours.timeline, keep.to_string().replace('/', "-"));
         let folder = self.cut_off_dir().join(name);
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(Error::file("make folder", &folder))?;
+        private_folder(&folder)?;
         let wal = self.data_dir.join("pg_wal");
         let mut segments = Vec::new();
         for entry in std::fs::read_dir(&wal).map_err(Error::file("look into", &wal))?.flatten() {
@@ -145,11 +141,7 @@ impl Instance {
         }
         let folder = self.cut_off_dir().join(format!("term{term}-whole-log"));
         files::remove_dir(&folder)?;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(Error::file("make folder", &folder))?;
+        private_folder(&folder)?;
         let wal = self.data_dir.join("pg_wal");
         for entry in std::fs::read_dir(&wal).map_err(Error::file("look into", &wal))?.flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_file()) {
@@ -228,6 +220,12 @@ impl Instance {
         files::sync_parent(&self.rewind_marker()).map_err(Error::file("write", &self.member_dir))?;
         Ok(cut)
     }
+}
+
+/// Archived log is as private as the data.
+fn private_folder(folder: &Path) -> Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(Error::file("make folder", folder))
 }
 
 /// What a tool complains of, without what it reported on the way.
