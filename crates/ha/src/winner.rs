@@ -9,7 +9,8 @@ use crate::step::{EngineStep, StoreTxn};
 use crate::variant::Variant;
 use dauphin_model::sync_set::answers_for;
 use dauphin_model::{
-    Durability, Enforced, Evidence, Leadership, LeadershipState, MemberSpec, OnShortage, PastTerm, Published, Voter,
+    Durability, Enforced, Evidence, Leadership, LeadershipState, MemberSpec, OnShortage, PastTerm, Published, Run,
+    Voter,
 };
 use std::collections::BTreeSet;
 
@@ -23,9 +24,14 @@ impl Core {
         let known = |m: &&MemberSpec| m.may_vote() && m.name != self.me;
         let bootstrap = self.lead.as_ref().is_some_and(|l| l.bootstrap)
             || self.record().is_some_and(|r| r.evidence == Evidence::Bootstrap);
+        // a member that has yet to start or to rewind would keep everybody waiting: it is counted in once it streams
         let has_data = |v: &Voter| {
-            let role = self.beat_of(&v.name).map(|b| b.role);
-            bootstrap || matches!(role, Some(Role::Replica | Role::Frozen | Role::Fenced | Role::Rejoining))
+            let beat = self.beat_of(&v.name);
+            bootstrap
+                || beat.is_some_and(|b| {
+                    let here = matches!(b.role, Role::Replica | Role::Frozen | Role::Fenced);
+                    here && b.run == Run::Running
+                })
         };
         let voter = |m: &MemberSpec| {
             let beat = self.peers.get(&m.name).and_then(|p| p.beat.as_ref());

@@ -78,6 +78,8 @@ impl Postgres {
         self.seen_waiting(pid, &probe).await?;
         let names = names(enforced, method);
         self.apply_live(|live| live.sync_names = names).await?;
+        // whoever is attached by now has reported this record already, under the names of nobody
+        self.hear_replicas_again().await?;
         Ok(probe)
     }
 

@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// How often replicas are made to report after a change of the setting, and the pause after each time.
+const HEAR_TIMES: u32 = 2;
+const HEAR_PAUSE: Duration = Duration::from_millis(15);
 /// How long one look at the walsenders may take.
 const LOOK_LIMIT: Duration = Duration::from_millis(1_000);
 /// After this long a walsender that has not taken the setting is ended; its replica connects again with the new one.
@@ -112,10 +115,28 @@ impl Postgres {
             self.wait_priorities(&BTreeMap::new()).await?;
             return self.apply_live(|live| live.sync_names = plain).await;
         }
+        // the marked setting releases nobody, and what replicas report meanwhile is not heard twice
         let (marked, expected) = newly_marked(enforced, &self.shown().await?);
         self.apply_live(|live| live.sync_names = marked).await?;
         self.wait_priorities(&expected).await?;
-        self.apply_live(|live| live.sync_names = plain).await
+        self.apply_live(|live| live.sync_names = plain).await?;
+        self.hear_replicas_again().await
+    }
+
+    /// Commits that wait are released when a replica reports, by the setting that its walsender has then. With a new
+    /// setting and no new log the next report is a whole `wal_receiver_status_interval` away: a little log makes them
+    /// report at once. Twice, because a walsender takes a setting a moment after the postmaster.
+    pub(crate) async fn hear_replicas_again(&self) -> Result<()> {
+        if self.shown().await?.is_empty() {
+            return Ok(());
+        }
+        let sql = "BEGIN; SET LOCAL synchronous_commit = local; \
+                   SELECT pg_logical_emit_message(true, 'dauphin', 'heard?'); COMMIT";
+        for _ in 0..HEAR_TIMES {
+            self.acts.query(sql, LOOK_LIMIT).await.map_err(Error::sql("hearing the replicas again"))?;
+            tokio::time::sleep(HEAR_PAUSE).await;
+        }
+        Ok(())
     }
 
     async fn shown(&self) -> Result<Vec<Shown>> {
