@@ -348,18 +348,18 @@ impl Core {
             self.while_too_few(&campaign, record);
             return;
         };
-        if campaign.enough_since.is_none()
-            && let Some(c) = &mut self.campaign
-        {
-            c.enough_since = Some(self.now);
+        let enough_since = campaign.enough_since.unwrap_or(self.now);
+        if let Some(c) = &mut self.campaign {
+            c.enough_since = Some(enough_since);
         }
-        let waiting = self.others().into_iter().any(|n| {
-            self.fresh(&n)
-                && n != record.leader.name
-                && !campaign.refused.contains(&n)
-                && !campaign.answers.keys().any(|v| v.name == n)
-        });
-        let patience = campaign.enough_since.is_some_and(|since| self.now.since(since) < GRACE);
+        let answered = |n: &MemberName| campaign.answers.keys().any(|v| v.name == *n);
+        let own = !answered(&self.me) && self.freezing.as_ref().is_some_and(|f| f.term == campaign.term);
+        let waiting = own
+            || self
+                .others()
+                .iter()
+                .any(|n| self.fresh(n) && *n != record.leader.name && !campaign.refused.contains(n) && !answered(n));
+        let patience = self.now.since(enough_since) < GRACE;
         if let Kind::HandOver(Some(to)) = &campaign.kind {
             let answered = campaign.answers.keys().any(|v| v.name == *to);
             let soon = self.now.since(campaign.started) < self.spec.profile.suspect();

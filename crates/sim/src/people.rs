@@ -143,6 +143,12 @@ impl World {
         self.kill_server(at);
     }
 
+    /// A member's agent stands still for a while; its server goes on.
+    pub fn pause_agent(&mut self, at: usize, span: Span) {
+        self.trace.line(self.now, at, "FAULT agent stands still");
+        self.nodes[at].agent_paused_until = self.now + span;
+    }
+
     /// An agent that is dead starts again.
     pub fn revive(&mut self, at: usize) {
         self.start_agent(at);
