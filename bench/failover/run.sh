@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make bench-failover: builds ours, installs what the others need, measures all of them in turns, and writes
-# bench/results/failover.md. Safe to interrupt: the next call goes on where runs are missing.
+# bench/results/failover.md and idle.md. Safe to interrupt: the next call goes on where runs are missing.
 # Arguments are passed to series.py (--runs, --peer-runs, --only, --pg ...).
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,4 +12,5 @@ PYTHON="${BENCH_WORK:-bench/work}/venv/bin/python"
 status=0
 "$PYTHON" bench/failover/series.py "$@" || status=$?
 "$PYTHON" bench/failover/summarize.py
+"$PYTHON" bench/failover/idle.py || status=$?
 exit $status
