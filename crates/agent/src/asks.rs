@@ -96,7 +96,7 @@ impl Agent {
     pub(crate) async fn command(&self, command: Command) -> Result<(), ApiError> {
         match self.inbox.ask(command).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(refusal)) => Err(refused(&refusal)),
+            Ok(Err(refusal)) => Err(refused(&refusal, &self.me)),
             Err(_) => Err(ApiError::unavailable("ending", "the agent is ending", "ask another member")),
         }
     }
@@ -166,8 +166,9 @@ impl Agent {
         loop {
             let picture = self.picture();
             let leads = picture.store.leadership.as_ref().is_some_and(|r| r.leader.name == *member);
-            let serves =
-                |b: &dauphin_ha::Beat| b.run == Run::Running && (leads || (b.role == Role::Replica && b.streaming));
+            let serves = |b: &dauphin_ha::Beat| {
+                b.run == Run::Running && b.serves && (leads || (b.role == Role::Replica && b.streaming))
+            };
             if picture.beat_of(member).is_some_and(serves) {
                 return Ok(());
             }
@@ -185,21 +186,21 @@ impl Agent {
 }
 
 /// A refusal of the core, for a person.
-fn refused(refusal: &Refusal) -> ApiError {
+fn refused(refusal: &Refusal, me: &MemberName) -> ApiError {
     let text = refusal.to_string();
     // who shows it says so
     let text = text.strip_prefix("refused: ").unwrap_or(&text).to_owned();
     match refusal {
-        Refusal::Unsafe(reason) => ApiError::refused(reason.code(), text, next_for(reason)),
-        Refusal::NotNow(reason) => ApiError::unavailable(reason.code(), text, next_for(reason)),
+        Refusal::Unsafe(reason) => ApiError::refused(reason.code(), text, next_for(reason, me)),
+        Refusal::NotNow(reason) => ApiError::unavailable(reason.code(), text, next_for(reason, me)),
         Refusal::AskLeader(_) => ApiError::unavailable("ask_leader", text, "dauphin status"),
     }
 }
 
-fn next_for(reason: &Reason) -> String {
+fn next_for(reason: &Reason, me: &MemberName) -> String {
     match reason {
         Reason::WouldLose { .. } | Reason::TooFewAnswers { .. } => {
-            "dauphin failover --to M --allow-data-loss".to_owned()
+            format!("bring one of them back; dauphin failover --to {me} --allow-data-loss gives up what they hold")
         }
         Reason::NotFit { .. } => "dauphin status".to_owned(),
         Reason::KeepsData { .. } => "dauphin status --watch, until a leader is open; then once more".to_owned(),

@@ -93,7 +93,7 @@ pub(crate) struct Hands {
 /// Runs the loop until the core asks for the end. Called on a thread of its own.
 pub(crate) fn run(mut core: Core, events: &Receiver<Event>, hands: &Hands, mut pulse: Pulse) {
     let mut pictured = Instant::now() - PICTURE_EVERY;
-    let mut shown = (Role::Boot, None);
+    let mut shown = (Role::Boot, None, false);
     loop {
         let event = match events.recv_timeout(tick(&core)) {
             Ok(event) => event,
@@ -115,7 +115,8 @@ pub(crate) fn run(mut core: Core, events: &Receiver<Event>, hands: &Hands, mut p
             }
             hands.carry_out(step, term);
         }
-        let show = (core.role(), core.store().leadership.as_ref().map(|r| (r.term, r.state, r.published.version)));
+        let record = core.store().leadership.as_ref().map(|r| (r.term, r.state, r.published.version));
+        let show = (core.role(), record, core.leader_accepts());
         if show != shown || pictured.elapsed() >= PICTURE_EVERY {
             (shown, pictured) = (show, Instant::now());
             hands.show(&core);

@@ -17,7 +17,7 @@ use dauphin_api::operations::Answer;
 use dauphin_api::{Operations, Progress};
 use dauphin_ha::{Command, Reason};
 use dauphin_model::{Evidence, MemberKind, MemberName, Term};
-use dauphin_store::Store;
+use dauphin_store::{Standing, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -72,6 +72,32 @@ impl Agent {
                 "dauphin status",
             )
         })
+    }
+
+    /// A member without a vote in the store is one loss less that the cluster survives.
+    fn tell_of_votes(&self, cluster: &mut dto::Cluster) {
+        let health = self.store.health().borrow().clone();
+        if health.standing == Standing::Removed || health.voters.is_empty() {
+            let text = "this agent has no part in the store, and what it says may be old: ask another member";
+            cluster.problems.insert(0, text.to_owned());
+            return;
+        }
+        for member in &mut cluster.members {
+            if !health.voters.iter().any(|v| v.as_str() == member.name) {
+                let remark = format!("it has no vote in the store: dauphin store add {}", member.name);
+                cluster.problems.push(format!("{}: {remark}", member.name));
+                member.remarks.push(remark);
+            }
+        }
+    }
+
+    /// Only who has a part in the store can change its members.
+    fn has_a_part(&self) -> Result<(), ApiError> {
+        if self.store.health().borrow().standing == Standing::Removed {
+            let text = format!("{} has no vote in the store any more, and cannot change it", self.me);
+            return Err(ApiError::unavailable("no_vote", text, "the same, with the file of another member (--config)"));
+        }
+        Ok(())
     }
 
     /// The member of that name, which has a server.
@@ -143,7 +169,9 @@ fn why(entries: &[&Entry], chosen: &Entry) -> String {
 impl Operations for Agent {
     fn cluster(&self) -> dto::Cluster {
         let version = self.server.as_ref().map(|s| s.postgres.instance.bin.version.to_string());
-        view::cluster(&self.picture(), version)
+        let mut cluster = view::cluster(&self.picture(), version);
+        self.tell_of_votes(&mut cluster);
+        cluster
     }
 
     fn health(&self) -> HealthView {
@@ -234,6 +262,14 @@ impl Operations for Agent {
     async fn switchover(&self, request: dto::SwitchoverRequest, progress: Progress) -> Answer<dto::Done> {
         let to = request.to.as_deref().map(|name| self.named(name)).transpose()?;
         let leader = self.leader()?;
+        if !view::cluster(&self.picture(), None).open {
+            let text = format!("{leader} led last and lets nobody in just now");
+            return Err(ApiError::unavailable(
+                "not_open",
+                text,
+                "dauphin status --watch, until a leader is open; dauphin explain tells why",
+            ));
+        }
         let begun = Instant::now();
         self.have(&leader, Ask::Switchover { to }, COMMAND_WITHIN, &progress).await?;
         let gap_ms = u64::try_from(begun.elapsed().as_millis()).ok();
@@ -259,7 +295,7 @@ impl Operations for Agent {
         if request.if_pending {
             self.pending_is_known(&members).await;
         }
-        let mut restarted = Vec::new();
+        let (mut restarted, before) = (Vec::new(), self.leader().ok());
         for member in members {
             let pending = self.picture().beat_of(&member).is_some_and(|b| b.pending_restart > 0);
             if request.if_pending && !pending {
@@ -270,10 +306,12 @@ impl Operations for Agent {
             self.until_back(&member, &progress).await?;
             restarted.push(member.to_string());
         }
+        let moved = self.leader().ok().filter(|now| before.as_ref().is_some_and(|b| b != now));
+        let moved = moved.map(|now| format!("; {now} leads now")).unwrap_or_default();
         let message = if restarted.is_empty() {
             "nothing waits for a restart".to_owned()
         } else {
-            format!("restarted {}", restarted.join(", "))
+            format!("restarted {}{moved}", restarted.join(", "))
         };
         Ok(self.done(message))
     }
@@ -289,6 +327,7 @@ impl Operations for Agent {
     }
 
     async fn pause(&self) -> Answer<dto::Done> {
+        self.has_a_part()?;
         self.command(Command::Pause).await?;
         Ok(self.done("automatic failover is paused; `dauphin resume` switches it on again".to_owned()))
     }
@@ -307,15 +346,19 @@ impl Operations for Agent {
     }
 
     async fn store_add(&self, request: dto::StoreMemberRequest) -> Answer<dto::Done> {
+        self.has_a_part()?;
         let member = self.named(&request.member)?;
         self.store.add_member(&member, STORE_WITHIN).await.map_err(store_error)?;
         Ok(self.done(format!("{member} has a vote in the store")))
     }
 
     async fn store_remove(&self, request: dto::StoreMemberRequest) -> Answer<dto::Done> {
+        self.has_a_part()?;
         let member = self.named(&request.member)?;
         self.store.remove_member(&member, STORE_WITHIN).await.map_err(store_error)?;
-        Ok(self.done(format!("{member} has no vote in the store any more")))
+        let left = self.store.health().borrow().voters.iter().filter(|v| **v != member).count();
+        let back = format!("`dauphin store add {member}` gives it back");
+        Ok(self.done(format!("{member} has no vote in the store any more; {left} are left. {back}")))
     }
 
     async fn store_snapshot(&self) -> Answer<dto::Done> {

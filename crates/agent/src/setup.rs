@@ -65,6 +65,11 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         let text = format!("{}: [local] names {}, which no [[member]] is", config.display(), local.member);
         return Err(AgentError::Configuration(text));
     };
+    if member.kind == MemberKind::Data && rustix::process::geteuid().is_root() {
+        let text = "database servers refuse to run as root: start the agent as a user of its own, as in \
+                    `setpriv --reuid dauphin --regid dauphin --clear-groups dauphin agent ...` (docs/getting-started.md)";
+        return Err(AgentError::Configuration(text.to_owned()));
+    }
     for dir in [&local.state_dir, &local.run_dir] {
         make_private(dir)?;
     }

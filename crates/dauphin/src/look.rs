@@ -3,7 +3,7 @@
 use crate::say::Tone;
 
 /// Widest line, in columns.
-const COLUMNS_MAX: usize = 100;
+pub(crate) const COLUMNS_MAX: usize = 100;
 
 /// A table: the first row is its head.
 #[derive(Default)]

@@ -2,9 +2,13 @@
 //! terminal. Verbs call it; it never decides what is said.
 
 use crate::failure::Failure;
+use crate::look::{COLUMNS_MAX, wrap};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::time::Instant;
+
+/// Before what follows the first line of a message.
+const INDENT: &str = "    ";
 
 /// A colour or weight for words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +69,16 @@ pub(crate) fn json<T: Serialize>(document: &T) -> Result<(), Failure> {
 pub(crate) fn failure(failure: &Failure) {
     let word = if failure.exit == 3 { "refused" } else { "error" };
     let mut err = std::io::stderr().lock();
-    let _ = writeln!(err, "{}: {}", Tone::Bad.paint(word, colours_err()), failure.message);
+    let _ = writeln!(err, "{}: {}", Tone::Bad.paint(word, colours_err()), wrapped(&failure.message));
     if !failure.next.is_empty() {
-        let _ = writeln!(err, "{}: {}", Tone::Bold.paint("next", colours_err()), failure.next);
+        let _ = writeln!(err, "{}: {}", Tone::Bold.paint("next", colours_err()), wrapped(&failure.next));
     }
+}
+
+/// Lines of at most 100 columns, the word before the first one counted in.
+fn wrapped(text: &str) -> String {
+    let lines = text.lines().flat_map(|line| wrap(line, COLUMNS_MAX - INDENT.len() * 2));
+    lines.collect::<Vec<_>>().join(&format!("\n{INDENT}"))
 }
 
 /// A remark on standard error.

@@ -137,6 +137,11 @@ impl Core {
         if !matches!(self.role, Role::Replica | Role::Frozen | Role::Fenced) {
             return self.reply(id, Err(Refusal::NotNow(Reason::Busy { with: format!("being {}", self.role) })));
         }
+        if !self.record().is_some_and(|r| self.hears_leading(r.term)) {
+            let because = "no leader is heard: it could not follow anybody afterwards".to_owned();
+            return self.reply(id, Err(Refusal::NotNow(Reason::KeepsRunning { because })));
+        }
+        self.journal(Reason::Asked { what: "a restart".to_owned() });
         self.wait_for(id, What::Restart { stopped: false });
     }
 
@@ -150,6 +155,7 @@ impl Core {
             let because = "no open leader is heard, and this copy may be the last that holds something".to_owned();
             return self.reply(id, Err(Refusal::Unsafe(Reason::KeepsData { because })));
         }
+        self.journal(Reason::Asked { what: "a fresh copy".to_owned() });
         self.wait_for(id, What::Reinit { wiped: false });
     }
 
@@ -165,7 +171,12 @@ impl Core {
         let answer = match result {
             StoreResult::Committed(_) => Ok(None),
             StoreResult::Conflict | StoreResult::Failed | StoreResult::Unknown => {
-                Err(Refusal::NotNow(Reason::StepFailed { step: "store".to_owned(), because: format!("{result:?}") }))
+                let because = match result {
+                    StoreResult::Conflict => "somebody changed it meanwhile",
+                    StoreResult::Unknown => "nobody knows whether it took the change",
+                    StoreResult::Failed | StoreResult::Committed(_) => "most of its members are not there",
+                };
+                Err(Refusal::NotNow(Reason::StepFailed { step: "store".to_owned(), because: because.to_owned() }))
             }
         };
         self.reply(id, answer);
@@ -227,7 +238,7 @@ impl Core {
                     if !wiped && matches!(self.role, Role::Replica | Role::Frozen | Role::Fenced | Role::Quarantined) {
                         self.reinitialize(at);
                     }
-                    *wiped && self.role == Role::Replica
+                    *wiped && self.role == Role::Replica && self.server.streaming.is_some() && self.server.serves
                 }
                 What::Store { .. } => false,
             };

@@ -274,6 +274,16 @@ reasons! {
         /// What stands in the way.
         because: String
     } "would_lose" => ("refused: acknowledged commits could be lost: {because}; `--allow-data-loss` accepts that");
+    /// A person asked for something to be done here.
+    Asked {
+        /// What.
+        what: String
+    } "asked" => ("a person asked for {what}");
+    /// A server is not restarted now.
+    KeepsRunning {
+        /// What stands in the way.
+        because: String
+    } "keeps_running" => ("the server is not restarted: {because}");
     /// A copy of the data is not thrown away now.
     KeepsData {
         /// What stands in the way.

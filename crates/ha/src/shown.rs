@@ -27,6 +27,14 @@ impl Core {
         &self.store
     }
 
+    /// Whether the record's leader says that it lets clients in.
+    #[must_use]
+    pub fn leader_accepts(&self) -> bool {
+        let Some(leader) = self.record().map(|r| &r.leader.name) else { return false };
+        let beat = if *leader == self.me { self.own_beat() } else { self.beat_of(leader) };
+        beat.and_then(|b| b.leading.as_ref()).is_some_and(|l| l.accepting)
+    }
+
     /// Our own server.
     #[must_use]
     pub fn server(&self) -> &ServerView {

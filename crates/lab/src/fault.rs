@@ -97,7 +97,7 @@ impl FromStr for FaultKind {
         if Self::NOT_HERE.contains(&text) {
             return Err(LabError::Usage(format!(
                 "the fault {text} cannot be made in this lab: its members share one network and one disk \
-                 (network and disk faults need --hosts, which comes with the issue PROOF)"
+                 (network and disk faults need --hosts, which is not built yet)"
             )));
         }
         let names: Vec<_> = Self::NAMES.iter().map(|(name, _)| *name).chain(Self::NOT_HERE).collect();

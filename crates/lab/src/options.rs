@@ -66,19 +66,17 @@ impl Options {
         let usage = |text: String| Err(LabError::Usage(text));
         match self.engine {
             Engine::Postgres => {}
-            Engine::Mysql => return usage("MySQL comes with the issue MYSQL: use --engine postgres".into()),
-            Engine::Mariadb => return usage("MariaDB comes with the issue MYSQL: use --engine postgres".into()),
+            Engine::Mysql => return usage("MySQL is not built yet: use --engine postgres".into()),
+            Engine::Mariadb => return usage("MariaDB is not built yet: use --engine postgres".into()),
         }
         if self.store != "raft" {
-            return usage(format!("the store {} comes with the issue STORES: use --store raft", self.store));
+            return usage(format!("the store {} is not built yet: use --store raft", self.store));
         }
         if self.hosts {
-            return usage(
-                "--hosts (a network namespace for each member) comes with the issue PROOF: leave it out".into(),
-            );
+            return usage("--hosts (a network namespace for each member) is not built yet: leave it out".into());
         }
         if self.mesh.is_some() {
-            return usage("--mesh comes with the issue MESH: leave it out".into());
+            return usage("--mesh is not built yet: leave it out".into());
         }
         if self.members == 0 || self.members > MEMBERS_MAX {
             return usage(format!("--members is 1 to {MEMBERS_MAX}, not {}", self.members));

@@ -10,9 +10,13 @@ use crate::state::{Lab, LabMember, LabProxy, LabUser, Login};
 use crate::{down, files, find, spawn, user};
 use dauphin_api::Client;
 use dauphin_api::dto::{Cluster, Member};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Where members and proxy listen.
@@ -43,7 +47,7 @@ pub fn up(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Lab, LabError>
     let (mut lab, engine) = lab.inspect_err(|_| leave(&dir, made_dir))?;
     say(&format!("PostgreSQL {} from {}", lab.version, engine.dir.display()));
     prepare(&mut lab, &options, &engine)?;
-    let started = start(&lab).and_then(|()| wait(&lab, say));
+    let started = start(&lab).and_then(|()| unless_interrupted(|stop| wait(&lab, stop, say)));
     if let Err(error) = started {
         let _ = down::stop(&lab);
         let dir = lab.dir.display();
@@ -226,8 +230,19 @@ fn start(lab: &Lab) -> Result<(), LabError> {
     Ok(())
 }
 
+/// Runs `work`, which is told when somebody presses Ctrl-C: what was started would go on without this program.
+fn unless_interrupted(work: impl FnOnce(&AtomicBool) -> Result<(), LabError>) -> Result<(), LabError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let heard: Vec<_> = [SIGINT, SIGTERM].iter().filter_map(|s| flag::register(*s, Arc::clone(&stop)).ok()).collect();
+    let ended = work(&stop);
+    for id in heard {
+        signal_hook::low_level::unregister(id);
+    }
+    ended
+}
+
 /// Waits until every member is healthy and the proxy listens.
-fn wait(lab: &Lab, say: &mut dyn FnMut(&str)) -> Result<(), LabError> {
+fn wait(lab: &Lab, stop: &AtomicBool, say: &mut dyn FnMut(&str)) -> Result<(), LabError> {
     let client = Client::new(lab.endpoints(), None);
     let deadline = Instant::now() + HEALTHY_WAIT_MAX;
     loop {
@@ -237,6 +252,9 @@ fn wait(lab: &Lab, say: &mut dyn FnMut(&str)) -> Result<(), LabError> {
         }
         say(&in_words(lab, view.as_ref()));
         died(lab)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(LabError::Failed("interrupted".to_owned()));
+        }
         if Instant::now() > deadline {
             let text = in_words(lab, view.as_ref());
             let seconds = HEALTHY_WAIT_MAX.as_secs();

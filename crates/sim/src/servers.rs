@@ -291,6 +291,7 @@ impl World {
         let position: Position = pg.position();
         ServerView {
             run: Run::Running,
+            serves: true,
             in_recovery: Some(running.in_recovery),
             replayed: Some(position.lsn),
             streaming: (running.streaming && running.in_recovery).then_some(pg.timeline),

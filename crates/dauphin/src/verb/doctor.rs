@@ -96,7 +96,7 @@ fn replicas(cluster: &Cluster) -> Vec<Finding> {
             "one replica: while it is down or taking over, nothing else is there to fail over to, and reports run on it",
             format!("have at least two replicas in production, one to fail over to and one for reporting: {add}"),
         )),
-        n => found.push(finding(Level::Good, "replicas", format!("{n} replicas: one to fail over to, one for reporting"), "")),
+        n => found.push(finding(Level::Good, "replicas", format!("{n} replicas"), "")),
     }
     if replicas > 0 && can_lead < 2 {
         found.push(finding(
@@ -157,7 +157,7 @@ fn now(cluster: &Cluster) -> Vec<Finding> {
         }
     }
     if cluster.paused {
-        found.push(finding(Level::Warning, "paused", "paused: nothing is done automatically", "dauphin resume"));
+        found.push(finding(Level::Warning, "paused", "paused: no automatic failover", "dauphin resume"));
     }
     found
 }
