@@ -123,6 +123,7 @@ fn row(member: &Member) -> Vec<(String, Tone)> {
 /// How far a member is behind, in bytes and, where that is known, seconds.
 pub(crate) fn lag(member: &Member) -> String {
     match (member.lag_bytes, member.lag_seconds) {
+        _ if member.role == "leader" => "-".to_owned(),
         (Some(count), Some(seconds)) if seconds >= 0.05 => format!("{} {seconds:.1} s", bytes(count)),
         (Some(count), _) => bytes(count),
         (None, _) => "-".to_owned(),
