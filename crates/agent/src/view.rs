@@ -251,7 +251,7 @@ pub(crate) fn lost(past: &PastTerm, cuts: &[CutRecord]) -> Option<String> {
         })
         .collect();
     Some(if known.is_empty() {
-        format!("what lies beyond {from} on a member that is not back yet, if anything")
+        format!("nothing so far: no member came back with log beyond {from}")
     } else {
         known.join("; ")
     })
