@@ -221,6 +221,8 @@ impl Core {
     fn follow(&mut self, record: &Leadership) {
         let upstream = self.upstream(record);
         let voter = self.voter();
+        // however the step ends, it may receive from now on: what was frozen is so no more, and is measured again
+        self.frozen_at = None;
         self.engine(EngineStep::Follow { upstream, voter });
     }
 
