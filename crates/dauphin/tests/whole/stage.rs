@@ -139,6 +139,20 @@ impl Stage {
         });
     }
 
+    /// Asks again until these words are said.
+    #[track_caller]
+    pub(crate) fn until_said(&self, arguments: &[&str], words: &str) {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            let ran = self.run(arguments);
+            if ran.out.contains(words) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{arguments:?} never said {words:?}: {}{}", ran.out, ran.err);
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
     #[track_caller]
     pub(crate) fn until_logged(&self, member: &str, words: &str) {
         self.until_file_says(&format!("{member}/log/agent.log"), words);
