@@ -37,14 +37,16 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
     let mut house = Instant::now();
     let (mut knocked, mut unanswered) = (Instant::now(), 0_u32);
     loop {
-        let (role, beat, suspect, calm) = {
+        let (role, beat, suspect, calm, believed_up) = {
             let picture = server.picture.borrow();
             let calm = match picture.role {
                 Role::Leader => picture.busy.is_none(),
                 Role::Replica => picture.server.streaming.is_some() && picture.busy.is_none(),
                 _ => false,
             };
-            (picture.role, picture.spec.profile.beat().duration(), picture.spec.profile.suspect().duration(), calm)
+            let believed_up = picture.server.run.is_up() && picture.busy.is_none();
+            let profile = picture.spec.profile;
+            (picture.role, profile.beat().duration(), profile.suspect().duration(), calm, believed_up)
         };
         let (up, life) = server.life();
         if up {
@@ -86,6 +88,10 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
         }
         if !up {
             unanswered = 0;
+            // told before: but a server that ends while a step starts it is believed to run once that step is done
+            if believed_up && server.life() == (false, life) {
+                server.inbox.tell(Event::ServerExited);
+            }
         }
         tokio::time::sleep(if calm { beat / 2 } else { LOOK_BUSY }).await;
     }

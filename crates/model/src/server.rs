@@ -20,6 +20,17 @@ pub enum Run {
     Hung,
 }
 
+impl Run {
+    /// Whether there is a process.
+    #[must_use]
+    pub const fn is_up(self) -> bool {
+        match self {
+            Self::Starting | Self::Running | Self::Hung => true,
+            Self::Stopped | Self::Crashed => false,
+        }
+    }
+}
+
 /// A replica attached to this server, from `pg_stat_replication`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {

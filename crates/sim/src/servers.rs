@@ -3,7 +3,7 @@
 
 use crate::pg::{Postgres, Record};
 use crate::world::{Coming, Fails, World};
-use dauphin_ha::{EngineFailure, EngineOutcome, EngineStep, Event};
+use dauphin_ha::{Core, EngineFailure, EngineOutcome, EngineStep, Event};
 use dauphin_model::{Attached, Branch, Lsn, Position, Run, ServerView, Span, SwitchPoint, Timeline, Voter};
 
 /// Most records a stream carries at once.
@@ -275,7 +275,9 @@ impl World {
         }
         let view = self.view_of(at);
         let down = self.nodes[at].pg.running.is_none();
-        if down && !self.nodes[at].server_down_told && self.nodes[at].pg.has_data {
+        let believed_up = |core: &Core| core.server().run.is_up() && core.under_way().is_none();
+        let untold = !self.nodes[at].server_down_told || self.nodes[at].core.as_ref().is_some_and(believed_up);
+        if down && untold && self.nodes[at].pg.has_data {
             self.nodes[at].server_down_told = true;
             self.feed(at, Event::ServerExited);
         } else if !down {
