@@ -110,6 +110,23 @@ impl World {
         self.nodes[at].pg.running.as_ref().map(|r| r.enforced.clone()).unwrap_or_default()
     }
 
+    /// Runs until `wanted` shows, `within` this time; the moment it does.
+    pub fn wait_for(&mut self, within: Span, wanted: impl Fn(&Self) -> bool) -> Option<Mono> {
+        let end = self.now + within;
+        while !wanted(self) {
+            if self.now >= end || self.watch.violation.is_some() {
+                return None;
+            }
+            self.run_until(self.now + Span::ms(50));
+        }
+        Some(self.now)
+    }
+
+    /// Runs on for that long.
+    pub fn run_for(&mut self, span: Span) {
+        self.run_until(self.now + span);
+    }
+
     /// The moment it is.
     #[must_use]
     pub fn now(&self) -> Mono {
@@ -147,6 +164,18 @@ impl World {
     pub fn pause_agent(&mut self, at: usize, span: Span) {
         self.trace.line(self.now, at, "FAULT agent stands still");
         self.nodes[at].agent_paused_until = self.now + span;
+    }
+
+    /// A member's agent does not reach the store any more.
+    pub fn cut_store(&mut self, at: usize) {
+        self.trace.line(self.now, at, "FAULT does not reach the store");
+        self.nodes[at].store_cut = true;
+    }
+
+    /// The stream into a member carries nothing for a while.
+    pub fn stall_stream(&mut self, at: usize, span: Span) {
+        self.trace.line(self.now, at, "FAULT its stream carries nothing");
+        self.nodes[at].stalled_until = self.now + span;
     }
 
     /// An agent that is dead starts again.

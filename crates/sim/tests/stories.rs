@@ -1,31 +1,20 @@
 //! Stories that a bug told first: short simulations with one fault, each with what must come of it.
 
-use dauphin_model::{Durability, Mono, Span};
+use dauphin_model::{Durability, Span};
 use dauphin_sim::{Config, World, spec};
 
 fn formed(durability: Durability) -> World {
     let config = Config { spec: spec(3, durability), trace: true, ..Config::of_seed(1) };
     let mut world = World::new(config);
-    run_until(&mut world, 30, World::whole).expect("a new cluster forms");
+    world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
     world
-}
-
-fn run_until(world: &mut World, seconds: u64, wanted: impl Fn(&World) -> bool) -> Option<Mono> {
-    for _ in 0..seconds * 20 {
-        if wanted(world) {
-            return Some(world.now());
-        }
-        let next = world.now() + Span::ms(50);
-        world.run_until(next);
-    }
-    None
 }
 
 /// The leader's node dies and stays dead: somebody else opens without it.
 fn survives_its_leader(durability: Durability, within: Span) {
     let mut world = formed(durability);
     let (dead, killed) = (world.kill_leader().expect("a leader"), world.now());
-    let opened = run_until(&mut world, 60, |w| w.healthy() && w.leader() != Some(dead));
+    let opened = world.wait_for(Span::ms(60_000), |w| w.healthy() && w.leader() != Some(dead));
     let opened = opened.unwrap_or_else(|| panic!("{durability}: nobody took over"));
     assert!(opened.since(killed) <= within, "{durability}: it took {}", opened.since(killed));
     assert_eq!(world.violation(), None);
@@ -49,20 +38,20 @@ fn electors_with_too_few_answers_say_so_and_do_not_outbid_each_other() {
     let mut spec = spec(5, Durability::Quorum);
     spec.required = Some(1);
     let mut world = World::new(Config { spec, trace: true, ..Config::of_seed(1) });
-    run_until(&mut world, 30, World::whole).expect("a new cluster forms");
+    world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
     let leader = world.kill_leader().expect("a leader");
     let other = (0..5).find(|at| *at != leader).expect("others");
     // of four voters all must answer, as one copy of a commit suffices
     world.kill(other);
-    let (before, end) = (world.highest_pledge(), world.now() + Span::ms(30_000));
-    world.run_until(end);
+    let before = world.highest_pledge();
+    world.run_for(Span::ms(30_000));
     assert!(!world.healthy(), "nobody may be elected");
     let climbed = world.highest_pledge().0 - before.0;
     assert!(climbed <= 60, "{climbed} terms in 30 s: two a second at most");
     let told = world.lines().iter().filter(|l| l.contains("waiting for")).count();
     assert!(told > 0, "it says who is missing");
     world.revive(other);
-    run_until(&mut world, 30, World::healthy).expect("goes on when the missing voter is back");
+    world.wait_for(Span::ms(30_000), World::healthy).expect("goes on when the missing voter is back");
     assert_eq!(world.violation(), None);
 }
 
@@ -73,10 +62,10 @@ fn among_equal_logs_priority_decides_and_then_the_zone() {
         let mut spec = spec(3, Durability::Quorum);
         change(&mut spec);
         let mut world = World::new(Config { spec, ..Config::of_seed(1) });
-        run_until(&mut world, 30, World::whole).expect("a new cluster forms");
+        world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
         let dead = world.kill_leader().expect("a leader");
         assert_eq!(dead, 0, "the first in the file begins");
-        run_until(&mut world, 30, |w| w.healthy() && w.leader() != Some(dead)).expect("somebody takes over");
+        world.wait_for(Span::ms(30_000), |w| w.healthy() && w.leader() != Some(dead)).expect("somebody takes over");
         world.leader().expect("it leads")
     };
     let zones = |spec: &mut dauphin_model::Spec, of: [&str; 3]| {
@@ -99,14 +88,13 @@ fn an_elector_with_enough_answers_waits_a_moment_for_a_better_one() {
     for seed in 1..=30 {
         let config = Config { spec: spec(3, Durability::Sync), trace: true, ..Config::of_seed(seed) };
         let mut world = World::new(config);
-        run_until(&mut world, 30, World::whole).expect("a new cluster forms");
+        world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
         // under load, so that one voter is ahead of the other
-        let end = world.now() + Span::ms(3_000);
-        world.run_until(end);
+        world.run_for(Span::ms(3_000));
         let leader = world.leader().expect("a leader");
         // its server goes on, and the voter that is frozen last receives a little more
         world.pause_agent(leader, Span::ms(6_000));
-        run_until(&mut world, 60, |w| w.healthy() && w.leader() != Some(leader)).expect("somebody takes over");
+        world.wait_for(Span::ms(60_000), |w| w.healthy() && w.leader() != Some(leader)).expect("somebody takes over");
         let behind =
             world.lines().iter().find(|l| l.contains("parts from") && !l.contains(&format!("m{}", leader + 1)));
         assert_eq!(behind, None, "seed {seed}: a voter that could have answered is left behind");

@@ -1,25 +1,57 @@
 //! Each deliberately broken rule is caught by the simulator: docs/simulator.md lists the seed that does.
 
 use dauphin_ha::variant::Variant;
-use dauphin_sim::{Config, run};
+use dauphin_model::{Durability, MemberKind, Span};
+use dauphin_sim::{Config, World, run, spec};
 use std::fmt::Write;
 use std::path::Path;
 
 /// Seeds that are tried when the one in the documentation no longer catches it.
-const SEEDS_MAX: u64 = 9_000;
-/// Rules that no tried seed shows to be needed since elections give way to each other; docs/simulator.md says so too.
-const NOT_CAUGHT: [Variant; 1] = [Variant::BelieveHolder];
+const SEEDS_MAX: u64 = 2_000;
+/// Rules that need a world made for them: seeds lead there too seldom.
+const STORIES: [(Variant, Story); 1] = [(Variant::BelieveHolder, a_former_leader_with_an_old_view)];
+/// A short simulation, with one rule left out or none.
+type Story = fn(Option<Variant>) -> Option<String>;
 const BEGIN: &str = "<!-- variants: written by UPDATE_DOCS=1 cargo test -p dauphin-sim --test variants -->";
-/// What the table says of them.
-const WHY: &str = "seed 622 showed it at c8bbe93; a search of some minutes over several thousand seeds found none since elections give way to each other";
 const END: &str = "<!-- end -->";
 
 fn doc() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/simulator.md")
 }
 
+fn story_of(variant: Variant) -> Option<Story> {
+    STORIES.iter().find(|(v, _)| *v == variant).map(|(_, story)| *story)
+}
+
 fn caught(variant: Variant, seed: u64) -> Option<String> {
     run(&Config { variant: Some(variant), ..Config::of_seed(seed) }).violation
+}
+
+/// A former leader that lost the store still believes itself the last holder. The leader after it dies, one voter has what
+/// that leader acknowledged and is slow to answer, the other stands for election without it.
+fn a_former_leader_with_an_old_view(variant: Option<Variant>) -> Option<String> {
+    let mut spec = spec(6, Durability::Quorum);
+    spec.required = Some(1);
+    for witness in 4..6 {
+        spec.members[witness].kind = MemberKind::Witness;
+    }
+    let mut world = World::new(Config { spec, variant, trace: true, ..Config::of_seed(1) });
+    world.wait_for(Span::ms(30_000), World::whole);
+    let former = world.leader().expect("a new cluster forms");
+    world.cut_store(former);
+    world.wait_for(Span::ms(30_000), |w| w.healthy() && w.leader() != Some(former));
+    let leader = world.leader().expect("somebody takes over");
+    // the former leader leaves the set of voters
+    world.run_for(Span::ms(3_000));
+    let others: Vec<usize> = (0..4).filter(|at| ![former, leader].contains(at)).collect();
+    world.stall_stream(others[0], Span::ms(2_000));
+    world.run_for(Span::ms(200));
+    world.pause_agent(others[1], Span::ms(3_000));
+    world.kill(leader);
+    world.wait_for(Span::ms(30_000), |w| w.healthy() && w.leader() != Some(leader));
+    world.run_for(Span::ms(1_000));
+    assert!(world.healthy() || world.violation().is_some(), "somebody takes over again:\n{}", world.lines().join("\n"));
+    world.violation().map(ToOwned::to_owned)
 }
 
 /// `| name | seed | what broke |`
@@ -35,7 +67,12 @@ fn every_broken_rule_is_caught_by_the_seed_in_the_documentation() {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         return update(&text);
     }
-    for variant in Variant::ALL.into_iter().filter(|v| !NOT_CAUGHT.contains(v)) {
+    for variant in Variant::ALL {
+        if let Some(story) = story_of(variant) {
+            assert!(story(Some(variant)).is_some(), "the story of {variant:?} does not show it");
+            assert_eq!(story(None), None, "the story of {variant:?} must be good without the fault");
+            continue;
+        }
         let seed = listed(&text, variant).unwrap_or_else(|| panic!("{variant:?} is not listed in docs/simulator.md"));
         let violation = caught(variant, seed);
         assert!(violation.is_some(), "{variant:?} is not caught by seed {seed} any more: UPDATE_DOCS=1 finds another");
@@ -46,8 +83,9 @@ fn every_broken_rule_is_caught_by_the_seed_in_the_documentation() {
 fn update(text: &str) {
     let mut table = String::from("\n| left out | what it is | seed | what the simulator says |\n|---|---|---|---|\n");
     for variant in Variant::ALL {
-        if NOT_CAUGHT.contains(&variant) {
-            let _ = writeln!(table, "| `{variant:?}` | {} | - | not caught any more: {WHY} |", variant.what());
+        if let Some(story) = story_of(variant) {
+            let violation = story(Some(variant)).unwrap_or_else(|| panic!("the story of {variant:?} does not show it"));
+            let _ = writeln!(table, "| `{variant:?}` | {} | a story | {violation} |", variant.what());
             continue;
         }
         let (seed, violation) = (1..=SEEDS_MAX)
