@@ -6,7 +6,7 @@ use dauphin_engine::postgres::client::ClientError;
 use dauphin_engine::postgres::sync::duplicates;
 use dauphin_engine::postgres::{Access, DiskProbe, Error};
 use dauphin_ha::{Event, Role};
-use dauphin_model::{MemberName, Run, ServerView, Voter};
+use dauphin_model::{MemberName, Remark, Run, ServerView, Voter};
 use dauphin_net::Identity;
 use dauphin_store::Store;
 use std::collections::BTreeMap;
@@ -98,22 +98,18 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
 }
 
 /// What a person should know of the server: reported, never undone.
-fn remarks(view: &ServerView, by_hand: &[String], certificate_days: i64) -> Vec<String> {
+fn remarks(view: &ServerView, by_hand: &[String], certificate_days: i64) -> Vec<Remark> {
     let mut found = Vec::new();
     if certificate_days < CERTIFICATE_DAYS_MIN {
-        found.push(format!("its certificate ends in {certificate_days} days: dauphin init --renew makes new ones"));
+        found.push(Remark::CertificateEnds { days: certificate_days });
     }
     if view.replay_paused {
-        found.push("its replay is paused by hand: SELECT pg_wal_replay_resume()".to_owned());
+        found.push(Remark::ReplayPaused);
     }
     if !by_hand.is_empty() {
-        found.push(format!("ALTER SYSTEM goes before the shared configuration: {}", by_hand.join(", ")));
+        found.push(Remark::SetByHand { settings: by_hand.to_vec() });
     }
-    for name in duplicates(&view.attached) {
-        found.push(format!(
-            "two replicas call themselves {name}, and each counts for the other: end the one that is not ours"
-        ));
-    }
+    found.extend(duplicates(&view.attached).into_iter().map(|name| Remark::SharedName { name }));
     found
 }
 

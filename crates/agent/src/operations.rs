@@ -16,7 +16,7 @@ use dauphin_api::health::HealthView;
 use dauphin_api::operations::Answer;
 use dauphin_api::{Operations, Progress};
 use dauphin_ha::{Command, Reason};
-use dauphin_model::{Evidence, MemberKind, MemberName, Term};
+use dauphin_model::{Evidence, MemberKind, MemberName, Remark, Term};
 use dauphin_store::{Standing, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -84,8 +84,8 @@ impl Agent {
         }
         for member in &mut cluster.members {
             if !health.voters.iter().any(|v| v.as_str() == member.name) {
-                let remark = format!("it has no vote in the store: dauphin store add {}", member.name);
-                cluster.problems.push(format!("{}: {remark}", member.name));
+                let remark = view::told(&Remark::NoVote { member: member.name.clone() });
+                cluster.problems.push(format!("{}: {}: {}", member.name, remark.text, remark.next));
                 member.remarks.push(remark);
             }
         }

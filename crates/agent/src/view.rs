@@ -5,7 +5,7 @@ use crate::picture::Picture;
 use dauphin_api::dto;
 use dauphin_api::health::HealthView;
 use dauphin_ha::{Beat, IntentKind, Leading, Role};
-use dauphin_model::{Durability, Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, PastTerm, Run};
+use dauphin_model::{Durability, Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, PastTerm, Remark, Run};
 use std::collections::BTreeMap;
 
 /// Lag from which on people are warned, in seconds: warning, critical, emergency.
@@ -30,7 +30,7 @@ pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto:
         problems.push("commits wait: too few replicas are there to hold them; bring one back".to_owned());
     }
     for m in &members {
-        problems.extend(m.remarks.iter().map(|remark| format!("{}: {remark}", m.name)));
+        problems.extend(m.remarks.iter().map(|r| format!("{}: {}: {}", m.name, r.text, r.next)));
     }
     if degraded {
         problems.push("degraded: commits are acknowledged with fewer copies than promised".to_owned());
@@ -163,8 +163,18 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
         api_port: Some(spec.api_port),
         pending_restart: beat.is_some_and(|b| b.pending_restart > 0),
         upstream: beat.and_then(|b| b.upstream.as_ref()).map(ToString::to_string),
-        remarks: beat.map(|b| b.remarks.clone()).unwrap_or_default(),
+        remarks: beat.map(|b| b.remarks.iter().map(told).collect()).unwrap_or_default(),
         detail,
+    }
+}
+
+/// A remark as programs get it.
+pub(crate) fn told(remark: &Remark) -> dto::Remark {
+    dto::Remark {
+        code: remark.code().to_owned(),
+        text: remark.to_string(),
+        next: remark.next(),
+        critical: remark.endangers_commits(),
     }
 }
 

@@ -92,10 +92,23 @@ pub struct Member {
     pub upstream: Option<String>,
     /// What somebody set by hand, or should know, of its server: reported, never undone.
     #[serde(default)]
-    pub remarks: Vec<String>,
+    pub remarks: Vec<Remark>,
     /// What it is doing or what is wrong, for people (progress of a clone, why it is fenced).
     #[serde(default)]
     pub detail: Option<String>,
+}
+
+/// One thing worth knowing of a member: reported, never acted on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remark {
+    /// One word: `set_by_hand`, `replay_paused`, `certificate_ends`, `shared_name`, `no_vote`.
+    pub code: String,
+    /// In words.
+    pub text: String,
+    /// What to do about it.
+    pub next: String,
+    /// It takes the promise away that an acknowledged commit is safe.
+    pub critical: bool,
 }
 
 /// A planned act under way.

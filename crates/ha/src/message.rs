@@ -1,7 +1,7 @@
 //! What members tell each other directly. Any of it may be lost, repeated or late; nothing here decides.
 
 use crate::roles::Role;
-use dauphin_model::{Incarnation, LeadershipState, MemberName, Position, Run, SetVersion, Term, Voter};
+use dauphin_model::{Incarnation, LeadershipState, MemberName, Position, Remark, Run, SetVersion, Term, Voter};
 use serde::{Deserialize, Serialize};
 
 /// How a member is, sent every beat and at once when something changed.
@@ -38,7 +38,7 @@ pub struct Beat {
     /// Whom it receives from.
     pub upstream: Option<MemberName>,
     /// What a person set by hand, or should know, of its server.
-    pub remarks: Vec<String>,
+    pub remarks: Vec<Remark>,
     /// What it does as leader.
     pub leading: Option<Leading>,
     /// Which engine step is under way, for people.

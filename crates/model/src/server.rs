@@ -2,6 +2,7 @@
 
 use crate::name::{Timeline, Voter};
 use crate::position::{Lsn, Position};
+use crate::remark::Remark;
 use serde::{Deserialize, Serialize};
 
 /// Whether the server runs.
@@ -74,7 +75,7 @@ pub struct ServerView {
     /// Settings that wait for a restart.
     pub pending_restart: Vec<String>,
     /// What a person set by hand, or should know; reported, never undone.
-    pub remarks: Vec<String>,
+    pub remarks: Vec<Remark>,
     /// The data directory's disk takes writes in time.
     pub disk_ok: bool,
 }

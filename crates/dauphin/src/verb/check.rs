@@ -52,7 +52,8 @@ fn verdict(cluster: &Cluster) -> (u8, String) {
         found.push((2, "commits wait: too few replicas are there to hold them".into()));
     }
     for member in &cluster.members {
-        found.extend(member.remarks.iter().map(|remark| (weight(remark), format!("{}: {remark}", member.name))));
+        let remarks = member.remarks.iter();
+        found.extend(remarks.map(|r| (if r.critical { 2 } else { 1 }, format!("{}: {}", member.name, r.text))));
     }
     if cluster.degraded {
         found.push((1, "degraded: commits have fewer copies than promised".into()));
@@ -71,12 +72,6 @@ fn verdict(cluster: &Cluster) -> (u8, String) {
     }
     found.sort_by_key(|(code, _)| std::cmp::Reverse(*code));
     (code, found.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; "))
-}
-
-/// What takes the promise away that an acknowledged commit is safe is critical.
-fn weight(remark: &str) -> u8 {
-    let words = ["synchronous_standby_names", "synchronous_commit", "fsync", "full_page_writes", "call themselves"];
-    if words.iter().any(|word| remark.contains(word)) { 2 } else { 1 }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ enum Level {
 struct Finding {
     level: Level,
     /// For programs.
-    code: &'static str,
+    code: String,
     text: String,
     /// What to do; empty when nothing is needed.
     next: String,
@@ -68,8 +68,8 @@ fn show(finding: &Finding) {
     }
 }
 
-fn finding(level: Level, code: &'static str, text: impl Into<String>, next: impl Into<String>) -> Finding {
-    Finding { level, code, text: text.into(), next: next.into() }
+fn finding(level: Level, code: impl Into<String>, text: impl Into<String>, next: impl Into<String>) -> Finding {
+    Finding { level, code: code.into(), text: text.into(), next: next.into() }
 }
 
 fn tagged(member: &Member, tag: &str) -> bool {
@@ -138,8 +138,9 @@ fn now(cluster: &Cluster) -> Vec<Finding> {
             found.push(finding(Level::Warning, "member_state", text, next));
         }
         for remark in &member.remarks {
-            let text = format!("{}: {remark}", member.name);
-            found.push(finding(Level::Warning, "set_by_hand", text, "ALTER SYSTEM RESET takes a setting back"));
+            let text = format!("{}: {}", member.name, remark.text);
+            let level = if remark.critical { Level::Critical } else { Level::Warning };
+            found.push(finding(level, remark.code.as_str(), text, remark.next.clone()));
         }
         if member.alert != "ok" && member.state == "running" {
             let level = if member.alert == "warning" { Level::Warning } else { Level::Critical };
@@ -151,10 +152,11 @@ fn now(cluster: &Cluster) -> Vec<Finding> {
                 "look for long queries, slow disks or a slow network there: dauphin lag",
             ));
         }
-        if member.pending_restart {
-            let text = format!("settings of {} wait for a restart", member.name);
-            found.push(finding(Level::Advice, "pending_restart", text, "dauphin restart --all --if-pending"));
-        }
+    }
+    let pending: Vec<&str> = cluster.members.iter().filter(|m| m.pending_restart).map(|m| m.name.as_str()).collect();
+    if !pending.is_empty() {
+        let text = format!("settings of {} wait for a restart", pending.join(", "));
+        found.push(finding(Level::Advice, "pending_restart", text, "dauphin restart --all --if-pending"));
     }
     if cluster.paused {
         found.push(finding(Level::Warning, "paused", "paused: no automatic failover", "dauphin resume"));
