@@ -6,7 +6,7 @@ use crate::reason::Reason;
 use crate::roles::{Cause, Role};
 use crate::step::{EngineStep, Step, StoreTxn};
 use dauphin_model::{
-    Evidence, Leadership, LeadershipState, MemberKind, Published, Run, SetVersion, SpecVersion, Timeline,
+    Evidence, Leadership, LeadershipState, MemberKind, Published, Run, SetVersion, Timeline,
 };
 use std::collections::BTreeSet;
 
@@ -140,7 +140,6 @@ impl Core {
                     degraded: false,
                 },
                 holder: None,
-                spec_version: failed.map_or(SpecVersion(1), |r| r.spec_version),
                 evidence: Evidence::Bootstrap,
                 switch: None,
             }),

@@ -164,7 +164,6 @@ impl Core {
             state: LeadershipState::Elected,
             published: record.published.clone(),
             holder: record.holder.clone(),
-            spec_version: record.spec_version,
             evidence,
             switch: None,
         };

@@ -136,11 +136,6 @@ counter!(
     SetVersion,
     u64
 );
-counter!(
-    /// Version of the shared specification. Only grows.
-    SpecVersion,
-    u64
-);
 
 /// One copy of one member's data: what may vouch for acknowledged commits. A member cloned again is another voter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

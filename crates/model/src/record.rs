@@ -1,6 +1,6 @@
 //! The leadership record: the one value in the store on which safety rests. It changes only by compare-and-set.
 
-use crate::name::{SpecVersion, Term, Timeline, Voter};
+use crate::name::{Term, Timeline, Voter};
 use crate::position::Lsn;
 use crate::sync_set::Published;
 use serde::{Deserialize, Serialize};
@@ -104,8 +104,6 @@ pub struct Leadership {
     pub published: Published,
     /// The leader of the last term that was open: fenced, it holds everything that was ever acknowledged.
     pub holder: Option<Voter>,
-    /// The specification it was decided under.
-    pub spec_version: SpecVersion,
     /// What revoked the leader before.
     pub evidence: Evidence,
     /// Where its log begins; known once open.
