@@ -129,6 +129,9 @@ fn edited(text: &str, request: &dto::ConfigSetRequest) -> Result<String, ApiErro
     for (key, value) in changes {
         let parts: Vec<&str> = key.split('.').collect();
         let Some((last, path)) = parts.split_last() else { continue };
+        if path.is_empty() {
+            return Err(usage(format!("{key:?} names no section: a server's setting is postgres.parameters.{key}")));
+        }
         let mut at = &mut table;
         for part in path {
             at = step_into(at, part).ok_or_else(|| usage(format!("there is no section {part:?} in {key:?}")))?;

@@ -25,6 +25,7 @@ mod setup;
 mod shared;
 mod steps;
 mod view;
+mod why;
 
 pub use error::AgentError;
 pub use setup::run;

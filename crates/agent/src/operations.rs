@@ -9,7 +9,7 @@ use crate::links::Links;
 use crate::mind::Inbox;
 use crate::picture::Picture;
 use crate::server::Server;
-use crate::{metrics, view};
+use crate::{metrics, view, why};
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
 use dauphin_api::health::HealthView;
@@ -148,24 +148,6 @@ impl Agent {
     }
 }
 
-/// The decision and what led to it, in a sentence or three.
-fn why(entries: &[&Entry], chosen: &Entry) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    if let Reason::Opened { .. } = &chosen.reason {
-        let last = |wanted: fn(&Reason) -> bool| entries.iter().rev().find(|e| wanted(&e.reason) && e.id < chosen.id);
-        let first =
-            |wanted: fn(&Reason) -> bool, after: u64| entries.iter().find(|e| wanted(&e.reason) && e.id >= after);
-        let decided = last(|r| matches!(r, Reason::Decided { .. }));
-        let begun = decided.map_or(chosen.id, |d| d.id).saturating_sub(10_000_000);
-        let cause = first(|r| matches!(r, Reason::SwitchoverStarted { .. } | Reason::Fencing { .. }), begun)
-            .or_else(|| first(|r| matches!(r, Reason::LeaderGone { .. }), begun));
-        parts.extend(cause.map(|e| e.reason.to_string()));
-        parts.extend(decided.map(|e| e.reason.to_string()));
-    }
-    parts.push(chosen.reason.to_string());
-    parts.join(". ")
-}
-
 impl Operations for Agent {
     fn cluster(&self) -> dto::Cluster {
         let version = self.server.as_ref().map(|s| s.postgres.instance.bin.version.to_string());
@@ -221,10 +203,7 @@ impl Operations for Agent {
                 "dauphin history, or dauphin explain without a number",
             ));
         };
-        // what led to it: this term's election, and what was seen in the moments before
-        let before = chosen.id.saturating_sub(15_000_000);
-        let entries: Vec<&Entry> = all.iter().filter(|e| e.id >= before && e.id <= chosen.id).collect();
-        Ok(dto::Explanation { summary: why(&entries, chosen), entries: entries.into_iter().map(Entry::dto).collect() })
+        Ok(why::explanation(&all, chosen))
     }
 
     async fn config(&self) -> Answer<dto::Config> {
@@ -355,6 +334,15 @@ impl Operations for Agent {
     async fn store_remove(&self, request: dto::StoreMemberRequest) -> Answer<dto::Done> {
         self.has_a_part()?;
         let member = self.named(&request.member)?;
+        // a member that lives would go on with the view of the store that it had, and never hear of anything later
+        if self.picture().beat_of(&member).is_some() {
+            let text = format!("{member} is alive, and its agent needs the store");
+            return Err(ApiError::refused(
+                "member_lives",
+                text,
+                format!("stop the agent of {member} first, then the same"),
+            ));
+        }
         self.store.remove_member(&member, STORE_WITHIN).await.map_err(store_error)?;
         let left = self.store.health().borrow().voters.iter().filter(|v| **v != member).count();
         let back = format!("`dauphin store add {member}` gives it back");

@@ -303,7 +303,7 @@ pub(crate) enum Store {
     Status,
     /// Give a member of the configuration a copy and a vote
     Add(Member),
-    /// Take a member's copy and vote away
+    /// Take the copy and vote of a member that is gone away
     Remove(Member),
     /// Write a snapshot and drop the log before it
     Snapshot,

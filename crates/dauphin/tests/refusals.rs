@@ -244,6 +244,8 @@ fn commands_that_would_hurt_are_refused() {
     stage.run(&["config", "set", "postgres.parameters.fsync=off"]).said(2, &["fsync", "always on"]);
     stage.run(&["config", "set", "postgres.parameters.work_mem=8XB"]).said(2, &["work_mem", "8XB"]);
     stage.run(&["config", "set", "postgres.parameters.wrok_mem=8MB"]).said(2, &["unrecognized", "wrok_mem"]);
+    stage.run(&["config", "set", "work_mem=8MB"]).said(2, &["no section", "postgres.parameters.work_mem"]);
+    stage.run(&["store", "remove", replica]).said(3, &["alive", &format!("stop the agent of {replica}")]);
     stage.run(&["config", "set", "cluster.required=7"]).said(2, &["only", "can hold a commit"]);
     let wrong = stage.dir.join("wrong-token");
     fs::write(&wrong, "open-sesame").expect("written");

@@ -5,9 +5,7 @@ use crate::core::Core;
 use crate::reason::Reason;
 use crate::roles::{Cause, Role};
 use crate::step::{EngineStep, Step, StoreTxn};
-use dauphin_model::{
-    Evidence, Leadership, LeadershipState, MemberKind, Published, Run, SetVersion, Timeline,
-};
+use dauphin_model::{Evidence, Leadership, LeadershipState, MemberKind, Published, Run, SetVersion, Timeline};
 use std::collections::BTreeSet;
 
 impl Core {

@@ -105,16 +105,18 @@ fn renew(file: &ClusterFile, out: &Path, json: bool) -> Outcome {
         let dir = out.join(&name).join("identity");
         make_private(&dir)?;
         authority.issue_to(&dir, &peer, &hosts).map_err(failed)?;
-        renewed.push((name, dir));
+        renewed.push((name, dir, hosts.into_iter().next()));
     }
     if json {
-        let bundles: Vec<_> = renewed.iter().map(|(name, dir)| json!({"for": name, "dir": dir})).collect();
+        let bundles: Vec<_> = renewed.iter().map(|(name, dir, _)| json!({"for": name, "dir": dir})).collect();
         say::json(&json!({"cluster": file.spec.cluster, "dir": out, "renewed": bundles}))?;
         return Ok(DONE);
     }
     say::line("new certificates; copy each folder over the one of its machine:");
-    for (name, dir) in &renewed {
-        say::line(&format!("  {}  ->  {name}:{HOME}/identity", dir.display()));
+    for (name, dir, host) in &renewed {
+        // who runs a proxy or the verbs knows where
+        let host = host.as_ref().map_or_else(|| format!("each {name}, "), |host| format!("{host}:"));
+        say::line(&format!("  {}  ->  {host}{HOME}/identity", dir.display()));
     }
     say::line("then send each agent SIGHUP (links stay up), and restart each proxy");
     Ok(DONE)

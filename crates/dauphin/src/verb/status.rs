@@ -37,10 +37,13 @@ fn watch(target: &Target, client: &dauphin_api::Client) -> Outcome {
             Ok(cluster) => lines(&cluster, say::colours_out()).join("\n"),
             Err(error) => format!("{error}"),
         };
+        // the clock of `explain` and `history`
+        let clock = jiff::Timestamp::now().strftime("%H:%M:%S UTC").to_string();
         if terminal && !target.json {
-            say::line(&format!("\x1b[H\x1b[2J{text}"));
+            say::line(&format!("\x1b[H\x1b[2J{text}\n\n{}", Tone::Dim.paint(&clock, say::colours_out())));
         } else if text != last {
-            say::line(&text);
+            let heading = if target.json { String::new() } else { format!("{clock}\n") };
+            say::line(&format!("{heading}{text}"));
         }
         last = text;
         std::thread::sleep(WATCH_EVERY);

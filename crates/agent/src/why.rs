@@ -1,0 +1,85 @@
+//! What led to a decision: the entries of the journal that belong to it, and a sentence or three. Called by `explain`;
+//! it only reads what it is given.
+
+use crate::journal::Entry;
+use dauphin_api::dto::Explanation;
+use dauphin_ha::Reason;
+
+/// How far back a cause is looked for, in microseconds.
+const BEFORE_US: u64 = 15_000_000;
+
+/// The decision `chosen` with everything from its cause on. `all` is in the order of time.
+pub(crate) fn explanation(all: &[Entry], chosen: &Entry) -> Explanation {
+    let before = chosen.id.saturating_sub(BEFORE_US);
+    let lately: Vec<&Entry> = all.iter().filter(|e| e.id >= before && e.id <= chosen.id).collect();
+    // what is older than the leadership before has no part in it
+    let opened = lately.iter().rposition(|e| e.id < chosen.id && matches!(e.reason, Reason::Opened { .. }));
+    let since = &lately[opened.map_or(0, |at| at + 1)..];
+    let cause = since.iter().position(|e| is_cause(&e.reason) && e.id <= chosen.id);
+    let entries = &since[cause.unwrap_or(0)..];
+    Explanation { summary: summary(entries, chosen), entries: entries.iter().map(|e| e.dto()).collect() }
+}
+
+/// What an election, or the end of a leadership, begins with.
+fn is_cause(reason: &Reason) -> bool {
+    matches!(reason, Reason::SwitchoverStarted { .. } | Reason::Fencing { .. } | Reason::LeaderGone { .. })
+}
+
+fn summary(entries: &[&Entry], chosen: &Entry) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    if let Reason::Opened { .. } = &chosen.reason {
+        let decided = entries.iter().rev().find(|e| matches!(e.reason, Reason::Decided { .. }));
+        // who acted says more than who noticed
+        let acted = entries.iter().find(|e| is_cause(&e.reason) && !matches!(e.reason, Reason::LeaderGone { .. }));
+        let noticed = entries.iter().find(|e| matches!(e.reason, Reason::LeaderGone { .. }));
+        parts.extend(acted.or(noticed).map(|e| e.reason.to_string()));
+        parts.extend(decided.map(|e| e.reason.to_string()));
+    }
+    parts.push(chosen.reason.to_string());
+    parts.join(". ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dauphin_ha::Gone;
+    use dauphin_model::{MemberName, Term};
+
+    fn entry(seconds: u64, reason: Reason) -> Entry {
+        let member = MemberName::new("m2").expect("a name");
+        Entry { id: 1_000_000_000 + seconds * 1_000_000, at: String::new(), term: Term(1), member, reason }
+    }
+
+    fn opened(term: u64) -> Reason {
+        Reason::Opened { term: Term(term), voters: Vec::new(), answers: 1 }
+    }
+
+    fn gone(term: u64) -> Reason {
+        let leader = MemberName::new("m1").expect("a name");
+        Reason::LeaderGone { leader, term: Term(term), how: Gone::Refused }
+    }
+
+    #[test]
+    fn it_begins_with_the_cause_and_leaves_out_what_came_before() {
+        let all = [
+            entry(1, gone(1)),
+            entry(2, opened(2)),
+            entry(3, Reason::Degraded { term: Term(2) }),
+            entry(4, gone(2)),
+            entry(5, gone(2)),
+            entry(6, opened(3)),
+            entry(7, gone(3)),
+        ];
+        let explained = explanation(&all, &all[5]);
+        let texts: Vec<_> = explained.entries.iter().map(|e| e.id).collect();
+        assert_eq!(texts, [all[3].id, all[4].id, all[5].id]);
+        assert!(explained.summary.starts_with("leader m1 of term 2 is believed gone"), "{}", explained.summary);
+    }
+
+    #[test]
+    fn a_decision_without_a_cause_is_shown_with_the_moments_before() {
+        let all = [entry(1, Reason::Degraded { term: Term(1) }), entry(2, opened(1))];
+        assert_eq!(explanation(&all, &all[1]).entries.len(), 2);
+        assert_eq!(explanation(&all, &all[0]).entries.len(), 1);
+    }
+}
