@@ -2,6 +2,7 @@
 //! It never changes a file, except `docs`, which says which.
 
 mod docs;
+mod explore;
 mod sim;
 mod source;
 mod tidy;
@@ -25,6 +26,11 @@ const CHORES: &[Chore] = &[
         run: tidy::run,
     },
     Chore { name: "sim", about: "runs the simulator: --seed N shows one run, --from N --to M many", run: sim::run },
+    Chore {
+        name: "explore",
+        about: "walks every way a cluster can go: --start NAME --turns N --window-ms N --states N --without RULE",
+        run: explore::run,
+    },
     Chore { name: "docs", about: "writes the reference pages that come from the source", run: docs::run },
 ];
 

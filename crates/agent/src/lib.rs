@@ -24,6 +24,7 @@ mod server;
 mod setup;
 mod shared;
 mod steps;
+mod store_leader;
 mod view;
 mod why;
 

@@ -2,6 +2,7 @@
 //! when a member's port refuses, and asks the second port before it says so.
 
 use crate::mind::Inbox;
+use crate::store_leader;
 use bytes::Bytes;
 use dauphin_ha::{Event, Message};
 use dauphin_model::{MemberKind, MemberName, Spec};
@@ -84,7 +85,9 @@ async fn watch_one(name: MemberName, link: Link, sql: Option<String>, inbox: Inb
     loop {
         let refused = matches!(*state.borrow_and_update(), LinkState::Down { why: Down::Refused, .. });
         if refused {
-            elect_if_leader(&name, &store);
+            if let Some(store) = store.get() {
+                store_leader::elect_instead_of(&name, store.clone());
+            }
             // a firewall may refuse one port; a dead member refuses both
             if refuses(sql.as_deref()).await {
                 inbox.tell(Event::Refused { member: name.clone() });
@@ -95,19 +98,6 @@ async fn watch_one(name: MemberName, link: Link, sql: Option<String>, inbox: Inb
         } else if state.changed().await.is_err() {
             return;
         }
-    }
-}
-
-/// The store's leader is known to be dead: its place is taken at once.
-fn elect_if_leader(name: &MemberName, store: &Arc<OnceLock<Store>>) {
-    let Some(store) = store.get().cloned() else { return };
-    let leads = store.health().borrow().leader.as_ref() == Some(name);
-    if leads {
-        tokio::spawn(async move {
-            if let Err(error) = store.elect_now().await {
-                tracing::debug!(%error, "the store's election");
-            }
-        });
     }
 }
 

@@ -1,14 +1,13 @@
-//! Looks at this member's server again and again, keeps slots and access as they should be, and hands the store's
-//! leadership away from a member that leads the cluster. It reports and keeps house; it never decides who leads.
+//! Looks at this member's server again and again, and keeps slots and access as they should be. It reports and keeps
+//! house; it never decides who leads.
 
 use crate::server::Server;
 use dauphin_engine::postgres::client::ClientError;
 use dauphin_engine::postgres::sync::duplicates;
 use dauphin_engine::postgres::{Access, DiskProbe, Error};
 use dauphin_ha::{Event, Role};
-use dauphin_model::{MemberName, Remark, Run, ServerView, Voter};
+use dauphin_model::{Remark, Run, ServerView, Voter};
 use dauphin_net::Identity;
-use dauphin_store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,8 +24,6 @@ const KNOCK_EVERY: Duration = Duration::from_secs(2);
 const KNOCKS_MAX: u32 = 3;
 /// A certificate with fewer days left is worth a warning.
 const CERTIFICATE_DAYS_MIN: i64 = 30;
-/// How long handing the store's leadership over may take.
-const TRANSFER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Looks until the agent ends.
 pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
@@ -146,26 +143,5 @@ async fn keep_slots(server: &Server, role: Role) {
         && let Err(error) = server.postgres.advance_slots(&positions).await
     {
         tracing::debug!(%error, "slots cannot be advanced");
-    }
-}
-
-/// The store's leader should not stand on the member that leads the cluster: losing that one node would then cost two
-/// elections, one after the other.
-pub(crate) async fn part_leaders(server: Arc<Server>, store: Store) {
-    let mut health = store.health();
-    loop {
-        tokio::time::sleep(HOUSE_EVERY / 5).await;
-        let (leads, target) = {
-            let picture = server.picture.borrow();
-            let voters = health.borrow_and_update().voters.clone();
-            let heard = |n: &&MemberName| **n != picture.me && picture.beat_of(n).is_some();
-            (picture.role == Role::Leader, voters.iter().find(heard).cloned())
-        };
-        let here = store.health().borrow().is_leader;
-        if let (true, true, Some(to)) = (leads, here, target)
-            && let Err(error) = store.transfer_leader(&to, TRANSFER_WITHIN).await
-        {
-            tracing::debug!(%error, %to, "the store's leadership stays here for now");
-        }
     }
 }

@@ -9,6 +9,7 @@ use crate::picture::Picture;
 use crate::pulse::Pulse;
 use crate::route;
 use crate::server::Server;
+use crate::store_leader;
 use dauphin_ha::{Core, EngineFailure, Event, Reason, Refusal, Role, Step, StoreResult};
 use dauphin_model::{MemberName, Mono, Route, Run};
 use dauphin_store::{Store, TxnOutcome};
@@ -28,6 +29,8 @@ const TICK_IDLE: Duration = Duration::from_millis(100);
 const SLOW_STEP: Duration = Duration::from_millis(100);
 /// How long a store operation may take before nobody knows.
 const STORE_WITHIN: Duration = Duration::from_millis(2_500);
+/// The pause between two attempts to read the store for the first time.
+const READ_AGAIN: Duration = Duration::from_millis(50);
 /// The picture is made anew at most this often when only details changed.
 const PICTURE_EVERY: Duration = Duration::from_millis(200);
 
@@ -207,13 +210,23 @@ impl Hands {
             }
             Step::Journal(reason) => self.journal.add(term, reason),
             Step::Reply { id, result } => self.inbox.answer(id, result),
+            Step::ElectStore { gone } => {
+                let _runtime = self.runtime.enter();
+                store_leader::elect_instead_of(&gone, self.store.clone());
+            }
             Step::Exit => {}
         }
     }
 }
 
-/// Follows the store and tells the core of each state that this member applied.
+/// Follows the store and tells the core of each state that this member applied. The first one holds everything that was
+/// committed before: right after a start this member has applied less than it had, and its notes would look newer than
+/// the store, as if that had been restored from an old copy.
 pub(crate) async fn watch_store(store: Store, inbox: Inbox) {
+    while let Err(error) = store.read_linearizable(STORE_WITHIN).await {
+        tracing::debug!(%error, "the store is not read yet");
+        tokio::time::sleep(READ_AGAIN).await;
+    }
     let mut states = store.watch();
     loop {
         let snapshot = states.borrow_and_update().clone();

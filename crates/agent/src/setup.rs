@@ -10,7 +10,7 @@ use crate::operations::Agent;
 use crate::picture::Picture;
 use crate::secrets::Secrets;
 use crate::server::{Parts, Server};
-use crate::{instance, keys, looks, pulse, shared};
+use crate::{instance, keys, looks, pulse, shared, store_leader};
 use dauphin_guard::client::{Event as GuardEvent, Guard};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{Core, Event};
@@ -158,7 +158,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     if let Some(server) = &server {
         tokio::spawn(looks::run(Arc::clone(server), Arc::clone(&identity)));
         tokio::spawn(Arc::clone(server).watch_guard());
-        tokio::spawn(looks::part_leaders(Arc::clone(server), store.clone()));
+        tokio::spawn(store_leader::keep_apart(Arc::clone(server), store.clone()));
         tokio::spawn(crate::change::keep_settings(Arc::clone(server)));
         tokio::spawn(reload_server(Arc::clone(server)));
     }

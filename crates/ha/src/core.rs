@@ -18,7 +18,7 @@ use dauphin_model::{
 use std::collections::BTreeMap;
 
 /// What is known of another member.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Peer {
     /// When its last beat came.
     pub heard: Option<Mono>,
@@ -29,7 +29,7 @@ pub struct Peer {
 }
 
 /// An engine step that has not ended yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StepUnderWay {
     /// Which.
     pub step: EngineStep,
@@ -37,8 +37,8 @@ pub struct StepUnderWay {
     pub since: Mono,
 }
 
-/// One member's decisions.
-#[derive(Debug)]
+/// One member's decisions. A copy goes its own way: the explorer follows many.
+#[derive(Debug, Clone, Hash)]
 pub struct Core {
     pub(crate) me: MemberName,
     pub(crate) spec: Spec,

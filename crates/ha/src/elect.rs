@@ -6,7 +6,7 @@ use crate::event::StoreResult;
 use crate::message::Message;
 use crate::reason::{Gone, Reason};
 use crate::roles::Role;
-use crate::step::OpId;
+use crate::step::{OpId, Step};
 use dauphin_model::{Durability, Leadership, MemberName, Mono, Position, Run, Span, Term, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ const STOOD_MAX: u32 = 2;
 const GRACE: Span = Span::ms(150);
 
 /// Why this election runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// The leader is gone.
     Automatic,
@@ -31,7 +31,7 @@ pub(crate) enum Kind {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Phase {
     PreVote,
     Freeze,
@@ -39,7 +39,7 @@ pub(crate) enum Phase {
 }
 
 /// Since when a leader is believed gone, and how often this member stood for its place meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct GoneSince {
     term: Term,
     since: Mono,
@@ -50,14 +50,14 @@ pub(crate) struct GoneSince {
 }
 
 /// An answer to the freeze.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Answer {
     pub(crate) position: Position,
     pub(crate) holder: bool,
 }
 
 /// An election under way here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Campaign {
     pub(crate) kind: Kind,
     pub(crate) term: Term,
@@ -257,6 +257,7 @@ impl Core {
         if campaign.agreed.len() * 2 > members {
             let (term, agreed) = (campaign.term, campaign.agreed.iter().cloned().collect());
             self.journal(Reason::ElectionStarted { term, agreed });
+            self.push(Step::ElectStore { gone: record.leader.name.clone() });
             if let Some(campaign) = &mut self.campaign {
                 campaign.phase = Phase::Freeze;
                 campaign.refused.clear();

@@ -9,7 +9,7 @@ use dauphin_model::{
 use std::fmt;
 
 /// What the store holds, as applied here.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct StoreView {
     /// Identity of the cluster; empty until the store is initialised.
     pub cluster_id: String,
@@ -36,7 +36,7 @@ pub struct StoreView {
 }
 
 /// How far a copy of a member's data has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Copying {
     /// Bytes copied.
     pub done: u64,
@@ -58,7 +58,7 @@ impl fmt::Display for Copying {
 }
 
 /// How a store operation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StoreResult {
     /// It is in the log; the revision of what it wrote.
     Committed(Rev),
@@ -71,7 +71,7 @@ pub enum StoreResult {
 }
 
 /// How an engine step ended well.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EngineOutcome {
     /// Done.
     Done,
@@ -86,7 +86,7 @@ pub enum EngineOutcome {
 }
 
 /// How an engine step ended badly.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EngineFailure {
     /// What happened, for people.
     pub because: String,
@@ -104,7 +104,7 @@ impl EngineFailure {
 }
 
 /// Why a person's command was refused. The code decides the exit status.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// It would lose data or is not safe (exit 3).
     Unsafe(Reason),
@@ -125,7 +125,7 @@ impl fmt::Display for Refusal {
 }
 
 /// What a person asks of this member.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Hand leadership over; only the leader does it.
     Switchover {
@@ -148,7 +148,7 @@ pub enum Command {
 }
 
 /// Something happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Time passed.
     Tick,

@@ -9,7 +9,7 @@ use crate::variant::Variant;
 use dauphin_model::{Evidence, Leadership, LeadershipState, MemberName, Mono, Position, Run, Span, Term, Voter};
 
 /// Whom we receive from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Following {
     pub(crate) term: Term,
     pub(crate) upstream: MemberName,

@@ -11,7 +11,7 @@ use dauphin_model::{MemberName, Position, Run, SetVersion, Term, Voter};
 use std::collections::BTreeSet;
 
 /// A freeze asked for and not answered yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Freezing {
     /// The term to pledge to.
     pub(crate) term: Term,
@@ -20,7 +20,7 @@ pub(crate) struct Freezing {
 }
 
 /// A frozen member that streams what it lacks from another frozen one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct CatchingUp {
     term: Term,
     asker: MemberName,

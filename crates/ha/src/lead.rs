@@ -14,14 +14,14 @@ use dauphin_model::{
 use std::collections::BTreeMap;
 
 /// A renewal whose answer is not here yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Renewal {
     pub(crate) op: OpId,
     pub(crate) sent: Mono,
 }
 
 /// A change of the record by us whose end is not seen yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Publishing {
     /// Asked for.
     Sent(OpId),
@@ -32,7 +32,7 @@ pub(crate) enum Publishing {
 }
 
 /// What a leader keeps in mind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Lead {
     pub(crate) term: Term,
     pub(crate) timeline: Timeline,

@@ -5,7 +5,7 @@ use dauphin_model::{Incarnation, LeadershipState, MemberName, Position, Remark, 
 use serde::{Deserialize, Serialize};
 
 /// How a member is, sent every beat and at once when something changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Beat {
     /// Which copy of its data.
     pub incarnation: Incarnation,
@@ -46,7 +46,7 @@ pub struct Beat {
 }
 
 /// The leader's part of a beat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Leading {
     /// Its term.
     pub term: Term,
@@ -67,7 +67,7 @@ pub struct Leading {
 }
 
 /// A replica as its leader sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReplicaSeen {
     /// Who.
     pub name: MemberName,
@@ -80,7 +80,7 @@ pub struct ReplicaSeen {
 }
 
 /// A message between members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Message {
     /// How I am.
     Beat(Box<Beat>),

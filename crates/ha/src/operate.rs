@@ -10,14 +10,14 @@ use crate::step::{EngineStep, OpId, Step, StoreTxn};
 use dauphin_model::{LeadershipState, MemberName, Mono, Run, Span, Term};
 
 /// A command that has not ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Pending {
     id: u64,
     since: Mono,
     what: What,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum What {
     /// Done when another member is open in a later term.
     Switchover { term: Term, to: Option<MemberName> },

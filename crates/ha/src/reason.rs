@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Why a leader is believed gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gone {
     /// Its own agent says that it does not lead any more.
@@ -38,7 +38,7 @@ fn names<T: fmt::Display>(list: &[T]) -> String {
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty),* } $code:literal => ($($text:tt)*);)*) => {
         /// Why something was decided.
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case", tag = "reason")]
         pub enum Reason {
             $($(#[$doc])* $name { $($(#[$fdoc])* $field: $type),* },)*

@@ -18,7 +18,7 @@ pub struct Rev(pub u64);
 pub struct OpId(pub u64);
 
 /// What a member keeps on its own disk beside the data; it outlives a re-clone.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Durable {
     /// The cluster's identity; empty before the first contact with the store.
     pub cluster_id: String,
@@ -38,7 +38,7 @@ pub struct Durable {
 }
 
 /// What a person asked for and the leader works on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Intent {
     /// What.
     pub kind: IntentKind,
@@ -47,7 +47,7 @@ pub struct Intent {
 }
 
 /// Kinds of intent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IntentKind {
     /// A planned change of leader.
@@ -55,7 +55,7 @@ pub enum IntentKind {
 }
 
 /// One compare-and-set on the store.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct StoreTxn {
     /// The leadership record must still have this revision.
     pub expect_leadership: Option<Rev>,
@@ -74,7 +74,7 @@ pub struct StoreTxn {
 }
 
 /// What the database server is asked to do. One at a time; `Fence` alone goes past it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum EngineStep {
     /// Create the cluster's first database, start it closed, and make the roles.
     Bootstrap {
@@ -156,7 +156,7 @@ impl EngineStep {
 }
 
 /// What the core asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Write this to the disk, then answer [`crate::Event::Saved`] or [`crate::Event::SaveFailed`]. The last one asked for counts.
     Save(Durable),
@@ -188,6 +188,12 @@ pub enum Step {
         id: u64,
         /// Done, or why not.
         result: Result<Option<Reason>, Refusal>,
+    },
+    /// A majority of the members agrees that this one is gone: should it lead the store too, the store elects now, as
+    /// the election's decision must be written there.
+    ElectStore {
+        /// Who is gone.
+        gone: MemberName,
     },
     /// The agent may end now.
     Exit,

@@ -9,7 +9,7 @@ use crate::step::{EngineStep, Intent, IntentKind, Step, StoreTxn};
 use dauphin_model::{MemberName, Mono, Position, Run};
 
 /// A switchover under way on the leader.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Switchover {
     pub(crate) to: Option<MemberName>,
     pub(crate) since: Mono,

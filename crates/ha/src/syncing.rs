@@ -7,7 +7,7 @@ use dauphin_model::{Enforced, Published, Voter};
 use std::collections::BTreeSet;
 
 /// Where the sync set should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Who should vouch, and how many of them must.
     pub enforced: Enforced,
@@ -16,7 +16,7 @@ pub struct Target {
 }
 
 /// The next thing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Move {
     /// Publish this first.
     Publish(Published),

@@ -2,7 +2,7 @@
 //! every question here is answered `false` at compile time.
 
 /// One rule of PROTOCOL.md left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variant {
     /// A voter answers without having stopped receiving.
     SkipFreeze,
@@ -34,11 +34,14 @@ pub enum Variant {
     UnconfirmedReload,
     /// Degraded is enforced before it is published.
     DegradeBeforePublish,
+    /// After a start the first state of the store is believed, though this member may have applied less than it had. The
+    /// agent keeps this rule; the simulator breaks it in the agent's place.
+    OldFirstView,
 }
 
 impl Variant {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SkipFreeze,
         Self::ForgetPledge,
         Self::PublishBeforeConfigure,
@@ -54,6 +57,7 @@ impl Variant {
         Self::BelieveHolder,
         Self::UnconfirmedReload,
         Self::DegradeBeforePublish,
+        Self::OldFirstView,
     ];
 
     /// In words, for the documentation.
@@ -75,6 +79,7 @@ impl Variant {
             Self::BelieveHolder => "a voter's own word that it led the last open term is believed",
             Self::UnconfirmedReload => "a setting counts as enforced as soon as it was asked for",
             Self::DegradeBeforePublish => "degraded is enforced before it is published",
+            Self::OldFirstView => "after a start the first state of the store is believed, however old",
         }
     }
 }

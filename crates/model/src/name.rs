@@ -9,7 +9,7 @@ use std::fmt;
 pub const NAME_BYTES_MAX: usize = 32;
 
 /// Why a text is not a name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BadName {
     /// The text as given.
     pub given: String,

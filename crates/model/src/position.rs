@@ -12,7 +12,7 @@ use std::str::FromStr;
 pub struct Lsn(pub u64);
 
 /// Why a text is not an LSN.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BadLsn {
     /// The text as given.
     pub given: String,
@@ -86,7 +86,7 @@ pub struct Position {
 }
 
 /// How one position stands to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Relation {
     /// The same log.
     Equal,

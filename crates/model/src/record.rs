@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// How far a leadership has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeadershipState {
     /// Decided; the winner promotes and waits behind the barrier. The old published set stays in force.
@@ -17,7 +17,7 @@ pub enum LeadershipState {
 }
 
 /// Why the election was allowed: how the leader before was revoked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Evidence {
     /// The first leader of a new cluster.
@@ -54,7 +54,7 @@ impl fmt::Display for Evidence {
 }
 
 /// Where a leadership's log begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SwitchPoint {
     /// The timeline before.
     pub from: Timeline,
@@ -66,7 +66,7 @@ pub struct SwitchPoint {
 
 /// The leader's lease as the store holds it: a counter that grows with every renewal. It lies beside the record, so that
 /// renewals never starve an election; each observer times it from when it saw the counter move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Lease {
     /// The term it belongs to.
     pub term: Term,
@@ -75,7 +75,7 @@ pub struct Lease {
 }
 
 /// One leadership that came to be open: what `history` shows, and which timelines are ours.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PastTerm {
     /// Its term.
     pub term: Term,
@@ -90,7 +90,7 @@ pub struct PastTerm {
 }
 
 /// The leadership record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Leadership {
     /// Number of the leadership.
     pub term: Term,

@@ -12,7 +12,7 @@ pub const ROUTE_CHANNEL: u8 = 3;
 pub const ROUTE_BYTES_MAX: usize = 64 * 1024;
 
 /// Whether the leader of a term takes clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RouteState {
     /// Not yet, or no more.
@@ -43,7 +43,7 @@ pub struct Target {
 }
 
 /// A replica that may take reads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReplicaTarget {
     /// Where it is.
     #[serde(flatten)]
@@ -55,7 +55,7 @@ pub struct ReplicaTarget {
 }
 
 /// What one agent knows about where clients go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Route {
     /// The cluster.
     pub cluster: ClusterName,

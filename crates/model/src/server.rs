@@ -6,7 +6,7 @@ use crate::remark::Remark;
 use serde::{Deserialize, Serialize};
 
 /// Whether the server runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Run {
     /// No process.
     #[default]
@@ -33,7 +33,7 @@ impl Run {
 }
 
 /// A replica attached to this server, from `pg_stat_replication`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Attached {
     /// Its `application_name`.
     pub application_name: String,
@@ -52,7 +52,7 @@ pub struct Attached {
 }
 
 /// What was seen of the server at one look.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct ServerView {
     /// Whether it runs.
     pub run: Run,

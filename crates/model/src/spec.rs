@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// When a commit is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// At once; what was not yet replicated when the leader dies is lost.
@@ -29,7 +29,7 @@ impl fmt::Display for Durability {
 }
 
 /// What to do when fewer replicas are there than the durability needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnShortage {
     /// Commits wait.
@@ -40,7 +40,7 @@ pub enum OnShortage {
 }
 
 /// How fast failures are believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// One rack, dedicated machines.
@@ -105,7 +105,7 @@ impl Profile {
 }
 
 /// What a member is there for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MemberKind {
     /// A database server and its agent.
@@ -116,7 +116,7 @@ pub enum MemberKind {
 }
 
 /// One member of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MemberSpec {
     /// Its name.
     pub name: MemberName,
@@ -163,7 +163,7 @@ impl MemberSpec {
 }
 
 /// PostgreSQL's part of the specification.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct PostgresSpec {
     /// Settings that the user asks for. Those that Dauphin owns are refused.
     pub parameters: BTreeMap<String, String>,
@@ -180,7 +180,7 @@ pub struct PostgresSpec {
 }
 
 /// What a person asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Spec {
     /// The cluster's name.
     pub cluster: ClusterName,

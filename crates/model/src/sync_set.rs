@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// What the leader's server waits for before it acknowledges: `required` of `voters`. The leader is not among them.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Enforced {
     /// Who may vouch.
     pub voters: BTreeSet<Voter>,
@@ -16,7 +16,7 @@ pub struct Enforced {
 
 /// What the store holds: who may hold acknowledged commits, and how many of them an election needs to hear.
 /// The leader is not among the voters: fenced, it counts as all of them.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Published {
     /// Who may hold acknowledged commits.
     pub voters: BTreeSet<Voter>,

@@ -21,6 +21,27 @@ pub struct Config {
     pub faults: Faults,
     /// Keep one line per event.
     pub trace: bool,
+    /// How busy the world is.
+    pub pace: Pace,
+}
+
+/// How busy the world is.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Nothing happens by chance: times are fixed, and only the explorer's turns go wrong.
+    pub steady: bool,
+    /// Clients.
+    pub clients: usize,
+    /// The pause of each between two writes, in milliseconds: from, up to.
+    pub client_ms: (u64, u64),
+    /// How often a stream carries log and acknowledgements.
+    pub ship: Span,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { steady: false, clients: 4, client_ms: (5, 40), ship: Span::ms(4) }
+    }
 }
 
 /// Which faults happen, in percent of the fault moments; 0: never.
@@ -134,6 +155,6 @@ impl Config {
             operator: draw(40, 30),
             save_fails: draw(30, 30),
         };
-        Self { seed, spec, variant: None, chaos: Span::ms(40_000), faults, trace: false }
+        Self { seed, spec, variant: None, chaos: Span::ms(40_000), faults, trace: false, pace: Pace::default() }
     }
 }

@@ -2,7 +2,50 @@
 
 use crate::world::{Coming, World};
 use dauphin_ha::Command;
-use dauphin_model::{Mono, Span};
+use dauphin_model::Span;
+use std::fmt;
+
+/// What can hit a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// The server's processes die.
+    KillServer,
+    /// The agent dies.
+    KillAgent,
+    /// All of the member dies.
+    KillNode,
+    /// The agent stands still.
+    PauseAgent,
+    /// All of the member stands still.
+    FreezeNode,
+    /// Cut off from the others, both ways.
+    CutOff,
+    /// Cut off, inward only.
+    HearsNothing,
+    /// Cut off, outward only.
+    IsNotHeard,
+    /// The store is out of reach.
+    LosesStore,
+    /// Its stream carries nothing, though it stands.
+    StreamStalls,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KillServer => "server killed",
+            Self::KillAgent => "agent killed",
+            Self::KillNode => "node killed",
+            Self::PauseAgent => "agent stands still",
+            Self::FreezeNode => "node stands still",
+            Self::CutOff => "cut off",
+            Self::HearsNothing => "hears nothing",
+            Self::IsNotHeard => "is not heard",
+            Self::LosesStore => "does not reach the store",
+            Self::StreamStalls => "its stream carries nothing",
+        })
+    }
+}
 
 /// Average time between two faults.
 const BETWEEN: Span = Span::ms(900);
@@ -47,56 +90,39 @@ impl World {
         }
         let at = usize::try_from(self.rng.below(self.nodes.len() as u64)).unwrap_or(0);
         let f = self.config.faults;
+        let never = Span::default();
         if self.rng.chance(f.kill_server) {
-            self.trace.line(self.now, at, "FAULT server killed");
-            self.kill_server(at);
+            self.strike(at, Fault::KillServer, never);
         }
         if self.rng.chance(f.kill_agent) {
-            self.trace.line(self.now, at, "FAULT agent killed");
-            self.stop_agent(at);
             let back = Span::ms(self.rng.between(200, 6_000));
-            self.later(back, Coming::AgentReturns(at));
+            self.strike(at, Fault::KillAgent, back);
         }
         if self.rng.chance(f.kill_node) {
-            self.trace.line(self.now, at, "FAULT node killed");
-            self.stop_agent(at);
-            self.kill_server(at);
             let back = Span::ms(self.rng.between(200, 8_000));
-            self.later(back, Coming::AgentReturns(at));
+            self.strike(at, Fault::KillNode, back);
         }
         if self.rng.chance(f.pause_agent) {
-            let until = self.pause_until();
-            self.trace.line(self.now, at, "FAULT agent stands still");
-            self.nodes[at].agent_paused_until = until;
+            let pause = self.standstill();
+            self.strike(at, Fault::PauseAgent, pause);
         }
         if self.rng.chance(f.pause_node) {
-            let until = self.pause_until();
-            self.trace.line(self.now, at, "FAULT node stands still");
-            self.nodes[at].frozen_until = until;
-            self.later(until.since(self.now), Coming::NodeThaws(at));
+            let pause = self.standstill();
+            self.strike(at, Fault::FreezeNode, pause);
         }
         if self.rng.chance(f.partition) {
-            self.trace.line(self.now, at, "FAULT cut off");
-            for other in (0..self.nodes.len()).filter(|o| *o != at) {
-                self.cut.insert((at, other));
-                self.cut.insert((other, at));
-            }
+            self.strike(at, Fault::CutOff, never);
         }
         if self.rng.chance(f.one_way) {
-            let inward = self.rng.chance(50);
-            self.trace.line(self.now, at, if inward { "FAULT hears nothing" } else { "FAULT is not heard" });
-            for other in (0..self.nodes.len()).filter(|o| *o != at) {
-                self.cut.insert(if inward { (other, at) } else { (at, other) });
-            }
+            let fault = if self.rng.chance(50) { Fault::HearsNothing } else { Fault::IsNotHeard };
+            self.strike(at, fault, never);
         }
         if self.rng.chance(f.store_cut) {
-            self.trace.line(self.now, at, "FAULT does not reach the store");
-            self.nodes[at].store_cut = true;
+            self.strike(at, Fault::LosesStore, never);
         }
         if self.rng.chance(f.stream_stalls) {
-            self.trace.line(self.now, at, "FAULT its stream carries nothing");
             let ms = self.rng.between(100, 6_000);
-            self.nodes[at].stalled_until = self.now + Span::ms(ms);
+            self.strike(at, Fault::StreamStalls, Span::ms(ms));
         }
         if self.rng.chance(f.operator) && self.nodes[at].core.is_some() {
             let command = match self.rng.below(5) {
@@ -109,9 +135,54 @@ impl World {
         }
     }
 
-    fn pause_until(&mut self) -> Mono {
+    fn standstill(&mut self) -> Span {
         let lease = self.config.spec.profile.lease().as_ms();
-        let ms = self.rng.between(50, lease * 3);
-        self.now + Span::ms(ms)
+        Span::ms(self.rng.between(50, lease * 3))
+    }
+
+    /// A fault hits a member. `lasts`: until it is back; links and the way to the store are mended by somebody else.
+    pub fn strike(&mut self, at: usize, fault: Fault, lasts: Span) {
+        self.trace.line(self.now, at, &format!("FAULT {fault}"));
+        match fault {
+            Fault::KillServer => self.kill_server(at),
+            Fault::KillAgent => {
+                self.stop_agent(at);
+                self.later(lasts, Coming::AgentReturns(at));
+            }
+            Fault::KillNode => {
+                self.stop_agent(at);
+                self.kill_server(at);
+                self.later(lasts, Coming::AgentReturns(at));
+            }
+            Fault::PauseAgent => self.nodes[at].agent_paused_until = self.now + lasts,
+            Fault::FreezeNode => {
+                self.nodes[at].frozen_until = self.now + lasts;
+                self.later(lasts, Coming::NodeThaws(at));
+            }
+            Fault::CutOff => {
+                self.cut_links(at, true);
+                self.cut_links(at, false);
+            }
+            Fault::HearsNothing => self.cut_links(at, true),
+            Fault::IsNotHeard => self.cut_links(at, false),
+            Fault::LosesStore => self.nodes[at].store_cut = true,
+            Fault::StreamStalls => self.nodes[at].stalled_until = self.now + lasts,
+        }
+    }
+
+    fn cut_links(&mut self, at: usize, inward: bool) {
+        for other in (0..self.nodes.len()).filter(|o| *o != at) {
+            self.cut.insert(if inward { (other, at) } else { (at, other) });
+        }
+    }
+
+    /// A member's links and its way to the store are whole again.
+    pub(crate) fn mended(&mut self, at: usize) {
+        self.trace.line(self.now, at, "its links are mended");
+        self.cut.retain(|(from, to)| *from != at && *to != at);
+        if self.nodes[at].store_cut {
+            self.nodes[at].store_cut = false;
+            self.later(Span::ms(3), Coming::StoreSeen(at));
+        }
     }
 }

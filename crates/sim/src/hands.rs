@@ -53,7 +53,7 @@ impl World {
                 if self.nodes[at].store_cut {
                     self.later(Span::ms(400), Coming::StoreResult { to: at, life, op, result: StoreResult::Failed });
                 } else {
-                    self.later(span, Coming::StoreApply { op, from: at, life, txn });
+                    self.later(span, Coming::StoreApply { op, from: at, life, txn, fails: None });
                 }
             }
             Step::Engine(step) => self.engine_begins(at, step),
@@ -79,7 +79,7 @@ impl World {
                 }
                 self.trace.line(self.now, at, &reason.to_string());
             }
-            Step::Reply { .. } => {}
+            Step::Reply { .. } | Step::ElectStore { .. } => {}
             Step::Exit => self.stop_agent(at),
         }
     }
@@ -99,9 +99,23 @@ impl World {
         }
     }
 
-    pub(crate) fn store_applies(&mut self, op: dauphin_ha::OpId, from: usize, life: u64, txn: &StoreTxn) {
-        let unknown = !self.calm && self.rng.chance(self.config.faults.store_unknown);
-        if unknown && self.rng.chance(50) {
+    pub(crate) fn store_applies(
+        &mut self,
+        op: dauphin_ha::OpId,
+        from: usize,
+        life: u64,
+        txn: &StoreTxn,
+        fails: Option<Fails>,
+    ) {
+        let fails = fails.unwrap_or_else(|| {
+            let unknown = !self.calm && self.rng.chance(self.config.faults.store_unknown);
+            match unknown {
+                false => Fails::No,
+                true if self.rng.chance(50) => Fails::Before,
+                true => Fails::After,
+            }
+        });
+        if fails == Fails::Before {
             // lost on the way: nothing is written, and nobody knows
             let span = Span::ms(500);
             return self.later(span, Coming::StoreResult { to: from, life, op, result: StoreResult::Unknown });
@@ -130,6 +144,7 @@ impl World {
                 self.later(span, Coming::StoreSeen(at));
             }
         }
+        let unknown = fails == Fails::After;
         let span = if unknown { Span::ms(500) } else { self.pause() };
         let result = if unknown { StoreResult::Unknown } else { result };
         self.later(span, Coming::StoreResult { to: from, life, op, result });

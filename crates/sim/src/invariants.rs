@@ -13,7 +13,7 @@ use dauphin_model::{Durability, Leadership, MemberName, Term, Timeline};
 use std::collections::BTreeMap;
 
 /// What the checks remember.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(crate) struct Watch {
     /// The first violation.
     pub(crate) violation: Option<String>,

@@ -12,9 +12,12 @@ mod run;
 mod servers;
 mod store;
 mod trace;
+mod turns;
 mod world;
 
-pub use config::{Config, Faults, spec};
+pub use config::{Config, Faults, Pace, spec};
+pub use faults::Fault;
 pub use run::{Outcome, run};
 pub use trace::Trace;
+pub use turns::{Lasts, Turn};
 pub use world::World;

@@ -2,6 +2,7 @@
 //! Part of the world; it decides nothing.
 
 use crate::world::{Coming, World};
+use dauphin_ha::variant::Variant;
 use dauphin_ha::{Command, Core, Event, Role, StoreView};
 use dauphin_model::{Enforced, LeadershipState, Mono, Span, Term};
 
@@ -32,13 +33,18 @@ impl World {
         let core =
             Core::new(node.name.clone(), self.config.spec.clone(), node.disk.clone(), node.pg.has_data, view, self.now);
         node.core = Some(core.broken_by(self.config.variant));
+        if self.config.variant == Some(Variant::OldFirstView) {
+            let old = node.seen_before.clone();
+            self.feed(at, Event::Store(Box::new(old)));
+        }
         self.later(Span::ms(1), Coming::Tick(at));
         self.later(Span::ms(5), Coming::StoreSeen(at));
     }
 
     /// A client writes wherever it is let in, as one that was not told yet would.
     pub(crate) fn client(&mut self, client: usize) {
-        let span = Span::ms(self.rng.between(5, 40));
+        let (from, to) = self.config.pace.client_ms;
+        let span = Span::ms(self.rng.between(from, to));
         self.later(span, Coming::Client(client));
         let open: Vec<usize> = (0..self.nodes.len())
             .filter(|at| {
@@ -155,27 +161,9 @@ impl World {
 
     /// A member's agent, guard and server die and stay dead.
     pub fn kill(&mut self, at: usize) {
-        self.trace.line(self.now, at, "FAULT node killed");
+        self.trace.line(self.now, at, "FAULT node killed for good");
         self.stop_agent(at);
         self.kill_server(at);
-    }
-
-    /// A member's agent stands still for a while; its server goes on.
-    pub fn pause_agent(&mut self, at: usize, span: Span) {
-        self.trace.line(self.now, at, "FAULT agent stands still");
-        self.nodes[at].agent_paused_until = self.now + span;
-    }
-
-    /// A member's agent does not reach the store any more.
-    pub fn cut_store(&mut self, at: usize) {
-        self.trace.line(self.now, at, "FAULT does not reach the store");
-        self.nodes[at].store_cut = true;
-    }
-
-    /// The stream into a member carries nothing for a while.
-    pub fn stall_stream(&mut self, at: usize, span: Span) {
-        self.trace.line(self.now, at, "FAULT its stream carries nothing");
-        self.nodes[at].stalled_until = self.now + span;
     }
 
     /// An agent that is dead starts again.

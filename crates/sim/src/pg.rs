@@ -5,7 +5,7 @@ use dauphin_model::{Branch, Enforced, Lsn, Position, Timeline, Voter};
 use std::collections::BTreeMap;
 
 /// A record of the log: who wrote it is its timeline; `value` is a client's, or 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     /// The timeline it was written on.
     pub timeline: Timeline,
@@ -14,7 +14,7 @@ pub(crate) struct Record {
 }
 
 /// A commit that waits for replicas.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Waiting {
     /// The commit; 0 for the barrier's.
     pub value: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Waiting {
 }
 
 /// What the server process keeps in memory.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(crate) struct Running {
     /// It is a replica.
     pub in_recovery: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Running {
 }
 
 /// The server: its disk, and its process if it runs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(crate) struct Postgres {
     /// The log on the disk.
     pub log: Vec<Record>,

@@ -5,7 +5,7 @@ use dauphin_ha::{Rev, StoreResult, StoreTxn, StoreView};
 use dauphin_model::Mono;
 
 /// The store's truth.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(crate) struct Store {
     /// What it holds. `lease_seen` is each observer's own and unused here.
     pub view: StoreView,

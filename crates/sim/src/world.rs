@@ -9,16 +9,13 @@ use crate::store::Store;
 use crate::trace::Trace;
 use dauphin_ha::{Core, Durable, EngineStep, Event, Message, StoreResult, StoreTxn, StoreView};
 use dauphin_model::{Branch, MemberKind, MemberName, Mono, Span, Timeline, Voter};
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 
 /// How often an agent looks and thinks when nothing else happens.
 const TICK: Span = Span::ms(25);
-/// How often a stream carries log and acknowledgements.
-pub(crate) const SHIP: Span = Span::ms(4);
-
 /// Something to come.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Hash)]
 pub(crate) enum Coming {
     Tick(usize),
     Deliver {
@@ -43,6 +40,8 @@ pub(crate) enum Coming {
         from: usize,
         life: u64,
         txn: Box<StoreTxn>,
+        /// `None`: chance decides.
+        fails: Option<Fails>,
     },
     StoreSeen(usize),
     EngineEnds {
@@ -80,12 +79,14 @@ pub(crate) enum Coming {
     },
     AgentReturns(usize),
     NodeThaws(usize),
+    /// A member's links and its way to the store are whole again.
+    Mended(usize),
     Client(usize),
     Fault,
 }
 
 /// How a step will go wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Fails {
     No,
     Before,
@@ -93,7 +94,7 @@ pub(crate) enum Fails {
 }
 
 /// One member.
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 pub(crate) struct Node {
     pub(crate) name: MemberName,
     pub(crate) core: Option<Core>,
@@ -107,18 +108,21 @@ pub(crate) struct Node {
     pub(crate) deadline: Option<Mono>,
     pub(crate) deadline_seq: u64,
     pub(crate) seen: StoreView,
+    /// What it saw of the store before that.
+    pub(crate) seen_before: StoreView,
     pub(crate) store_cut: bool,
     pub(crate) barrier: Option<u64>,
     pub(crate) server_down_told: bool,
 }
 
-/// The world.
+/// The world. A copy goes its own way.
+#[derive(Debug, Clone)]
 pub struct World {
     pub(crate) config: Config,
     pub(crate) rng: Rng,
     pub(crate) now: Mono,
-    queue: BinaryHeap<Reverse<(Mono, u64)>>,
-    coming: BTreeMap<u64, Coming>,
+    /// What is to come: when, and in which order of what comes at the same moment.
+    pub(crate) coming: BTreeMap<(Mono, u64), Coming>,
     seq: u64,
     pub(crate) nodes: Vec<Node>,
     pub(crate) store: Store,
@@ -148,14 +152,14 @@ impl World {
             deadline: None,
             deadline_seq: 0,
             seen: StoreView::default(),
+            seen_before: StoreView::default(),
             store_cut: false,
             barrier: None,
             server_down_told: false,
         });
         let mut world = Self {
-            rng: Rng::new(config.seed ^ 0x5EED),
+            rng: if config.pace.steady { Rng::steady() } else { Rng::new(config.seed ^ 0x5EED) },
             now: Mono(1_000_000),
-            queue: BinaryHeap::new(),
             coming: BTreeMap::new(),
             seq: 0,
             nodes: nodes.collect(),
@@ -170,9 +174,9 @@ impl World {
         for at in 0..world.nodes.len() {
             let late = Span(world.rng.below(200_000));
             world.later(late, Coming::AgentReturns(at));
-            world.later(SHIP, Coming::Ship(at));
+            world.later(world.config.pace.ship, Coming::Ship(at));
         }
-        for client in 0..4 {
+        for client in 0..world.config.pace.clients {
             world.later(Span::ms(10), Coming::Client(client));
         }
         world
@@ -180,8 +184,7 @@ impl World {
 
     pub(crate) fn later(&mut self, span: Span, coming: Coming) {
         self.seq += 1;
-        self.queue.push(Reverse((self.now + span, self.seq)));
-        self.coming.insert(self.seq, coming);
+        self.coming.insert((self.now + span, self.seq), coming);
     }
 
     pub(crate) fn pause(&mut self) -> Span {
@@ -190,20 +193,26 @@ impl World {
 
     /// Runs until `end`; stops early at a violation.
     pub fn run_until(&mut self, end: Mono) {
-        while let Some(Reverse((at, seq))) = self.queue.pop() {
-            if at > end {
-                self.queue.push(Reverse((at, seq)));
-                break;
-            }
-            self.now = self.now.max(at);
-            if let Some(coming) = self.coming.remove(&seq) {
-                self.happen(coming);
-            }
+        while self.next_at().is_some_and(|at| at <= end) {
+            self.go_on();
             if self.watch.violation.is_some() {
                 return;
             }
         }
         self.now = self.now.max(end);
+    }
+
+    /// When the next thing comes.
+    pub(crate) fn next_at(&self) -> Option<Mono> {
+        self.coming.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Lets the next thing happen.
+    pub fn go_on(&mut self) {
+        if let Some(((at, _), coming)) = self.coming.pop_first() {
+            self.now = self.now.max(at);
+            self.happen(coming);
+        }
     }
 
     pub(crate) fn server_runs(&self, at: usize) -> bool {
@@ -260,7 +269,7 @@ impl World {
                 };
                 self.feed(*to, event);
             }
-            Coming::StoreApply { op, from, life, txn } => self.store_applies(*op, *from, *life, txn),
+            Coming::StoreApply { op, from, life, txn, fails } => self.store_applies(*op, *from, *life, txn, *fails),
             Coming::StoreResult { to, life, op, result } => {
                 if self.nodes[*to].life != *life || self.postponed(*to, &coming, true) {
                     return;
@@ -272,7 +281,7 @@ impl World {
                     return;
                 }
                 let seen = self.store.seen(&self.nodes[*at].seen, self.now);
-                self.nodes[*at].seen = seen.clone();
+                self.nodes[*at].seen_before = std::mem::replace(&mut self.nodes[*at].seen, seen.clone());
                 self.feed(*at, Event::Store(Box::new(seen)));
             }
             Coming::EngineEnds { at, life, pg_life, step, fails } => {
@@ -292,7 +301,7 @@ impl World {
             }
             Coming::Ship(at) => {
                 self.ship(*at);
-                self.later(SHIP, coming);
+                self.later(self.config.pace.ship, coming);
             }
             Coming::Arrive { at, epoch, pg_life, from, records, history, timeline } => {
                 self.arrive(*at, *epoch, *pg_life, *from, records, history, *timeline);
@@ -319,6 +328,7 @@ impl World {
             }
             Coming::AgentReturns(at) => self.start_agent(*at),
             Coming::NodeThaws(at) => self.trace.line(self.now, *at, "goes on"),
+            Coming::Mended(at) => self.mended(*at),
             Coming::Client(client) => self.client(*client),
             Coming::Fault => self.fault(),
         }
@@ -326,5 +336,21 @@ impl World {
 
     pub(crate) fn index(&self, name: &MemberName) -> Option<usize> {
         self.nodes.iter().position(|n| n.name == *name)
+    }
+}
+
+/// What makes two worlds go on alike: not how they came about. Numbers of the queue are left out, their order is not.
+impl Hash for World {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.now.hash(state);
+        self.nodes.hash(state);
+        self.store.hash(state);
+        self.cut.hash(state);
+        self.watch.hash(state);
+        self.next_value.hash(state);
+        for ((at, _), coming) in &self.coming {
+            at.hash(state);
+            coming.hash(state);
+        }
     }
 }

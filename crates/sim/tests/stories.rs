@@ -1,7 +1,7 @@
 //! Stories that a bug told first: short simulations with one fault, each with what must come of it.
 
 use dauphin_model::{Durability, Span};
-use dauphin_sim::{Config, World, spec};
+use dauphin_sim::{Config, Fault, World, spec};
 
 fn formed(durability: Durability) -> World {
     let config = Config { spec: spec(3, durability), trace: true, ..Config::of_seed(1) };
@@ -93,7 +93,7 @@ fn an_elector_with_enough_answers_waits_a_moment_for_a_better_one() {
         world.run_for(Span::ms(3_000));
         let leader = world.leader().expect("a leader");
         // its server goes on, and the voter that is frozen last receives a little more
-        world.pause_agent(leader, Span::ms(6_000));
+        world.strike(leader, Fault::PauseAgent, Span::ms(6_000));
         world.wait_for(Span::ms(60_000), |w| w.healthy() && w.leader() != Some(leader)).expect("somebody takes over");
         let behind =
             world.lines().iter().find(|l| l.contains("parts from") && !l.contains(&format!("m{}", leader + 1)));

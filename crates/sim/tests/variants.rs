@@ -2,7 +2,7 @@
 
 use dauphin_ha::variant::Variant;
 use dauphin_model::{Durability, MemberKind, Span};
-use dauphin_sim::{Config, World, run, spec};
+use dauphin_sim::{Config, Fault, World, run, spec};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -38,15 +38,15 @@ fn a_former_leader_with_an_old_view(variant: Option<Variant>) -> Option<String> 
     let mut world = World::new(Config { spec, variant, trace: true, ..Config::of_seed(1) });
     world.wait_for(Span::ms(30_000), World::whole);
     let former = world.leader().expect("a new cluster forms");
-    world.cut_store(former);
+    world.strike(former, Fault::LosesStore, Span::default());
     world.wait_for(Span::ms(30_000), |w| w.healthy() && w.leader() != Some(former));
     let leader = world.leader().expect("somebody takes over");
     // the former leader leaves the set of voters
     world.run_for(Span::ms(3_000));
     let others: Vec<usize> = (0..4).filter(|at| ![former, leader].contains(at)).collect();
-    world.stall_stream(others[0], Span::ms(2_000));
+    world.strike(others[0], Fault::StreamStalls, Span::ms(2_000));
     world.run_for(Span::ms(200));
-    world.pause_agent(others[1], Span::ms(3_000));
+    world.strike(others[1], Fault::PauseAgent, Span::ms(3_000));
     world.kill(leader);
     world.wait_for(Span::ms(30_000), |w| w.healthy() && w.leader() != Some(leader));
     world.run_for(Span::ms(1_000));

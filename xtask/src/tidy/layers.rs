@@ -42,6 +42,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("dauphin-tui", Layer::Face),
     ("dauphin", Layer::Binary),
     ("dauphin-sim", Layer::Sim),
+    ("dauphin-explore", Layer::Sim),
     ("dauphin-lab", Layer::Lab),
     ("xtask", Layer::Chore),
 ];
@@ -50,6 +51,7 @@ const LAYERS: &[(&str, Layer)] = &[
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("dauphin-agent", "dauphin-api", "the agent's process serves HTTP: it hands the api crate its answers"),
     ("dauphin-tui", "dauphin-api", "`top` shows what the HTTP interface says, in its types"),
+    ("dauphin-explore", "dauphin-sim", "the model checker walks the simulator's world"),
     ("dauphin-lab", "dauphin-api", "the lab asks its members over HTTP, as users do"),
 ];
 

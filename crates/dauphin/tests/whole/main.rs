@@ -148,7 +148,7 @@ fn what_was_set_by_hand_and_what_waits_is_told() {
     stage.sql_as_admin("ALTER SYSTEM SET synchronous_commit = off");
     stage.sql_as_admin("SELECT pg_reload_conf()");
     stage.until("the remark", |c| c["problems"].to_string().contains("ALTER SYSTEM"));
-    stage.run(&["check"]).said(2, &["synchronous_commit"]);
+    stage.until_said(&["check"], "synchronous_commit").ended(2);
     stage.sql_as_admin("ALTER SYSTEM RESET synchronous_commit");
     stage.sql_as_admin("SELECT pg_reload_conf()");
     stage.until("no remark", |c| c["problems"] == serde_json::json!([]));
@@ -168,11 +168,11 @@ fn two_servers_and_a_witness_wait_or_degrade() {
         stage.run(&["lab", "fault", "--member", replica, "--kind", "kill-node"]).ended(0);
         if waits {
             stage.until("commits wait", |c| c["commits_wait"] == true && c["open"] == true);
-            stage.run(&["check"]).said(2, &["commits wait"]);
+            stage.until_said(&["check"], "commits wait").ended(2);
         } else {
             stage.until("degraded", |c| c["degraded"] == true && c["open"] == true);
             stage.write_until_acknowledged("INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING");
-            stage.run(&["check"]).said(1, &["degraded"]);
+            stage.until_said(&["check"], "degraded").ended(1);
         }
         assert_eq!(stage.leader(), leader);
         stage.run(&["lab", "heal"]).ended(0);

@@ -139,14 +139,14 @@ impl Stage {
         });
     }
 
-    /// Asks again until these words are said.
+    /// Asks again until these words are said: agents hear of things one after the other, and any of them may answer.
     #[track_caller]
-    pub(crate) fn until_said(&self, arguments: &[&str], words: &str) {
+    pub(crate) fn until_said(&self, arguments: &[&str], words: &str) -> Ran {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
             let ran = self.run(arguments);
             if ran.out.contains(words) {
-                return;
+                return ran;
             }
             assert!(Instant::now() < deadline, "{arguments:?} never said {words:?}: {}{}", ran.out, ran.err);
             std::thread::sleep(LOOK_EVERY);
