@@ -6,66 +6,72 @@ use dauphin_ha::variant::Variant;
 use dauphin_model::Span;
 use std::io::Write;
 
+const OPTIONS: &str = "--start --firsts --first --turns --window-ms --then-ms --states --threads --without";
+
+/// What was asked for.
+#[derive(Default)]
+struct Asked {
+    bounds: Bounds,
+    starts: Vec<String>,
+    /// Only list what the first turn can be.
+    firsts: bool,
+    first: Option<String>,
+    variant: Option<Variant>,
+}
+
 /// The chore.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let mut bounds = Bounds::default();
-    let mut starts: Vec<String> = Vec::new();
-    let mut variant = None;
-    let mut each_first = false;
+    let mut asked = parse(arguments)?;
+    if asked.starts.is_empty() {
+        asked.starts.extend(START_NAMES.iter().map(|name| (*name).to_owned()));
+    }
+    let mut broken = 0;
+    for start in &asked.starts {
+        let explorer = asked.bounds.explorer(start, asked.variant);
+        let explorer =
+            explorer.with_context(|| format!("there is no start {start:?}; there are {}", START_NAMES.join(", ")))?;
+        if asked.firsts {
+            explorer.firsts().iter().try_for_each(|turn| writeln!(std::io::stdout(), "{turn}"))?;
+            continue;
+        }
+        let mut bounds = asked.bounds;
+        if let Some(name) = &asked.first {
+            let found = explorer.firsts().into_iter().find(|turn| turn.to_string() == *name);
+            bounds.first = Some(found.with_context(|| format!("{name:?} can be no first turn: --firsts lists them"))?);
+        }
+        let Some(report) = explore(start, asked.variant, bounds) else { continue };
+        broken += u32::from(report.violation.is_some());
+        writeln!(std::io::stdout(), "{report}")?;
+    }
+    if broken > 0 {
+        bail!("{broken} of {} walks found a violation", asked.starts.len());
+    }
+    Ok(())
+}
+
+fn parse(arguments: &[String]) -> Result<Asked> {
+    let mut asked = Asked::default();
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
-        if name == "--each-first" {
-            each_first = true;
+        if name == "--firsts" {
+            asked.firsts = true;
             continue;
         }
         let value = rest.next().with_context(|| format!("{name} needs a value"))?;
         let number = || value.parse::<u64>().with_context(|| format!("{name} needs a number, not {value:?}"));
         match name.as_str() {
-            "--start" => starts.push(value.clone()),
-            "--turns" => bounds.turns = u8::try_from(number()?)?,
-            "--window-ms" => bounds.window = Span::ms(number()?),
-            "--then-ms" => bounds.then = Span::ms(number()?),
-            "--states" => bounds.states = Some(usize::try_from(number()?)?),
-            "--threads" => bounds.threads = usize::try_from(number()?)?,
-            "--without" => variant = Some(rule(value)?),
-            _ => bail!(
-                "unknown option {name}; there are --start --turns --window-ms --then-ms --states --threads --without"
-            ),
+            "--start" => asked.starts.push(value.clone()),
+            "--first" => asked.first = Some(value.clone()),
+            "--turns" => asked.bounds.turns = u8::try_from(number()?)?,
+            "--window-ms" => asked.bounds.window = Span::ms(number()?),
+            "--then-ms" => asked.bounds.then = Span::ms(number()?),
+            "--states" => asked.bounds.states = Some(usize::try_from(number()?)?),
+            "--threads" => asked.bounds.threads = usize::try_from(number()?)?,
+            "--without" => asked.variant = Some(rule(value)?),
+            _ => bail!("unknown option {name}; there are {OPTIONS}"),
         }
     }
-    if starts.is_empty() {
-        starts.extend(START_NAMES.iter().map(|name| (*name).to_owned()));
-    }
-    let mut broken = 0;
-    for start in &starts {
-        if each_first {
-            broken += by_first(start, variant, bounds)?;
-            continue;
-        }
-        let report = explore(start, variant, bounds);
-        let report =
-            report.with_context(|| format!("there is no start {start:?}; there are {}", START_NAMES.join(", ")))?;
-        broken += u32::from(report.violation.is_some());
-        writeln!(std::io::stdout(), "{report}")?;
-    }
-    if broken > 0 {
-        bail!("{broken} of {} walks found a violation", starts.len());
-    }
-    Ok(())
-}
-
-/// One walk for each turn that can be the first, until one finds a violation.
-fn by_first(start: &str, variant: Option<Variant>, bounds: Bounds) -> Result<u32> {
-    let explorer = bounds.explorer(start, variant).with_context(|| format!("there is no start {start:?}"))?;
-    for first in explorer.firsts() {
-        let walk = Bounds { first: Some(first), ..bounds };
-        let Some(report) = explore(start, variant, walk) else { continue };
-        writeln!(std::io::stdout(), "first {first}: {report}")?;
-        if report.violation.is_some() {
-            return Ok(1);
-        }
-    }
-    Ok(0)
+    Ok(asked)
 }
 
 fn rule(name: &str) -> Result<Variant> {

@@ -16,7 +16,7 @@ fn every_single_turn_keeps_every_invariant_and_heals() {
         states += report.states;
     }
     // a second turn anywhere after the leader's node died
-    let first = Some(Turn::Hit(0, Fault::KillNode, Lasts::Lease));
+    let first = Some(Turn::Hit(0, Fault::KillNode, Lasts::Long));
     let bounds = Bounds { turns: 2, first, window: Span::ms(200), then: Span::ms(1_500), ..Bounds::default() };
     for start in ["quorum", "sync"] {
         let report = explore(start, None, bounds).expect("a start");

@@ -21,6 +21,8 @@ pub enum Lasts {
     Suspect,
     /// Longer than the lease.
     Lease,
+    /// Longer than the others wait for it before they go on with fewer.
+    Long,
 }
 
 /// Something that does not go as it usually does.
@@ -101,7 +103,7 @@ impl World {
         }
         hit(KillAgent, Lasts::Short);
         hit(KillNode, Lasts::Short);
-        hit(KillNode, Lasts::Lease);
+        hit(KillNode, Lasts::Long);
         for lasts in [Lasts::Suspect, Lasts::Lease] {
             hit(Fault::PauseAgent, lasts);
             hit(FreezeNode, lasts);
@@ -158,6 +160,7 @@ impl World {
             Lasts::Short => SOON,
             Lasts::Suspect => profile.suspect().times(13).over(10),
             Lasts::Lease => profile.lease().times(13).over(10),
+            Lasts::Long => profile.lease().times(3),
         }
     }
 
