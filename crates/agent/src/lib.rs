@@ -12,6 +12,7 @@ mod instance;
 mod journal;
 mod keys;
 mod links;
+mod lives;
 mod looks;
 mod metrics;
 mod mind;

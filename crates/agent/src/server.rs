@@ -2,6 +2,7 @@
 //! guard. It knows how, never when.
 
 use crate::links::Links;
+use crate::lives::Lives;
 use crate::mind::Inbox;
 use crate::picture::Picture;
 use crate::secrets::Secrets;
@@ -12,7 +13,7 @@ use dauphin_guard::client::{Event as GuardEvent, Guard, GuardError};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{EngineFailure, EngineStep, Event};
 use dauphin_model::Mono;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -41,12 +42,10 @@ pub(crate) struct Server {
     guard_start: GuardStart,
     /// The agent ends, and the guard with it.
     ending: AtomicBool,
-    /// The guard has a server under it.
-    pub(crate) up: AtomicBool,
+    /// Whether the guard has a server under it, and which life that is in.
+    pub(crate) lives: Mutex<Lives>,
     /// Clients are let in, as the server itself has proved.
     open: AtomicBool,
-    /// Grows with every start and end: a look that began in another life is thrown away.
-    pub(crate) life: AtomicU64,
     /// The engine step under way.
     task: Mutex<Option<JoinHandle<()>>>,
     /// Held by whoever changes access or runs a step: housekeeping waits for it.
@@ -83,7 +82,7 @@ fn failure(error: &Error, half_rewound: bool) -> EngineFailure {
 
 impl Server {
     pub(crate) fn new(parts: Parts, guard: Guard, events: mpsc::Receiver<GuardEvent>) -> Arc<Self> {
-        let up = guard.adopted().server_pid.is_some();
+        let lives = Lives::adopted(guard.adopted().server_pid);
         let server = Arc::new(Self {
             postgres: parts.postgres,
             secrets: parts.secrets,
@@ -96,9 +95,8 @@ impl Server {
             guard: Mutex::new(Arc::new(guard)),
             guard_start: parts.guard_start,
             ending: AtomicBool::new(false),
-            up: AtomicBool::new(up),
+            lives: Mutex::new(lives),
             open: AtomicBool::new(false),
-            life: AtomicU64::new(0),
             task: Mutex::new(None),
             hand: tokio::sync::Mutex::new(()),
             barrier: Mutex::new(None),
@@ -116,7 +114,7 @@ impl Server {
 
     /// Whether the guard has a server, and which life it is in.
     pub(crate) fn life(&self) -> (bool, u64) {
-        (self.up.load(Ordering::Acquire), self.life.load(Ordering::Acquire))
+        lock(&self.lives).now()
     }
 
     async fn hear_guard(self: Arc<Self>, mut events: mpsc::Receiver<GuardEvent>) {
@@ -124,7 +122,9 @@ impl Server {
             match events.recv().await {
                 Some(GuardEvent::Exited(exit)) => {
                     tracing::info!(%exit, "the server ended");
-                    self.ended();
+                    if lock(&self.lives).ended(exit.pid) {
+                        self.tell_end();
+                    }
                 }
                 Some(GuardEvent::DeadlinePassed { killed, .. }) => {
                     tracing::warn!(processes = killed.processes, "the guard killed the server: the lease ran out");
@@ -179,10 +179,9 @@ impl Server {
         self.open.load(Ordering::Acquire)
     }
 
-    fn ended(&self) {
-        self.up.store(false, Ordering::Release);
+    /// The server that ran is gone: tells whoever must know.
+    pub(crate) fn tell_end(&self) {
         self.open.store(false, Ordering::Release);
-        self.life.fetch_add(1, Ordering::AcqRel);
         if let Some(barrier) = lock(&self.barrier).take() {
             barrier.abort();
         }
@@ -202,7 +201,9 @@ impl Server {
                 result?;
             }
         }
-        self.ended();
+        let (_, life) = self.life();
+        lock(&self.lives).over(life);
+        self.tell_end();
         let (guard, events) = self.guard_start.connect().await?;
         *lock(&self.guard) = Arc::new(guard);
         Ok(events)
@@ -219,6 +220,7 @@ impl Server {
             self.inbox.tell(Event::Engine(Err(EngineFailure { because, bad_data })));
         }
         let server = Arc::clone(self);
+        let (_, life) = self.life();
         self.runtime.spawn(async move {
             if let Err(error) = server.guard().kill().await {
                 tracing::warn!(%error, "the guard did not kill the server; killing it by its data directory");
@@ -227,7 +229,10 @@ impl Server {
                     return;
                 }
             }
-            server.ended();
+            // the guard's own word may have come first, and the next server may run by now
+            if lock(&server.lives).over(life) {
+                server.tell_end();
+            }
         });
     }
 

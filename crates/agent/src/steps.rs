@@ -12,7 +12,6 @@ use dauphin_guard::protocol::StartServer;
 use dauphin_ha::{Copying, EngineOutcome, EngineStep, Event};
 use dauphin_model::{Durability, Enforced, MemberName, Position, Spec, Term, Voter};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long a server may take to start: it may have to recover a lot of log. The core can fence it sooner.
@@ -106,9 +105,14 @@ impl Server {
             }
         }
         self.take_settings().await;
-        let command =
-            self.postgres.prepare_start(&self.networks(), &self.secrets.credentials, behind.is_some()).await?;
-        self.spawn(command).await?;
+        let credentials = &self.secrets.credentials;
+        let prepared = self.postgres.prepare_start(&self.networks(), credentials, behind.is_some()).await;
+        if matches!(prepared, Err(Error::Running { .. })) && !self.life().0 {
+            // a start whose answer was lost on the way: nobody knows of what runs there, and the next try is to find nothing
+            tracing::warn!("a server runs that was not known of: it is ended");
+            self.guard().kill().await.map_err(|error| Error::Guard(error.to_string()))?;
+        }
+        self.spawn(prepared?).await?;
         self.postgres.wait_ready(START_LIMIT).await?;
         *lock(&self.start_behind) = None;
         Ok(EngineOutcome::Done)
@@ -149,9 +153,11 @@ impl Server {
             stderr_path: command.stderr_path,
         };
         let refused = |error: dauphin_guard::GuardError| Error::Guard(error.to_string());
-        self.guard().start(start).await.map_err(refused)?;
-        self.life.fetch_add(1, Ordering::AcqRel);
-        self.up.store(true, Ordering::Release);
+        lock(&self.lives).starts();
+        let pid = self.guard().start(start).await.map_err(refused)?;
+        if !lock(&self.lives).started(pid) {
+            self.tell_end();
+        }
         Ok(())
     }
 
