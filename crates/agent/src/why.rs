@@ -4,6 +4,7 @@
 use crate::journal::Entry;
 use dauphin_api::dto::Explanation;
 use dauphin_ha::Reason;
+use dauphin_model::Term;
 
 /// How far back a cause is looked for, in microseconds.
 const BEFORE_US: u64 = 15_000_000;
@@ -12,12 +13,22 @@ const BEFORE_US: u64 = 15_000_000;
 pub(crate) fn explanation(all: &[Entry], chosen: &Entry) -> Explanation {
     let before = chosen.id.saturating_sub(BEFORE_US);
     let lately: Vec<&Entry> = all.iter().filter(|e| e.id >= before && e.id <= chosen.id).collect();
-    // what is older than the leadership before has no part in it
-    let opened = lately.iter().rposition(|e| e.id < chosen.id && matches!(e.reason, Reason::Opened { .. }));
-    let since = &lately[opened.map_or(0, |at| at + 1)..];
+    // what is older than the leadership before has no part in it; its leader may not have lived to tell that it opened
+    let own = term_of(&chosen.reason);
+    let earlier = |e: &&Entry| term_of(&e.reason).is_some_and(|term| own.is_none_or(|own| term < own));
+    let before = lately.iter().rposition(|e| e.id < chosen.id && earlier(e));
+    let since = &lately[before.map_or(0, |at| at + 1)..];
     let cause = since.iter().position(|e| is_cause(&e.reason) && e.id <= chosen.id);
     let entries = &since[cause.unwrap_or(0)..];
     Explanation { summary: summary(entries, chosen), entries: entries.iter().map(|e| e.dto()).collect() }
+}
+
+/// The term that a decision made.
+fn term_of(reason: &Reason) -> Option<Term> {
+    match reason {
+        Reason::Decided { term, .. } | Reason::Opened { term, .. } => Some(*term),
+        _ => None,
+    }
 }
 
 /// What an election, or the end of a leadership, begins with.
@@ -43,7 +54,7 @@ fn summary(entries: &[&Entry], chosen: &Entry) -> String {
 mod tests {
     use super::*;
     use dauphin_ha::Gone;
-    use dauphin_model::{MemberName, Term};
+    use dauphin_model::{Evidence, Incarnation, Lsn, MemberName, Position, Timeline, Voter};
 
     fn entry(seconds: u64, reason: Reason) -> Entry {
         let member = MemberName::new("m2").expect("a name");
@@ -73,6 +84,25 @@ mod tests {
         let explained = explanation(&all, &all[5]);
         let texts: Vec<_> = explained.entries.iter().map(|e| e.id).collect();
         assert_eq!(texts, [all[3].id, all[4].id, all[5].id]);
+        assert!(explained.summary.starts_with("leader m1 of term 2 is believed gone"), "{}", explained.summary);
+    }
+
+    /// The leader in between was decided and died before its word that it opened was shared.
+    #[test]
+    fn a_term_that_nobody_told_the_end_of_has_no_part_in_it_either() {
+        let member = MemberName::new("m2").expect("a name");
+        let decided = Reason::Decided {
+            term: Term(2),
+            leader: Voter::new(member, Incarnation(1)),
+            position: Position::new(Timeline(1), Lsn(1)),
+            others: Vec::new(),
+            evidence: Evidence::Bootstrap,
+        };
+        let to = MemberName::new("m2").expect("a name");
+        let all =
+            [entry(1, Reason::SwitchoverStarted { to }), entry(2, decided), entry(3, gone(2)), entry(4, opened(3))];
+        let explained = explanation(&all, &all[3]);
+        assert_eq!(explained.entries.len(), 2);
         assert!(explained.summary.starts_with("leader m1 of term 2 is believed gone"), "{}", explained.summary);
     }
 
