@@ -205,6 +205,43 @@ fn a_guard_that_dies_or_stands_still_costs_a_leader_its_place() {
     stage.down_after(EXPECTED);
 }
 
+/// Every machine dies at once. They come back one after the other, the leader first, last, or only once the others have gone on
+/// without it: it heals by itself within a minute each time, and nothing acknowledged is lost.
+#[test]
+fn a_total_outage_heals_in_any_order_of_return() {
+    let stage = Stage::up("outage", &["--profile", "fast"]);
+    stage.sql(stage.write_port(), "CREATE TABLE t (i int PRIMARY KEY)");
+    let heal = |name: &str| stage.run(&["lab", "heal", "--member", name]).ended(0);
+    for (written, leader_is) in [(1, "first"), (2, "last"), (3, "too late")] {
+        stage.write_until_acknowledged(&format!("INSERT INTO t VALUES ({written}) ON CONFLICT DO NOTHING"));
+        let leader = stage.leader();
+        let replicas: Vec<&str> = ["m1", "m2", "m3"].into_iter().filter(|name| *name != leader).collect();
+        // the replicas first: else one of them takes over
+        for name in replicas.iter().copied().chain([leader.as_str()]) {
+            stage.run(&["lab", "fault", "--member", name, "--kind", "kill-node"]).ended(0);
+        }
+        match leader_is {
+            "first" => {
+                heal(&leader);
+                replicas.iter().copied().for_each(heal);
+            }
+            "last" => {
+                replicas.iter().copied().for_each(heal);
+                heal(&leader);
+            }
+            _ => {
+                replicas.iter().copied().for_each(heal);
+                stage.until("an election", |c| c["open"] == true && c["leader"] != leader.as_str());
+                heal(&leader);
+            }
+        }
+        stage.until_healthy();
+        let count = stage.sql(stage.write_port(), "SELECT count(*) FROM t");
+        assert_eq!(count, written.to_string(), "the leader is {leader_is}");
+    }
+    stage.down_after(EXPECTED);
+}
+
 /// A machine comes back with empty disks: it may neither vote nor found a second cluster until a person says so.
 #[test]
 fn a_replaced_machine_takes_part_again_once_it_is_added() {
