@@ -51,6 +51,8 @@ def section(name, legs, faults):
            f"| acknowledged writes lost (of {watch('acks')} straight to members) | {watch('lost')} |",
            f"| members that acknowledged beside a later leader ({watch('samples')} samples) | {watch('violations')} |",
            f"| windows of 50 ms in which two members acknowledged | {watch('shared_windows')} |",
+           f"| writes sent straight to a member before it was frozen, acknowledged when it thawed, and held by the later leader: "
+           f"allowed (I2), and the proxy calls them unknown | {watch('late_but_kept')} |",
            f"| faults after which three members were not healthy within 60 s | {len(late)} |",
            f"| faults after which writes did not flow though healthy | {sum(bool(f.get('no_writes')) for f in faults.values())} |",
            f"| legs that could not be compared | {sum('failed' in g for g in legs)} |", "",
