@@ -84,8 +84,13 @@ fn read<T: DeserializeOwned>(key: &Key, entry: &Entry) -> Option<T> {
         .ok()
 }
 
-/// What the core sees of a snapshot. `now` and `instant` are the same moment on the two clocks.
-pub(crate) fn view(snapshot: &Snapshot, now: Mono, instant: Instant) -> StoreView {
+/// What the core sees of a snapshot. `now` and `instant` are the same moment on the two clocks. `None`: the record is there and
+/// cannot be read, and must not be taken for a cluster that has none.
+pub(crate) fn view(snapshot: &Snapshot, now: Mono, instant: Instant) -> Option<StoreView> {
+    let record: Option<Leadership> = get(snapshot, &leadership());
+    if record.is_none() && snapshot.rev(&leadership()).is_some() {
+        return None;
+    }
     let rev = |key: &Key| snapshot.rev(key).map_or(Rev(0), |r| Rev(r.0));
     let lease_key = lease();
     let seen = snapshot.entries.get(&lease_key).map_or(now, |(_, at)| {
@@ -94,9 +99,9 @@ pub(crate) fn view(snapshot: &Snapshot, now: Mono, instant: Instant) -> StoreVie
     });
     let past: Vec<HistoryRecord> = get(snapshot, &history()).unwrap_or_default();
     let under_way: Option<IntentRecord> = get(snapshot, &intent());
-    StoreView {
+    Some(StoreView {
         cluster_id: snapshot.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
-        leadership: get::<Leadership>(snapshot, &leadership()),
+        leadership: record,
         leadership_rev: rev(&leadership()),
         lease: get::<Lease>(snapshot, &lease_key),
         lease_rev: rev(&lease_key),
@@ -106,7 +111,7 @@ pub(crate) fn view(snapshot: &Snapshot, now: Mono, instant: Instant) -> StoreVie
         paused: get(snapshot, &paused()).unwrap_or(false),
         spec: get::<SpecRecord>(snapshot, &spec()).map(|s| s.spec),
         timelines: past.iter().map(|h| (h.past.timeline, h.past.term)).collect(),
-    }
+    })
 }
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {

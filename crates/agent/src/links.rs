@@ -19,7 +19,7 @@ pub(crate) const MESSAGE_CHANNEL: u8 = 2;
 /// Channel of what agents ask of each other (JSON).
 pub(crate) const ASK_CHANNEL: u8 = 4;
 /// First byte of a core message: what it means may change, and a member of another version is ignored.
-const MESSAGE_VERSION: u8 = 2;
+const MESSAGE_VERSION: u8 = 3;
 /// How long the server's port may take to refuse or accept.
 const KNOCK_WITHIN: Duration = Duration::from_millis(300);
 /// Pause before a member whose link port refuses is knocked at again.

@@ -230,8 +230,9 @@ pub(crate) async fn watch_store(store: Store, inbox: Inbox) {
     let mut states = store.watch();
     loop {
         let snapshot = states.borrow_and_update().clone();
-        if snapshot.identity.is_some() {
-            let view = keys::view(&snapshot, dauphin_guard::boottime(), Instant::now());
+        if snapshot.identity.is_some()
+            && let Some(view) = keys::view(&snapshot, dauphin_guard::boottime(), Instant::now())
+        {
             inbox.tell(Event::Store(Box::new(view)));
         }
         if states.changed().await.is_err() {

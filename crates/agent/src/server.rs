@@ -174,6 +174,11 @@ impl Server {
         Ok(())
     }
 
+    /// Nobody is let in until the server has proved otherwise.
+    pub(crate) fn closed(&self) {
+        self.open.store(false, Ordering::Release);
+    }
+
     /// Whether clients are let in.
     pub(crate) fn serves(&self) -> bool {
         self.open.load(Ordering::Acquire)
@@ -181,7 +186,7 @@ impl Server {
 
     /// The server that ran is gone: tells whoever must know.
     pub(crate) fn tell_end(&self) {
-        self.open.store(false, Ordering::Release);
+        self.closed();
         if let Some(barrier) = lock(&self.barrier).take() {
             barrier.abort();
         }

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// How long a server may take to start: it may have to recover a lot of log. The core can fence it sooner.
 const START_LIMIT: Duration = Duration::from_secs(3_600);
+/// How often is looked whether a server that starts has ended.
+const END_POLL: Duration = Duration::from_millis(20);
 /// How long a fast stop may take before it becomes an immediate one.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long stopping to receive and draining may take.
@@ -36,6 +38,13 @@ const CHECKPOINT_WITHIN: Duration = Duration::from_secs(30);
 impl Server {
     pub(crate) async fn carry_out(self: &Arc<Self>, step: EngineStep) -> Result<EngineOutcome, Error> {
         let postgres = &self.postgres;
+        if let EngineStep::Bootstrap { .. }
+        | EngineStep::StartDetached
+        | EngineStep::Clone { .. }
+        | EngineStep::Rewind { .. } = step
+        {
+            self.end_unknown().await;
+        }
         match step {
             EngineStep::Bootstrap { timeline } => self.bootstrap(timeline).await,
             EngineStep::StartDetached => self.start().await,
@@ -105,17 +114,35 @@ impl Server {
             }
         }
         self.take_settings().await;
-        let credentials = &self.secrets.credentials;
-        let prepared = self.postgres.prepare_start(&self.networks(), credentials, behind.is_some()).await;
-        if matches!(prepared, Err(Error::Running { .. })) && !self.life().0 {
-            // a start whose answer was lost on the way: nobody knows of what runs there, and the next try is to find nothing
-            tracing::warn!("a server runs that was not known of: it is ended");
-            self.guard().kill().await.map_err(|error| Error::Guard(error.to_string()))?;
+        let command =
+            self.postgres.prepare_start(&self.networks(), &self.secrets.credentials, behind.is_some()).await?;
+        let life = self.spawn(command).await?;
+        tokio::select! {
+            ready = self.postgres.wait_ready(START_LIMIT) => ready?,
+            // it may end before it was ever seen in its folder
+            () = self.ends(life) => return Err(self.not_running()),
         }
-        self.spawn(prepared?).await?;
-        self.postgres.wait_ready(START_LIMIT).await?;
         *lock(&self.start_behind) = None;
         Ok(EngineOutcome::Done)
+    }
+
+    /// Returns when that life of the server is over.
+    async fn ends(&self, life: u64) {
+        while self.life() == (true, life) {
+            tokio::time::sleep(END_POLL).await;
+        }
+    }
+
+    fn not_running(&self) -> Error {
+        Error::NotRunning { data_dir: self.postgres.instance.data_dir.clone() }
+    }
+
+    /// A start whose answer was lost on the way leaves a server that nobody knows of: it is ended before anything is done
+    /// with its folder. One that the guard did not start is left alone, and refused by the step.
+    async fn end_unknown(&self) {
+        if !self.life().0 && self.postgres.instance.postmaster().is_some() && self.guard().kill().await.is_ok() {
+            tracing::info!("a server ran that was not known of: it was ended");
+        }
     }
 
     /// The settings of the shared specification, on top of what is this member's own.
@@ -143,7 +170,8 @@ impl Server {
         }
     }
 
-    async fn spawn(&self, command: ServerCommand) -> Result<(), Error> {
+    /// Starts the server's processes; the life that this begins.
+    async fn spawn(&self, command: ServerCommand) -> Result<u64, Error> {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
         let start = StartServer {
             program: command.program,
@@ -155,10 +183,12 @@ impl Server {
         let refused = |error: dauphin_guard::GuardError| Error::Guard(error.to_string());
         lock(&self.lives).starts();
         let pid = self.guard().start(start).await.map_err(refused)?;
+        self.closed();
         if !lock(&self.lives).started(pid) {
             self.tell_end();
+            return Err(self.not_running());
         }
-        Ok(())
+        Ok(self.life().1)
     }
 
     async fn stop(&self) -> Result<EngineOutcome, Error> {

@@ -36,6 +36,8 @@ fn one_turn_shows_that_the_rule_is_needed() {
 fn two_turns_show_that_the_rule_is_needed() {
     caught(Variant::UnconfirmedReload, "quorum", 2, Some(Turn::Switchover), "I3");
     caught(Variant::FewerAnswers, "quorum", 2, Some(Turn::Switchover), "I4");
+    let paused = Turn::Hit(0, Fault::PauseAgent, Lasts::Lease);
+    caught(Variant::IgnoreBranch, "quorum", 2, Some(paused), "I1");
     let deaf = Turn::Hit(2, Fault::HearsNothing, Lasts::Lease);
     caught(Variant::PromoteBeforeDecide, "quorum", 2, Some(deaf), "I4");
 }

@@ -257,7 +257,9 @@ impl Core {
         if campaign.agreed.len() * 2 > members {
             let (term, agreed) = (campaign.term, campaign.agreed.iter().cloned().collect());
             self.journal(Reason::ElectionStarted { term, agreed });
-            self.push(Step::ElectStore { gone: record.leader.name.clone() });
+            if self.leader_gone() != Some(Gone::GaveUp) {
+                self.push(Step::ElectStore { gone: record.leader.name.clone() });
+            }
             if let Some(campaign) = &mut self.campaign {
                 campaign.phase = Phase::Freeze;
                 campaign.refused.clear();

@@ -68,8 +68,9 @@ impl Core {
         };
         if chosen && ready && record.term >= self.durable.pledge {
             self.begin_leading(&record);
-        } else if chosen && self.role == Role::Frozen && ready {
-            // another election has begun above our term; the record still names us, and we go on above it
+        } else if chosen && self.role == Role::Frozen && ready && self.campaign.is_none() {
+            // another election has begun above our term; the record still names us, and we go on above it. Not beside an
+            // election of our own: it may be decided already, and the record of before would be led in its place
             self.begin_leading(&record);
         }
         if let Some(answered) = self.campaign.as_ref().map(|c| c.term)
@@ -280,6 +281,7 @@ impl Core {
         if !same {
             return self.go_behind();
         }
+        let parts = self.replayed_position().is_some_and(|ours| ours.leads_into(&theirs).is_err());
         let (now, streaming) = (self.now, self.server.streaming.is_some());
         let stuck_after = self.spec.profile.suspect().times(STUCK);
         let Some(following) = &mut self.following else { return };
@@ -288,6 +290,10 @@ impl Core {
             return;
         }
         let idle = now.since(*following.idle_since.get_or_insert(now));
+        if parts && idle >= self.spec.profile.suspect() {
+            // the stream of before went on until the server had its new upstream, and brought what that one never had
+            return self.go_behind();
+        }
         let behind = self.server.position.as_ref().is_some_and(|p| p.lsn < theirs.lsn);
         if behind && idle >= stuck_after && record.state == LeadershipState::Open && self.spec.allow_reclone {
             let because =
