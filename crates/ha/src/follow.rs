@@ -282,7 +282,9 @@ impl Core {
             return self.go_behind();
         }
         let parts = self.replayed_position().is_some_and(|ours| ours.leads_into(&theirs).is_err());
-        let (now, streaming) = (self.now, self.server.streaming.is_some());
+        // on the way to the end of the timeline before is no streaming if our log goes on beyond that end
+        let streams = |timeline| !parts || timeline >= record.timeline;
+        let (now, streaming) = (self.now, self.server.streaming.is_some_and(streams));
         let stuck_after = self.spec.profile.suspect().times(STUCK);
         let Some(following) = &mut self.following else { return };
         if streaming {
@@ -291,7 +293,8 @@ impl Core {
         }
         let idle = now.since(*following.idle_since.get_or_insert(now));
         if parts && idle >= self.spec.profile.suspect() {
-            // the stream of before went on until the server had its new upstream, and brought what that one never had
+            // the stream of before went on until the server had its new upstream, or what its log holds was not replayed
+            // yet when it was looked at: it has what the new one never had
             return self.go_behind();
         }
         let behind = self.server.position.as_ref().is_some_and(|p| p.lsn < theirs.lsn);
