@@ -41,9 +41,8 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
                 Role::Replica => picture.server.streaming.is_some() && picture.busy.is_none(),
                 _ => false,
             };
-            let believed_up = picture.server.run.is_up() && picture.busy.is_none();
             let profile = picture.spec.profile;
-            (picture.role, profile.beat().duration(), profile.suspect().duration(), calm, believed_up)
+            (picture.role, profile.beat().duration(), profile.suspect().duration(), calm, picture.believes_up)
         };
         let (up, life) = server.life();
         if up {

@@ -23,6 +23,7 @@ pub(crate) struct Picture {
     pub(crate) beat: Option<Beat>,
     pub(crate) others: BTreeMap<MemberName, Heard>,
     pub(crate) busy: Option<&'static str>,
+    pub(crate) believes_up: bool,
 }
 
 impl Picture {
@@ -41,6 +42,7 @@ impl Picture {
             beat: core.own_beat().cloned(),
             others: others.collect(),
             busy: core.under_way().map(|u| u.step.name()),
+            believes_up: core.believes_up(),
         }
     }
 

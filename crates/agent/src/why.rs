@@ -11,14 +11,14 @@ const BEFORE_US: u64 = 15_000_000;
 
 /// The decision `chosen` with everything from its cause on. `all` is in the order of time.
 pub(crate) fn explanation(all: &[Entry], chosen: &Entry) -> Explanation {
-    let before = chosen.id.saturating_sub(BEFORE_US);
-    let lately: Vec<&Entry> = all.iter().filter(|e| e.id >= before && e.id <= chosen.id).collect();
+    let oldest = chosen.id.saturating_sub(BEFORE_US);
+    let lately: Vec<&Entry> = all.iter().filter(|e| e.id >= oldest && e.id <= chosen.id).collect();
     // what is older than the leadership before has no part in it; its leader may not have lived to tell that it opened
     let own = term_of(&chosen.reason);
     let earlier = |e: &&Entry| term_of(&e.reason).is_some_and(|term| own.is_none_or(|own| term < own));
     let before = lately.iter().rposition(|e| e.id < chosen.id && earlier(e));
     let since = &lately[before.map_or(0, |at| at + 1)..];
-    let cause = since.iter().position(|e| is_cause(&e.reason) && e.id <= chosen.id);
+    let cause = since.iter().position(|e| is_cause(&e.reason));
     let entries = &since[cause.unwrap_or(0)..];
     Explanation { summary: summary(entries, chosen), entries: entries.iter().map(|e| e.dto()).collect() }
 }

@@ -15,8 +15,8 @@ const WATCHED: Span = Span::ms(1_000);
 /// Where a walk begins and how far it goes.
 #[derive(Debug, Clone)]
 pub struct Explorer {
-    /// The worlds to begin with.
-    pub starts: Vec<World>,
+    /// The world to begin with.
+    pub start: World,
     /// Turns that a run may take.
     pub turns: u8,
     /// The first of them is this one; any, otherwise.
@@ -92,12 +92,11 @@ impl Explorer {
     #[must_use]
     pub fn firsts(&self) -> BTreeSet<Turn> {
         let mut found = BTreeSet::new();
-        for mut state in self.init_states() {
-            while state.ends == Ends::No && state.world.now() < state.until {
-                found.extend(state.world.turns());
-                state.world.go_on();
-                self.walk(&mut state);
-            }
+        let mut state = self.begin();
+        while state.ends == Ends::No && state.world.now() < state.until {
+            found.extend(state.world.turns());
+            state.world.go_on();
+            self.walk(&mut state);
         }
         found
     }
@@ -105,7 +104,7 @@ impl Explorer {
     /// Follows one run: the turns it takes, each with how many moments of choice lie before it. What broke, if anything.
     #[must_use]
     pub fn replay(&self, run: &[(usize, Turn)]) -> Option<String> {
-        let mut state = self.init_states().into_iter().next()?;
+        let mut state = self.begin();
         let mut passed = 0;
         let mut turns = run.iter().peekable();
         while state.ends == Ends::No {
@@ -119,7 +118,8 @@ impl Explorer {
         state.world.violation().map(ToOwned::to_owned)
     }
 
-    fn begin(&self, mut world: World) -> State {
+    fn begin(&self) -> State {
+        let mut world = self.start.clone();
         let now = world.now();
         world.run_to_choice(now + self.window);
         let acknowledged = world.acknowledged_so_far();
@@ -152,7 +152,7 @@ impl Model for Explorer {
     type Action = Act;
 
     fn init_states(&self) -> Vec<State> {
-        self.starts.iter().map(|world| self.begin(world.clone())).collect()
+        vec![self.begin()]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Act>) {

@@ -7,7 +7,6 @@ use dauphin_model::Span;
 use dauphin_sim::Turn;
 use stateright::{Checker, Model};
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 /// How far to walk.
@@ -91,8 +90,8 @@ impl Bounds {
     /// From the named start, with a rule left out or none. `None`: there is no such start.
     #[must_use]
     pub fn explorer(&self, name: &str, variant: Option<Variant>) -> Option<Explorer> {
-        let starts = vec![start(name, variant)?];
-        Some(Explorer { starts, turns: self.turns, first: self.first, window: self.window, then: self.then })
+        let start = start(name, variant)?;
+        Some(Explorer { start, turns: self.turns, first: self.first, window: self.window, then: self.then })
     }
 }
 
@@ -102,8 +101,8 @@ pub fn explore(name: &str, variant: Option<Variant>, bounds: Bounds) -> Option<R
     let model = bounds.explorer(name, variant)?;
     let begun = Instant::now();
     let mut builder = model.checker().threads(bounds.threads);
-    if let Some(states) = bounds.states.and_then(NonZeroUsize::new) {
-        builder = builder.target_state_count(states.get());
+    if let Some(states) = bounds.states {
+        builder = builder.target_state_count(states);
     }
     let checker = builder.spawn_dfs().join();
     let violation = checker.discoveries().into_values().next().map(|path| {

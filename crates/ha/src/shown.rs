@@ -41,6 +41,12 @@ impl Core {
         &self.server
     }
 
+    /// Whether the server is believed to run while nothing is done with it: who sees that none does must say so again.
+    #[must_use]
+    pub fn believes_up(&self) -> bool {
+        self.server.run.is_up() && self.engine.is_none()
+    }
+
     /// The other members.
     #[must_use]
     pub fn peers(&self) -> &BTreeMap<MemberName, Peer> {

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::world::World;
-use dauphin_model::{Durability, Mono, Span};
+use dauphin_model::{Durability, Span};
 
 /// How a simulation ended.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ const HEALING: Span = Span::ms(60_000);
 #[must_use]
 pub fn run(config: &Config) -> Outcome {
     let mut world = World::new(config.clone());
-    let formed = wait(&mut world, FORMING, World::healthy);
+    let formed = world.wait_for(FORMING, World::healthy).is_some();
     if !formed && world.watch.violation.is_none() {
         world.watch.violate("L1: a new cluster did not come to be open".to_owned());
     }
@@ -42,7 +42,7 @@ pub fn run(config: &Config) -> Outcome {
     if world.watch.violation.is_none() {
         world.heal();
         let before = world.watch.acknowledged;
-        let alive = wait(&mut world, HEALING, |w| w.whole() && w.watch.acknowledged > before);
+        let alive = world.wait_for(HEALING, |w| w.whole() && w.watch.acknowledged > before).is_some();
         if !alive && world.watch.violation.is_none() {
             let stuck = if world.healthy() { "a member did not come back" } else { "no leader acknowledges" };
             world.watch.violate(format!("L1: {stuck} {HEALING} after the last fault"));
@@ -64,16 +64,4 @@ pub fn run(config: &Config) -> Outcome {
         hash: world.trace.hash(),
         lines: world.trace.lines().to_vec(),
     }
-}
-
-fn wait(world: &mut World, most: Span, until: impl Fn(&World) -> bool) -> bool {
-    let end = world.now + most;
-    while world.now < end && world.watch.violation.is_none() {
-        if until(world) {
-            return true;
-        }
-        let next: Mono = world.now + Span::ms(50);
-        world.run_until(next);
-    }
-    until(world)
 }

@@ -275,8 +275,7 @@ impl World {
         }
         let view = self.view_of(at);
         let down = self.nodes[at].pg.running.is_none();
-        let believed_up = |core: &Core| core.server().run.is_up() && core.under_way().is_none();
-        let untold = !self.nodes[at].server_down_told || self.nodes[at].core.as_ref().is_some_and(believed_up);
+        let untold = !self.nodes[at].server_down_told || self.nodes[at].core.as_ref().is_some_and(Core::believes_up);
         if down && untold && self.nodes[at].pg.has_data {
             self.nodes[at].server_down_told = true;
             self.feed(at, Event::ServerExited);
