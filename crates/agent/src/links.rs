@@ -5,8 +5,8 @@ use crate::mind::Inbox;
 use crate::store_leader;
 use bytes::Bytes;
 use dauphin_ha::{Event, Message};
-use dauphin_model::{MemberKind, MemberName, Spec};
-use dauphin_net::{CallError, Down, Identity, Link, LinkState, Peer};
+use dauphin_model::{MemberKind, MemberName, MemberSpec, Spec};
+use dauphin_net::{CallError, Down, Identity, Link, LinkState, Peer, STORE_TOS};
 use dauphin_store::{BoxFuture, RaftTransport, Store, TransportError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -29,17 +29,23 @@ const KNOCK_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Links {
     links: BTreeMap<MemberName, Link>,
+    /// The store's own: what others have to say never delays it, and networks may prefer it.
+    store: BTreeMap<MemberName, Link>,
 }
 
 impl Links {
     pub(crate) fn new(me: &MemberName, spec: &Spec, identity: &Arc<Identity>) -> Arc<Self> {
-        let others = spec.members.iter().filter(|m| m.name != *me);
-        let links = others.map(|m| {
-            let link = Link::new(Peer::member(&m.name), format!("{}:{}", m.host, m.link_port), Arc::clone(identity));
-            link.keep();
-            (m.name.clone(), link)
-        });
-        Arc::new(Self { links: links.collect() })
+        let all = |service: Option<u8>| {
+            let others = spec.members.iter().filter(|m| m.name != *me);
+            let link = |m: &MemberSpec| {
+                let addr = format!("{}:{}", m.host, m.link_port);
+                let link = Link::marked(Peer::member(&m.name), addr, Arc::clone(identity), service);
+                link.keep();
+                (m.name.clone(), link)
+            };
+            others.map(link).collect()
+        };
+        Arc::new(Self { links: all(None), store: all(Some(STORE_TOS)) })
     }
 
     /// Sends one of the core's messages; it may be lost.
@@ -119,7 +125,7 @@ impl RaftTransport for StoreLinks {
         body: Bytes,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
-        let (to, link) = (to.clone(), self.0.links.get(to).cloned());
+        let (to, link) = (to.clone(), self.0.store.get(to).cloned());
         Box::pin(async move {
             let Some(link) = link else {
                 return Err(TransportError::Unreachable { to, why: "the specification does not name it".to_owned() });

@@ -270,9 +270,9 @@ async fn reload_server(server: Arc<Server>) {
 fn timings(profile: Profile) -> Timings {
     let ms = Duration::from_millis;
     match profile {
-        Profile::Fast => Timings { heartbeat: ms(100), election_min: ms(300), election_max: ms(550) },
-        Profile::Standard => Timings { heartbeat: ms(150), election_min: ms(450), election_max: ms(800) },
-        Profile::Wan => Timings { heartbeat: ms(700), election_min: ms(2_500), election_max: ms(4_500) },
+        Profile::Fast => Timings { heartbeat: ms(100), lease: ms(400), apart: ms(100) },
+        Profile::Standard => Timings { heartbeat: ms(150), lease: ms(600), apart: ms(150) },
+        Profile::Wan => Timings { heartbeat: ms(700), lease: ms(2_500), apart: ms(700) },
     }
 }
 

@@ -2,6 +2,7 @@
 //! it stays. What the lab made is removed. Only processes that work in the lab's folder are touched.
 
 use crate::error::LabError;
+use crate::fault;
 use crate::find;
 use crate::leftovers;
 use crate::process::Process;
@@ -39,12 +40,16 @@ pub fn down(lab: &Lab, keep_data: bool) -> Result<(), LabError> {
 
 /// Kills everything of the lab that lives.
 pub(crate) fn stop(lab: &Lab) -> Result<(), LabError> {
+    fault::let_go(lab);
     let mut seen = living(lab, |_| true);
     if !gone(lab, &mut seen, KILL_WAIT_MAX, |_| true, true) {
         let left: Vec<_> = seen.iter().map(|p| p.pid.to_string()).collect();
         return Err(LabError::Failed(format!("these processes do not go: {} (in the kernel?)", left.join(", "))));
     }
     leftovers::remove(lab);
+    if let Some(network) = &lab.network {
+        network.remove(&lab.members);
+    }
     Ok(())
 }
 

@@ -90,7 +90,16 @@ fn shared(lab: &Lab, options: &Options) -> String {
     };
     let _ = writeln!(text, "name = \"{}\"\ndurability = \"{}\"", lab.cluster, lab.durability);
     let _ = writeln!(text, "on_shortage = \"{on_shortage}\"\nprofile = \"{}\"\nallow_reclone = true\n", lab.profile);
-    let _ = writeln!(text, "[postgres]\nclient_networks = [\"127.0.0.0/8\"]\nsql_tls = \"off\"");
+    text.push_str("[postgres]\nsql_tls = \"off\"\n");
+    match &lab.network {
+        None => text.push_str("client_networks = [\"127.0.0.0/8\"]\n"),
+        // the proxy runs beside the hosts, on none of them
+        Some(network) => {
+            let subnet = network.subnet();
+            let _ = writeln!(text, "client_networks = [\"127.0.0.0/8\", \"{subnet}\"]");
+            let _ = writeln!(text, "replication_networks = [\"{subnet}\"]");
+        }
+    }
     // `mmap` keeps dynamic memory in the data directory: killed servers leave nothing of it in /dev/shm
     let _ = writeln!(
         text,

@@ -72,9 +72,6 @@ impl Options {
         if self.store != "raft" {
             return usage(format!("the store {} is not built yet: use --store raft", self.store));
         }
-        if self.hosts {
-            return usage("--hosts (a network namespace for each member) is not built yet: leave it out".into());
-        }
         if self.mesh.is_some() {
             return usage("--mesh is not built yet: leave it out".into());
         }
@@ -140,7 +137,6 @@ mod tests {
         refused(&Options { engine: Engine::Mysql, ..options() }, "--engine postgres");
         refused(&Options { engine: Engine::Mariadb, ..options() }, "--engine postgres");
         refused(&Options { store: "etcd".into(), ..options() }, "--store raft");
-        refused(&Options { hosts: true, ..options() }, "not built yet");
         refused(&Options { mesh: Some(3), ..options() }, "not built yet");
         refused(&Options { members: 0, ..options() }, "1 to 7");
         refused(&Options { members: 8, ..options() }, "1 to 7");

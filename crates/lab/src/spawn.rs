@@ -2,7 +2,9 @@
 //! When the lab lies behind a folder that this user cannot pass, they get a view of the file system where it can.
 
 use crate::error::LabError;
+use crate::network::Namespace;
 use crate::state::{Lab, LabMember};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -14,25 +16,34 @@ const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 
 /// Starts the agent of a member.
 pub(crate) fn agent(lab: &Lab, member: &LabMember) -> Result<Child, LabError> {
-    service(lab, "agent", &lab.config(member), &lab.member_dir(member).join("log/agent.log"))
+    service(lab, lab.namespace(member), "agent", &lab.config(member), &lab.member_dir(member).join("log/agent.log"))
 }
 
 /// Starts the proxy.
 pub(crate) fn proxy(lab: &Lab) -> Result<Child, LabError> {
     let dir = lab.proxy_dir();
-    service(lab, "proxy", &dir.join("dauphin.toml"), &dir.join("log/proxy.log"))
+    service(lab, None, "proxy", &dir.join("dauphin.toml"), &dir.join("log/proxy.log"))
 }
 
-fn service(lab: &Lab, verb: &str, config: &Path, log: &Path) -> Result<Child, LabError> {
-    let mut command = match &lab.closed_parent {
-        None => Command::new(&lab.program),
-        Some(parent) => in_own_view(lab, parent),
+fn service(
+    lab: &Lab,
+    host: Option<Namespace>,
+    verb: &str,
+    config: &Path,
+    log: &Path,
+) -> Result<Child, LabError> {
+    let mut command = match (&lab.closed_parent, &host) {
+        (None, None) => as_user(Command::new(&lab.program), lab),
+        (Some(parent), None) => with_arguments(Command::new("unshare"), own_view(lab, parent)),
+        (None, Some(host)) => with_arguments(host.enter(), plain(lab)),
+        (Some(parent), Some(host)) => {
+            let mut command = host.enter();
+            command.arg("unshare");
+            with_arguments(command, own_view(lab, parent))
+        }
     };
     command.arg(verb).arg("--config").arg(config).arg("--own-session");
     command.env_clear().env("PATH", SEARCH_PATH).env("LANG", "C.UTF-8").current_dir("/");
-    if let (Some(user), None) = (&lab.user, &lab.closed_parent) {
-        command.uid(user.uid).gid(user.gid);
-    }
     let (out, err) = log_file(lab, log)?;
     command.stdin(Stdio::null()).stdout(out).stderr(err);
     command.spawn().map_err(LabError::io("cannot start", &lab.program))
@@ -65,12 +76,37 @@ if [ -n "$engine" ]; then mkdir -p "$engine"; mount --no-canonicalize --bind /pr
 exec setpriv --reuid "$uid" --regid "$gid" --clear-groups -- "$@"
 "#;
 
-fn in_own_view(lab: &Lab, parent: &Path) -> Command {
+/// What `unshare` is given, up to the program.
+fn own_view(lab: &Lab, parent: &Path) -> Vec<OsString> {
     let (uid, gid) = lab.user.as_ref().map_or((0, 0), |u| (u.uid, u.gid));
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "--", "sh", "-c", ENTER, "dauphin-lab"]);
-    command.arg(parent).arg(&lab.dir).arg(lab.engine_home.as_deref().unwrap_or(Path::new("")));
-    command.arg(uid.to_string()).arg(gid.to_string()).arg(&lab.program);
+    let words = ["--mount", "--propagation", "private", "--", "sh", "-c", ENTER, "dauphin-lab"];
+    let mut arguments: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+    arguments.extend([parent.into(), lab.dir.clone().into(), lab.engine_home.clone().unwrap_or_default().into()]);
+    arguments.extend([uid.to_string().into(), gid.to_string().into(), lab.program.clone().into()]);
+    arguments
+}
+
+/// The program as the members' user, for a command that must be root itself until it enters a namespace.
+fn plain(lab: &Lab) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    if let Some(user) = &lab.user {
+        let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
+        let words = ["setpriv", "--reuid", &uid, "--regid", &gid, "--clear-groups", "--"];
+        arguments.extend(words.into_iter().map(OsString::from));
+    }
+    arguments.push(lab.program.clone().into());
+    arguments
+}
+
+fn with_arguments(mut command: Command, arguments: Vec<OsString>) -> Command {
+    command.args(arguments);
+    command
+}
+
+fn as_user(mut command: Command, lab: &Lab) -> Command {
+    if let Some(user) = &lab.user {
+        command.uid(user.uid).gid(user.gid);
+    }
     command
 }
 

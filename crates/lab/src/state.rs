@@ -2,6 +2,7 @@
 //! It holds no pids; those are looked up in `/proc` when they are needed.
 
 use crate::error::LabError;
+use crate::network::{LabNetwork, Namespace};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,9 @@ pub struct Lab {
     /// The engine's programs, where they lie behind `closed_parent` too.
     #[serde(default)]
     pub engine_home: Option<PathBuf>,
+    /// The members' hosts, when they have hosts of their own.
+    #[serde(default)]
+    pub network: Option<LabNetwork>,
     /// Whether `up` made the folder itself.
     pub made_dir: bool,
     /// What `up` made in the folder: what `down` removes.
@@ -171,6 +175,11 @@ impl Lab {
     #[must_use]
     pub fn proxy_dir(&self) -> PathBuf {
         self.dir.join("proxy")
+    }
+
+    /// Where the processes of a member run, when it has a host of its own.
+    pub(crate) fn namespace(&self, member: &LabMember) -> Option<Namespace> {
+        self.network.as_ref().map(|network| network.namespace(member))
     }
 
     /// The agents' HTTP addresses.

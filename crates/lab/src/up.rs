@@ -4,6 +4,7 @@
 use crate::binaries::{self, Binaries};
 use crate::bundle::{self, Secrets};
 use crate::error::LabError;
+use crate::network::LabNetwork;
 use crate::options::Options;
 use crate::process::Process;
 use crate::state::{Lab, LabMember, LabProxy, LabUser, Login};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Where members and proxy listen.
+/// Where the proxy listens, and members that have no hosts of their own.
 const HOST: &str = "127.0.0.1";
 /// Longest time until every member is healthy.
 const HEALTHY_WAIT_MAX: Duration = Duration::from_secs(180);
@@ -90,12 +91,13 @@ fn leave(dir: &Path, made: bool) {
 /// What the lab will be; nothing is made yet.
 fn plan(options: &Options, engine: &Binaries, made_dir: bool) -> Result<Lab, LabError> {
     let base = options.base_port;
+    let network = options.hosts.then(|| LabNetwork::of(base));
     let members: Vec<LabMember> = (1..=options.members)
         .map(|n| {
             let witness = options.witness && n == options.members;
             LabMember {
                 name: format!("m{n}"),
-                host: HOST.into(),
+                host: network.as_ref().map_or_else(|| HOST.into(), |network| network.address(n)),
                 sql_port: if witness { 0 } else { base + n },
                 api_port: base + 100 + n,
                 link_port: base + 200 + n,
@@ -124,6 +126,7 @@ fn plan(options: &Options, engine: &Binaries, made_dir: bool) -> Result<Lab, Lab
         engine_home: engine_home(&engine.dir, user.as_ref(), closed_parent.as_deref())?,
         user,
         closed_parent,
+        network,
         made_dir,
         made,
     })
@@ -178,7 +181,12 @@ fn engine_home(bin: &Path, user: Option<&LabUser>, closed: Option<&Path>) -> Res
 
 /// Makes sure that every port is free.
 fn free(lab: &Lab) -> Result<(), LabError> {
-    let members = lab.members.iter().flat_map(|m| [m.sql_port, m.api_port, m.link_port]);
+    if let Some(network) = &lab.network {
+        network.check()?;
+    }
+    // on hosts of their own every port is free
+    let shared = lab.members.iter().filter(|_| lab.network.is_none());
+    let members = shared.flat_map(|m| [m.sql_port, m.api_port, m.link_port]);
     let proxy = lab.proxy.iter().flat_map(|p| [p.write_port, p.read_port]);
     for port in members.chain(proxy).filter(|port| *port != 0) {
         if let Err(error) = TcpListener::bind((HOST, port)) {
@@ -221,6 +229,9 @@ fn copy_program(program: &Path, dir: &Path) -> Result<PathBuf, LabError> {
 }
 
 fn start(lab: &Lab) -> Result<(), LabError> {
+    if let Some(network) = &lab.network {
+        network.make(&lab.members)?;
+    }
     for member in &lab.members {
         spawn::agent(lab, member)?;
     }

@@ -1,7 +1,7 @@
 //! Faults, healing, showing and ending, on processes that stand in for agents, guards and servers: shells that wait.
 //! They carry the arguments and working directories by which a lab knows its own.
 
-use dauphin_lab::{FaultKind, Lab, LabMember, Login, Process, down, fault, heal, show};
+use dauphin_lab::{Lab, LabMember, Login, Process, ProcessFault, down, fault, heal, show};
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,7 @@ impl Stage {
             user: None,
             closed_parent: None,
             engine_home: None,
+            network: None,
             made_dir: true,
             made: vec!["m1".into(), "m2".into()],
         };
@@ -119,7 +120,7 @@ fn pids_are_current_and_null_when_dead() {
     let first = stage.member("m1");
     assert_eq!(stage.pids(0), first.map(Some));
     assert_eq!(stage.pids(1), [None; 3]);
-    fault(&stage.lab, "m1", FaultKind::KillAgent).expect("hit");
+    fault(&stage.lab, "m1", ProcessFault::KillAgent).expect("hit");
     assert_eq!(stage.pids(0), [None, Some(first[1]), Some(first[2])]);
     // a stale pid file whose number is now somebody else's
     let us = std::process::id();
@@ -131,12 +132,12 @@ fn pids_are_current_and_null_when_dead() {
 fn a_killed_server_leaves_nothing_of_its_tree() {
     let mut stage = Stage::new("server");
     let [agent, guard, server] = stage.member("m1");
-    let hit = fault(&stage.lab, "m1", FaultKind::KillServer).expect("hit");
+    let hit = fault(&stage.lab, "m1", ProcessFault::KillServer).expect("hit").processes;
     assert!(hit.len() >= 2 && hit[0].pid == server, "{hit:?}");
     assert_eq!(stage.pids(0), [Some(agent), Some(guard), None]);
     let data = stage.dir.join("m1/data");
     assert!(!Process::all().iter().any(|p| p.directory.as_ref() == Some(&data)));
-    let again = fault(&stage.lab, "m1", FaultKind::KillServer).expect_err("nothing to hit");
+    let again = fault(&stage.lab, "m1", ProcessFault::KillServer).expect_err("nothing to hit");
     assert!(again.to_string().contains("lab heal"), "{again}");
 }
 
@@ -145,10 +146,10 @@ fn a_node_dies_whole_and_alone() {
     let mut stage = Stage::new("node");
     stage.member("m1");
     let other = stage.member("m2");
-    fault(&stage.lab, "m1", FaultKind::KillNode).expect("hit");
+    fault(&stage.lab, "m1", ProcessFault::KillNode).expect("hit");
     assert_eq!(stage.pids(0), [None; 3]);
     assert_eq!(stage.pids(1), other.map(Some));
-    let unknown = fault(&stage.lab, "m3", FaultKind::KillNode).expect_err("no such member");
+    let unknown = fault(&stage.lab, "m3", ProcessFault::KillNode).expect_err("no such member");
     assert_eq!(unknown.exit(), 2);
     assert!(unknown.to_string().contains("m1, m2"), "{unknown}");
 }
@@ -158,7 +159,7 @@ fn frozen_processes_thaw() {
     let mut stage = Stage::new("freeze");
     let pids = stage.member("m1");
     stage.member("m2");
-    fault(&stage.lab, "m1", FaultKind::FreezeNode).expect("hit");
+    fault(&stage.lab, "m1", ProcessFault::FreezeNode).expect("hit");
     assert_eq!(stage.pids(0), pids.map(Some));
     let stopped = |pid: i32| Process::read(pid).is_some_and(|p| p.is_stopped());
     assert!(pids.iter().all(|pid| stopped(*pid)));
@@ -170,7 +171,7 @@ fn frozen_processes_thaw() {
         assert!(Instant::now() < deadline, "still frozen");
         std::thread::sleep(Duration::from_millis(5));
     }
-    fault(&stage.lab, "m2", FaultKind::FreezeAgent).expect("hit");
+    fault(&stage.lab, "m2", ProcessFault::FreezeAgent).expect("hit");
     let server = stage.pids(1)[2].expect("a server");
     assert!(!stopped(server));
     assert_eq!(heal(&stage.lab, None).expect("healed").thawed, ["m2"]);
@@ -181,7 +182,7 @@ fn down_ends_everything_frozen_or_not_and_removes_what_was_made() {
     let mut stage = Stage::new("down");
     stage.member("m1");
     stage.member("m2");
-    fault(&stage.lab, "m2", FaultKind::FreezeNode).expect("hit");
+    fault(&stage.lab, "m2", ProcessFault::FreezeNode).expect("hit");
     fs::write(stage.dir.join("mine"), "kept").expect("a file of somebody else");
     down(&stage.lab, false).expect("down");
     assert!(!Process::all().iter().any(|p| p.directory.as_ref().is_some_and(|d| d.starts_with(&stage.dir))));

@@ -20,6 +20,8 @@ pub const CALLS_MAX: usize = 1_024;
 pub const NOTES_MAX: usize = 1_024;
 /// Most events that a subscriber may leave unread. One that falls behind further loses its subscription.
 pub const SUBSCRIPTION_QUEUE_MAX: usize = 256;
+/// Type of service of the store's connections (low delay, RFC 1349): small, seldom, and everybody waits for them.
+pub const STORE_TOS: u8 = 0x10;
 /// Silence of the peer after which a call that timed out makes us give the connection up and open another.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 
@@ -113,6 +115,8 @@ pub(crate) enum Waiting {
 pub(crate) struct Shared {
     pub(crate) peer: Peer,
     pub(crate) addr: String,
+    /// Type of service of our packets.
+    pub(crate) service: Option<u8>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) state: watch::Sender<LinkState>,
     pub(crate) waiting: Mutex<HashMap<u64, Waiting>>,
@@ -165,10 +169,17 @@ impl Link {
     /// it is kept up. Must be called inside a tokio runtime.
     #[must_use]
     pub fn new(peer: Peer, addr: String, identity: Arc<Identity>) -> Self {
+        Self::marked(peer, addr, identity, None)
+    }
+
+    /// The same, with every packet of ours marked with this type of service: networks may prefer it.
+    #[must_use]
+    pub fn marked(peer: Peer, addr: String, identity: Arc<Identity>, service: Option<u8>) -> Self {
         let (open, ended) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             peer,
             addr,
+            service,
             identity,
             state: watch::Sender::new(LinkState::Connecting),
             waiting: Mutex::new(HashMap::new()),

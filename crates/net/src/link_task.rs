@@ -61,7 +61,7 @@ async fn keep_up(shared: &Shared) {
 }
 
 async fn connect(shared: &Shared) -> Result<TlsStream<TcpStream>, Down> {
-    let stream = TcpStream::connect(&shared.addr).await.map_err(|e| reason(&e))?;
+    let stream = socket::connect(&shared.addr, shared.service).await.map_err(|e| reason(&e))?;
     socket::prepare(&stream).map_err(|e| reason(&e))?;
     let name = shared.identity.expect(&shared.peer).map_err(|e| Down::Tls(e.to_string()))?;
     let connector = TlsConnector::from(shared.identity.client());

@@ -3,7 +3,8 @@
 use rustix::net::sockopt;
 use std::io;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use std::net::SocketAddr;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 /// Silence after which the kernel asks whether the other host is there.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
@@ -13,6 +14,32 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(1);
 const KEEPALIVE_PROBES: u32 = 3;
 /// How long sent bytes may stay unacknowledged before the connection is dead, in milliseconds.
 const UNACKNOWLEDGED_MS: u32 = 4_000;
+
+/// Connects to the first address of `addr` (`host:port`) that answers.
+pub(crate) async fn connect(addr: &str, service: Option<u8>) -> io::Result<TcpStream> {
+    let Some(service) = service else { return TcpStream::connect(addr).await };
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, format!("{addr} has no address"));
+    for to in lookup_host(addr).await? {
+        // marked before it connects: the first packet counts too
+        let socket = match to {
+            SocketAddr::V4(_) => {
+                let socket = TcpSocket::new_v4()?;
+                sockopt::set_ip_tos(&socket, service)?;
+                socket
+            }
+            SocketAddr::V6(_) => {
+                let socket = TcpSocket::new_v6()?;
+                sockopt::set_ipv6_tclass(&socket, u32::from(service))?;
+                socket
+            }
+        };
+        match socket.connect(to).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
 
 /// Prepares a connected socket.
 pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {

@@ -3,6 +3,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod bootstrap;
+pub(crate) mod campaign;
 pub(crate) mod disk;
 #[cfg(test)]
 mod disk_test;

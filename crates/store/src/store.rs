@@ -2,6 +2,7 @@
 
 use crate::error::StoreError;
 use crate::health::{MemberProgress, StoreHealth, StoreStatus};
+use crate::raft::campaign::campaign;
 use crate::raft::disk::Disk;
 use crate::raft::log::LogStore;
 use crate::raft::network::{Peers, Wire};
@@ -41,18 +42,18 @@ const QUEUE_MAX: u64 = 1_024;
 pub struct Timings {
     /// How often the leader makes itself heard.
     pub heartbeat: Duration,
-    /// Shortest silence before an election.
-    pub election_min: Duration,
-    /// Longest one, drawn at random between the two. A follower helps to elect another leader only after this silence.
-    pub election_max: Duration,
+    /// Silence after which members elect another leader; until then they keep to the one they have.
+    pub lease: Duration,
+    /// How much longer each member waits than the one before it. Long enough for an election.
+    pub apart: Duration,
 }
 
 impl Default for Timings {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(150),
-            election_min: Duration::from_millis(450),
-            election_max: Duration::from_millis(800),
+            lease: Duration::from_millis(600),
+            apart: Duration::from_millis(150),
         }
     }
 }
@@ -128,7 +129,7 @@ impl Store {
             state,
             health: watch::Sender::new(StoreHealth::starting()),
             timings: open.timings,
-            heard: Arc::new(Mutex::new(None)),
+            hearing: Arc::default(),
             changing: tokio::sync::Mutex::new(()),
             tasks: Mutex::new(Vec::new()),
         });
@@ -140,8 +141,10 @@ impl Store {
     fn begin(&self, start: Option<Start>) {
         let node = &self.node;
         let health = node.health.clone();
-        let mut tasks =
-            vec![tokio::spawn(follow::follow(node.id.clone(), node.raft.clone(), node.heard.clone(), health))];
+        let mut tasks = vec![
+            tokio::spawn(follow::follow(node.id.clone(), node.raft.clone(), node.hearing.clone(), health)),
+            tokio::spawn(campaign(Arc::downgrade(node))),
+        ];
         let founders = match start {
             Some(Start::Bootstrap { members }) => Some(members),
             Some(Start::Join) | None => None,
@@ -195,7 +198,7 @@ impl Store {
         let metrics = node.raft.metrics();
         let metrics = metrics.borrow_watched();
         let state = node.state.borrow().clone();
-        let heard = *node.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = node.hearing.lock().unwrap_or_else(PoisonError::into_inner).leader;
         let matched = metrics.replication.iter().flatten();
         let progress = matched.filter(|(id, _)| **id != node.id).map(|(id, log)| {
             let beat = metrics.heartbeat.as_ref().and_then(|all| all.get(id)).and_then(Option::as_ref);
@@ -305,8 +308,10 @@ fn config(timings: Timings) -> Config {
     Config {
         cluster_name: "dauphin".to_owned(),
         heartbeat_interval: ms(timings.heartbeat),
-        election_timeout_min: ms(timings.election_min),
-        election_timeout_max: ms(timings.election_max),
+        // who stands when: raft/campaign.rs
+        enable_elect: false,
+        election_timeout_min: ms(timings.lease).saturating_sub(1),
+        election_timeout_max: ms(timings.lease),
         install_snapshot_timeout: ms(SNAPSHOT_WITHIN),
         max_payload_entries: ENTRIES_PER_MESSAGE,
         replication_lag_threshold: ENTRIES_UNTIL_SNAPSHOT * 2,

@@ -4,7 +4,7 @@ use crate::cli::{Lab as Verb, LabDir, LabDown, LabFault, LabHeal, LabUp, Target}
 use crate::failure::{DONE, Failure, Outcome};
 use crate::look::{Table, dash};
 use crate::say::{self, Progress, Tone};
-use dauphin_lab::{Engine, FaultKind, Lab, Options, Shown};
+use dauphin_lab::{Engine, FaultKind, Healed, Lab, Options, Shown};
 use dauphin_model::{Durability, OnShortage, Profile};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -169,12 +169,11 @@ fn fault(target: &Target, options: &LabFault) -> Outcome {
     let kind: FaultKind = options.kind.parse()?;
     let lab = Lab::load(&options.dir)?;
     let hit = dauphin_lab::fault(&lab, &options.member, kind)?;
-    let pids: Vec<i32> = hit.iter().map(|p| p.pid).collect();
     if target.json {
+        let pids: Vec<i32> = hit.processes.iter().map(|p| p.pid).collect();
         say::json(&json!({"member": options.member, "kind": options.kind, "pids": pids}))?;
     } else {
-        let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
-        say::line(&format!("{} on {}: hit {}", options.kind, options.member, pids.join(" ")));
+        say::line(&format!("{} on {}: {}", options.kind, options.member, hit.text));
     }
     Ok(DONE)
 }
@@ -183,11 +182,14 @@ fn heal(target: &Target, options: &LabHeal) -> Outcome {
     let lab = Lab::load(&options.dir)?;
     let healed = dauphin_lab::heal(&lab, options.member.as_deref())?;
     if target.json {
-        say::json(&json!({"thawed": healed.thawed, "started": healed.started}))?;
+        say::json(&json!({"thawed": healed.thawed, "started": healed.started, "mended": healed.mended}))?;
         return Ok(DONE);
     }
-    if healed.thawed.is_empty() && healed.started.is_empty() {
-        say::line("nothing was frozen or missing");
+    if healed == Healed::default() {
+        say::line("nothing was cut, broken, frozen or missing");
+    }
+    if !healed.mended.is_empty() {
+        say::line(&format!("whole again: {}", healed.mended.join(", ")));
     }
     if !healed.thawed.is_empty() {
         say::line(&format!("thawed: {}", healed.thawed.join(", ")));

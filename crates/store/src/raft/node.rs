@@ -1,6 +1,7 @@
 //! One running member of the embedded store: what its parts share, and its random numbers.
 
 use crate::health::StoreHealth;
+use crate::raft::campaign::Hearing;
 use crate::raft::disk::Disk;
 use crate::raft::network::Wire;
 use crate::raft::types::{NodeId, Raft};
@@ -8,7 +9,6 @@ use crate::store::Timings;
 use crate::types::Snapshot;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -21,8 +21,8 @@ pub(crate) struct Node {
     pub(crate) state: watch::Receiver<Arc<Snapshot>>,
     pub(crate) health: watch::Sender<StoreHealth>,
     pub(crate) timings: Timings,
-    /// When the leader was heard last.
-    pub(crate) heard: Arc<Mutex<Option<Instant>>>,
+    /// What was heard of the leader and of candidates.
+    pub(crate) hearing: Hearing,
     /// One change of the members at a time.
     pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,

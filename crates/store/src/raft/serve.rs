@@ -2,6 +2,7 @@
 //! The caller has authenticated the sender; here its node, its cluster and the addressee are checked.
 
 use crate::error::StoreError;
+use crate::raft::campaign::Heard;
 use crate::raft::node::Node;
 use crate::raft::rpc::{Answer, Ask, Envelope, decode, encode};
 use crate::raft::state::read_image;
@@ -56,11 +57,17 @@ impl Node {
             Ask::Append(rpc) => {
                 let answer = self.raft.append_entries(rpc).await.map_err(stopped)?;
                 if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
-                    *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                    self.hear(|heard| heard.leader = Some(Instant::now()));
                 }
                 Answer::Append(answer)
             }
-            Ask::Vote(rpc) => Answer::Vote(self.raft.vote(rpc).await.map_err(stopped)?),
+            Ask::Vote(rpc) => {
+                let answer = self.raft.vote(rpc).await.map_err(stopped)?;
+                if answer.vote_granted {
+                    self.hear(|heard| heard.voted = Some(Instant::now()));
+                }
+                Answer::Vote(answer)
+            }
             Ask::PreVote(rpc) => Answer::Vote(self.raft.pre_vote(rpc).await.map_err(stopped)?),
             Ask::Snapshot { vote, meta, data } => {
                 // A snapshot that cannot be read must not reach Raft, which would stop for good.
@@ -78,6 +85,10 @@ impl Node {
             Ask::ReadIndex => self.lead_read().await,
             Ask::Admin { order, timeout_ms } => self.lead_order(order, Duration::from_millis(timeout_ms)).await,
         })
+    }
+
+    fn hear(&self, what: impl FnOnce(&mut Heard)) {
+        what(&mut self.hearing.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// On the leader: up to where a reader must have applied.

@@ -1,11 +1,12 @@
 //! Turns Raft's metrics into the store's health: one task, woken by Raft, waking others only when something changed.
 
 use crate::health::{Standing, StoreHealth};
+use crate::raft::campaign::Hearing;
 use crate::raft::types::{NodeId, Raft, TC};
 use openraft::RaftMetrics;
 use openraft::async_runtime::WatchReceiver;
 use openraft::metrics::SerdeInstant;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
 use tokio::sync::watch;
 
@@ -13,14 +14,14 @@ use tokio::sync::watch;
 pub(crate) async fn follow(
     me: NodeId,
     raft: Raft,
-    heard: Arc<Mutex<Option<Instant>>>,
+    hearing: Hearing,
     health: watch::Sender<StoreHealth>,
 ) {
     let mut metrics = raft.metrics();
     // Not to keep Raft alive: when it is dropped, the metrics end and so does this.
     drop(raft);
     loop {
-        let heard = *heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = hearing.lock().unwrap_or_else(PoisonError::into_inner).leader;
         let now = health_of(&me, &metrics.borrow_watched(), heard, &health.borrow());
         health.send_if_modified(|held| {
             let moment = now.quorum_seen;

@@ -88,7 +88,18 @@ impl Node {
 
     /// Sends work to the leader.
     pub(crate) async fn pass_on(&self, leader: &MemberName, ask: Ask, within: Duration) -> Answer {
-        match self.wire.ask_name(leader, ask, within).await {
+        let mut health = self.health.subscribe();
+        let replaced = async {
+            let _ = health.wait_for(|_| self.leader().is_some_and(|now| now != *leader)).await;
+            // one that handed over may have its answer under way
+            tokio::time::sleep(self.timings.heartbeat).await;
+        };
+        let answer = tokio::select! {
+            answer = self.wire.ask_name(leader, ask, within) => answer,
+            // one that froze would otherwise be waited for as long as the caller has
+            () = replaced => return Answer::Unknown(format!("{leader} no longer leads the store, and has not answered")),
+        };
+        match answer {
             Ok(answer) => answer,
             Err(e @ TransportError::Unreachable { .. }) => Answer::Unavailable(e.to_string()),
             Err(e @ (TransportError::TimedOut { .. } | TransportError::Broken { .. })) => {

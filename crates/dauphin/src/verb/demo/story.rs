@@ -7,7 +7,7 @@ use crate::verb::explain;
 use crate::verb::status;
 use dauphin_api::dto::{Cluster, Done, Explanation, Member, SwitchoverRequest};
 use dauphin_api::{Client, Token};
-use dauphin_lab::{FaultKind, Lab, LabProxy, Options};
+use dauphin_lab::{ProcessFault, Lab, LabProxy, Options};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -166,7 +166,7 @@ impl Stage<'_> {
         let before = self.client.cluster()?;
         let old = before.leader.unwrap_or_default();
         let killed = Instant::now();
-        dauphin_lab::fault(&self.lab, &old, FaultKind::KillNode)?;
+        dauphin_lab::fault(&self.lab, &old, ProcessFault::KillNode)?;
         self.done(&format!("killed {old}, the leader: its agent, its guard and its server, with SIGKILL"));
         let (after, _) = self.until("the takeover", |c| c.open && c.leader.as_ref().is_some_and(|l| *l != old))?;
         let took = killed.elapsed();

@@ -1,0 +1,178 @@
+//! The hosts of a lab made with `--hosts`: a network namespace with an address of its own for each member, on a bridge
+//! that this machine's own clients, the proxy and the command line reach them through. `up` makes it, `down` removes it.
+
+use crate::error::LabError;
+use crate::state::LabMember;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Name of the one interface in a namespace.
+pub(crate) const INSIDE: &str = "eth0";
+/// Number of the rule that finds local addresses: the kernel has it at 0, where nothing can come before it.
+pub(crate) const LOCAL_RULE: u32 = 1_000;
+
+/// The network of a lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabNetwork {
+    /// Name of the bridge; namespaces and interfaces are named after it.
+    pub bridge: String,
+    /// The first three numbers of every address.
+    pub prefix: String,
+}
+
+/// One member's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Namespace(String);
+
+impl LabNetwork {
+    /// The network of a lab with this base port: no two labs that run at once share one.
+    pub(crate) fn of(base_port: u16) -> Self {
+        let [high, low] = base_port.to_be_bytes();
+        Self { bridge: format!("dph{base_port}"), prefix: format!("10.{high}.{low}") }
+    }
+
+    /// The address of the member of this number, from 1.
+    pub(crate) fn address(&self, number: u16) -> String {
+        format!("{}.{number}", self.prefix)
+    }
+
+    /// All of its addresses.
+    pub(crate) fn subnet(&self) -> String {
+        format!("{}.0/24", self.prefix)
+    }
+
+    pub(crate) fn namespace(&self, member: &LabMember) -> Namespace {
+        Namespace(format!("{}{}", self.bridge, member.name))
+    }
+
+    /// Refuses what this machine cannot make.
+    pub(crate) fn check(&self) -> Result<(), LabError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(LabError::Usage("--hosts makes network namespaces, which only root may do".to_owned()));
+        }
+        if Path::new("/sys/class/net").join(&self.bridge).exists() {
+            return Err(LabError::Usage(format!(
+                "there is a network {} already: end the lab that it belongs to, move this one with --base-port, or, if \
+                 its lab is gone, `ip link del {}` and `ip netns del` for each {}m… in `ip netns`",
+                self.bridge, self.bridge, self.bridge
+            )));
+        }
+        let routes = run(&["route", "show"], "")?;
+        if let Some(taken) = routes.lines().find(|line| line.starts_with(&format!("{}.", self.prefix))) {
+            let subnet = self.subnet();
+            return Err(LabError::Usage(format!(
+                "the addresses {subnet} are in use here ({taken}): move the lab with --base-port"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Makes bridge and namespaces.
+    pub(crate) fn make(&self, members: &[LabMember]) -> Result<(), LabError> {
+        let (bridge, prefix) = (&self.bridge, &self.prefix);
+        batch(
+            None,
+            &[
+                format!("link add {bridge} type bridge"),
+                format!("addr add {prefix}.254/24 dev {bridge}"),
+                format!("link set {bridge} up"),
+            ],
+        )?;
+        for member in members {
+            let namespace = self.namespace(member);
+            let name = &namespace.0;
+            batch(
+                None,
+                &[
+                    format!("netns add {name}"),
+                    format!("link add {name} type veth peer name {INSIDE} netns {name}"),
+                    format!("link set {name} master {bridge} up"),
+                ],
+            )?;
+            namespace.batch(&[
+                format!("addr add {}/24 dev {INSIDE}", member.host),
+                format!("link set {INSIDE} up"),
+                "link set lo up".to_owned(),
+                // so that faults can come before it
+                format!("rule add pref {LOCAL_RULE} lookup local"),
+                "rule del pref 0".to_owned(),
+            ])?;
+        }
+        Ok(())
+    }
+
+    /// Removes it, as far as it is there. Processes in it must be gone.
+    pub(crate) fn remove(&self, members: &[LabMember]) {
+        for member in members {
+            let _ = batch(None, &[format!("netns del {}", self.namespace(member).0)]);
+        }
+        let _ = batch(None, &[format!("link del {}", self.bridge)]);
+    }
+}
+
+impl Namespace {
+    /// A command that runs another one inside.
+    pub(crate) fn enter(&self) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0]);
+        command
+    }
+
+    /// Runs these lines of `ip` inside, until one fails.
+    pub(crate) fn batch(&self, lines: &[String]) -> Result<(), LabError> {
+        batch(Some(self), lines)
+    }
+
+    /// Removes the routing rules with these numbers. Says whether there were any.
+    pub(crate) fn remove_rules(&self, which: impl Fn(u32) -> bool) -> Result<bool, LabError> {
+        let list = run(&["-n", &self.0, "rule", "show"], "")?;
+        let numbers = list.lines().filter_map(|line| line.split(':').next()?.trim().parse().ok());
+        let lines: Vec<String> = numbers.filter(|n| which(*n)).map(|n| format!("rule del pref {n}")).collect();
+        self.batch(&lines)?;
+        Ok(!lines.is_empty())
+    }
+}
+
+fn batch(inside: Option<&Namespace>, lines: &[String]) -> Result<(), LabError> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let arguments: Vec<&str> = match inside {
+        Some(namespace) => vec!["-n", &namespace.0, "-batch", "-"],
+        None => vec!["-batch", "-"],
+    };
+    run(&arguments, &(lines.join("\n") + "\n")).map(drop)
+}
+
+/// Runs `ip` and returns what it prints.
+fn run(arguments: &[&str], input: &str) -> Result<String, LabError> {
+    let missing = |error| LabError::Usage(format!("--hosts needs `ip`, which does not run ({error}): apt-get install iproute2"));
+    let mut command = Command::new("ip");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(missing)?;
+    // one that ends before it has read everything says why itself
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().map_err(missing)?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(LabError::Failed(format!("the lab's network: `ip {}` failed: {why}", arguments.join(" "))));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labs_at_different_ports_have_different_networks() {
+        let (a, b) = (LabNetwork::of(15_000), LabNetwork::of(15_300));
+        assert_eq!((a.bridge.as_str(), a.subnet().as_str()), ("dph15000", "10.58.152.0/24"));
+        assert!(a != b && a.prefix != b.prefix);
+        assert_eq!(a.address(3), "10.58.152.3");
+        // interface names have 15 bytes at most
+        assert!(LabNetwork::of(65_000).bridge.len() + "m7".len() <= 15);
+    }
+}
