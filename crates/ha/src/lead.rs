@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::event::{EngineOutcome, StoreResult};
 use crate::reason::Reason;
 use crate::roles::Cause;
+use crate::stall::Behind;
 use crate::step::{EngineStep, OpId, Rev, Step, StoreTxn};
 use crate::switchover::Switchover;
 use crate::variant::Variant;
@@ -59,6 +60,10 @@ pub(crate) struct Lead {
     pub(crate) next_renewal: Mono,
     pub(crate) granted_until: Option<Mono>,
     pub(crate) missing: BTreeMap<Voter, Mono>,
+    /// Voters that are behind.
+    pub(crate) behind: BTreeMap<Voter, Behind>,
+    /// Too few streams carry anything, though enough voters are well.
+    pub(crate) cut_since: Option<Mono>,
     pub(crate) short_since: Option<Mono>,
     pub(crate) short_told: bool,
     /// The intent is not taken back again before this moment.
@@ -100,6 +105,8 @@ impl Core {
             next_renewal: self.now,
             granted_until: Some(self.now + self.spec.profile.lease() - self.spec.profile.margin()),
             missing: BTreeMap::new(),
+            behind: BTreeMap::new(),
+            cut_since: None,
             short_since: None,
             short_told: false,
             intent_rest: Mono::default(),
@@ -243,6 +250,10 @@ impl Core {
             return;
         }
         self.take_intent_back();
+        self.watch_streams();
+        if self.make_room_if_cut(&lead) {
+            return;
+        }
         if !lead.access {
             let enforced_as_published =
                 self.record().is_some_and(|r| r.published.degraded) && lead.enforced.required > 0;

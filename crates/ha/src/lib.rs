@@ -21,6 +21,7 @@ mod shown;
 mod step;
 mod switchover;
 mod syncing;
+mod stall;
 pub mod variant;
 mod vouch;
 mod winner;

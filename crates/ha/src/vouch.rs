@@ -74,6 +74,7 @@ impl Core {
         let streams = |v: &Voter| {
             let beat = self.beat_of(&v.name);
             self.streams_to_us(v)
+                && !self.stalled(v)
                 && beat
                     .is_some_and(|b| b.pledge <= lead.term && b.incarnation == v.incarnation && b.run == Run::Running)
         };
@@ -92,7 +93,9 @@ impl Core {
             if streams(&voter) {
                 voters.insert(voter);
             } else {
-                if lead.enforced.voters.contains(&voter) && now.since(since) < suspect {
+                // one whose stream stands has had its time
+                let waited = now.since(since) >= suspect || self.stalled(&voter);
+                if lead.enforced.voters.contains(&voter) && !waited {
                     voters.insert(voter.clone());
                 }
                 missing.insert(voter, since);

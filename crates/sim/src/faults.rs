@@ -26,7 +26,7 @@ pub enum Fault {
     IsNotHeard,
     /// The store is out of reach.
     LosesStore,
-    /// Its stream carries nothing, though it stands.
+    /// Its streams, to it and from it, carry nothing, though they stand.
     StreamStalls,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Fault {
             Self::HearsNothing => "hears nothing",
             Self::IsNotHeard => "is not heard",
             Self::LosesStore => "does not reach the store",
-            Self::StreamStalls => "its stream carries nothing",
+            Self::StreamStalls => "its streams carry nothing",
         })
     }
 }

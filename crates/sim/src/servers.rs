@@ -214,7 +214,7 @@ impl World {
         let span = self.pause();
         // what is on the replica's disk is what it tells
         self.later(span, Coming::Flushed { at: source, pg_life: source_life, voter, end: have });
-        if self.now < self.nodes[at].stalled_until {
+        if self.now < self.nodes[at].stalled_until.max(self.nodes[source].stalled_until) {
             return;
         }
         let end = self.nodes[source].pg.log.len().min(have + SHIP_RECORDS_MAX);

@@ -101,3 +101,35 @@ fn an_elector_with_enough_answers_waits_a_moment_for_a_better_one() {
         assert_eq!(world.violation(), None);
     }
 }
+
+/// The lab's `replication-cut` on the leader: every agent hears every other, and no commit ends until somebody else leads.
+#[test]
+fn a_leader_whose_streams_all_stand_makes_room() {
+    for durability in [Durability::Quorum, Durability::Sync] {
+        let mut world = World::new(Config { spec: spec(3, durability), ..Config::of_seed(1) });
+        world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
+        world.run_for(Span::ms(20_000));
+        let leader = world.leader().expect("a leader");
+        world.strike(leader, Fault::StreamStalls, Span::ms(60_000));
+        world.wait_for(Span::ms(8_000), |w| w.leader().is_some_and(|l| l != leader)).expect("somebody takes over");
+        world.wait_for(Span::ms(60_000), World::healthy).expect("heals");
+        assert_eq!(world.violation(), None);
+    }
+}
+
+/// Nobody can do better: leaders do not follow one another faster than the rule allows, and all goes on when the streams
+/// do.
+#[test]
+fn where_no_stream_carries_anything_leaders_do_not_follow_one_another() {
+    let config = Config { spec: spec(3, Durability::Quorum), trace: true, ..Config::of_seed(1) };
+    let mut world = World::new(config);
+    world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
+    world.run_for(Span::ms(20_000));
+    let before = world.lines().len();
+    (0..3).for_each(|at| world.strike(at, Fault::StreamStalls, Span::ms(60_000)));
+    world.run_for(Span::ms(60_000));
+    let fenced = world.lines()[before..].iter().filter(|l| l.contains("fenced itself")).count();
+    assert!((1..=3).contains(&fenced), "{fenced}: {:#?}", &world.lines()[before..]);
+    world.wait_for(Span::ms(60_000), World::healthy).expect("heals");
+    assert_eq!(world.violation(), None);
+}
