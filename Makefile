@@ -1,6 +1,6 @@
 # What CONTRACT.md promises under "Make". Each target says what it installs, if anything, and asks no question.
 
-.PHONY: help demo test test-long check bench bench-failover proof engines
+.PHONY: help demo test test-long check bench bench-failover proof chaos engines
 
 help:
 	@echo "make demo            a cluster on this machine: its leader dies, a replica takes over (KEEP=1 leaves it up)"
@@ -8,6 +8,7 @@ help:
 	@echo "make check           formatting, lints, documentation, dependency rule, licences"
 	@echo "make bench           all benchmarks; make bench-failover: takeover times, ours and others'"
 	@echo "make proof           many seeds and every pair of turns, MINUTES=60 long; goes on where it was cut off"
+	@echo "make chaos           random faults on real clusters, MINUTES=20 SEED=1; a report in bench/results/chaos.md"
 	@echo "make engines         every server that is tested, under .engines/"
 
 demo:
@@ -30,6 +31,9 @@ bench-failover:
 
 proof:
 	@bench/proof/run.sh
+
+chaos:
+	@scripts/chaos.sh
 
 engines:
 	@scripts/engines.sh all

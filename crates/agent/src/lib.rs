@@ -8,6 +8,7 @@ mod change;
 mod desk;
 mod durable;
 mod error;
+mod failpoint;
 mod instance;
 mod journal;
 mod keys;

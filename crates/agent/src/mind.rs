@@ -2,6 +2,7 @@
 //! out. It never waits for a disk, a server or a network.
 
 use crate::durable::Notes;
+use crate::failpoint::{self, Side};
 use crate::journal::Journal;
 use crate::keys;
 use crate::links::Links;
@@ -113,6 +114,7 @@ pub(crate) fn run(mut core: Core, events: &Receiver<Event>, hands: &Hands, mut p
         let term = core.store().leadership.as_ref().map(|r| r.term).unwrap_or_default();
         for step in core.step(now, event) {
             if matches!(step, Step::Exit) {
+                failpoint::pass(Side::Before, step.name());
                 hands.exit.send_replace(true);
                 return;
             }
@@ -165,13 +167,21 @@ impl Hands {
     }
 
     fn carry_out(&self, step: Step, term: dauphin_model::Term) {
+        let name = step.name();
+        failpoint::pass(Side::Before, name);
+        // those that go on by themselves come by the other side when they end
+        let goes_on = matches!(step, Step::Save(_) | Step::Commit { .. } | Step::Engine(_));
         match step {
             Step::Save(durable) => {
                 let (notes, inbox) = (self.notes.clone(), self.inbox.clone());
-                self.runtime.spawn_blocking(move || match notes.save(&durable) {
-                    Ok(()) => inbox.tell(Event::Saved),
-                    // without its notes it may neither pledge nor lead; the core tries again
-                    Err(error) => inbox.tell(Event::SaveFailed { because: error.to_string() }),
+                self.runtime.spawn_blocking(move || {
+                    let saved = notes.save(&durable);
+                    failpoint::pass(Side::After, name);
+                    inbox.tell(match saved {
+                        Ok(()) => Event::Saved,
+                        // without its notes it may neither pledge nor lead; the core tries again
+                        Err(error) => Event::SaveFailed { because: error.to_string() },
+                    });
                 });
             }
             Step::Send { to, message } => self.links.send(&to, &message),
@@ -191,6 +201,7 @@ impl Hands {
                             StoreResult::Unknown
                         }
                     };
+                    failpoint::pass(Side::After, name);
                     inbox.tell(Event::StoreResult { op, result });
                 });
             }
@@ -215,6 +226,9 @@ impl Hands {
                 store_leader::elect_instead_of(&gone, self.store.clone());
             }
             Step::Exit => {}
+        }
+        if !goes_on {
+            failpoint::pass(Side::After, name);
         }
     }
 }

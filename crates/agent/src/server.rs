@@ -1,6 +1,7 @@
 //! The hands on this member's server: carries the core's engine steps out, one at a time, through the engine and the
 //! guard. It knows how, never when.
 
+use crate::failpoint::{self, Side};
 use crate::links::Links;
 use crate::lives::Lives;
 use crate::mind::Inbox;
@@ -276,6 +277,7 @@ impl Server {
             let hand = server.hand.lock().await;
             let result = server.carry_out(step).await;
             drop(hand);
+            failpoint::pass(Side::After, name);
             let ms = begun.elapsed().as_millis();
             match &result {
                 Ok(_) => tracing::info!(step = name, ms, "done"),

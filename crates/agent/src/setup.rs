@@ -73,6 +73,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     for dir in [&local.state_dir, &local.run_dir] {
         make_private(dir)?;
     }
+    crate::failpoint::arm(&local.run_dir);
     let identity = Arc::new(Identity::load(&local.identity)?);
     tokio::spawn(reload_identity(Arc::clone(&identity)));
     let notes = Notes::in_dir(&local.state_dir);

@@ -43,7 +43,7 @@ pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto:
         open,
         durability: picture.spec.durability.to_string(),
         degraded,
-        health: health_of(open, &members).to_owned(),
+        health: health_of(open, commits_wait, &members).to_owned(),
         paused: picture.store.paused,
         members,
         intent: picture.store.intent.as_ref().map(|i| dto::Intent {
@@ -74,7 +74,7 @@ fn leading(picture: &Picture) -> Option<&Leading> {
     leading.filter(|l| l.term == record.term)
 }
 
-fn health_of(open: bool, members: &[dto::Member]) -> &'static str {
+fn health_of(open: bool, commits_wait: bool, members: &[dto::Member]) -> &'static str {
     let any = |states: &[&str]| members.iter().any(|m| states.contains(&m.state.as_str()));
     if !open {
         "failover"
@@ -82,7 +82,7 @@ fn health_of(open: bool, members: &[dto::Member]) -> &'static str {
         "rejoin"
     } else if any(&["fenced", "crashed", "stopped", "unreachable"]) {
         "repair"
-    } else if any(&["starting"]) || members.iter().any(|m| m.alert != "ok") {
+    } else if commits_wait || any(&["starting"]) || members.iter().any(|m| m.alert != "ok") {
         "investigate"
     } else {
         "healthy"

@@ -114,7 +114,7 @@ pub(crate) enum Lab {
     Down(LabDown),
     /// Let something happen to a member
     Fault(LabFault),
-    /// Start missing agents, thaw frozen processes
+    /// End cuts and disk faults, thaw frozen processes, start missing agents
     Heal(LabHeal),
 }
 
@@ -183,7 +183,8 @@ pub(crate) struct LabFault {
     /// Whom it hits
     #[arg(long, value_name = "NAME")]
     pub(crate) member: String,
-    /// kill-server, kill-agent, kill-node, freeze-server, freeze-agent or freeze-node
+    /// kill-server, kill-agent, kill-node, freeze-server, freeze-agent, freeze-node; disk-full, disk-error, disk-slow,
+    /// disk-hang; with --hosts partition, partition-in, partition-out, replication-cut, store-cut, slow
     #[arg(long)]
     pub(crate) kind: String,
 }

@@ -198,3 +198,65 @@ pub enum Step {
     /// The agent may end now.
     Exit,
 }
+
+impl Step {
+    /// Every name that [`Self::name`] can give.
+    pub const NAMES: [&'static str; 29] = [
+        "save",
+        "beat",
+        "pre-vote",
+        "pre-vote-reply",
+        "freeze-ask",
+        "frozen",
+        "freeze-refused",
+        "catch-up",
+        "commit-record",
+        "commit-lease",
+        "commit-other",
+        "bootstrap",
+        "start",
+        "stop",
+        "freeze",
+        "follow",
+        "promote",
+        "barrier",
+        "set-sync",
+        "open",
+        "close",
+        "clone",
+        "rewind",
+        "fence",
+        "deadline",
+        "journal",
+        "reply",
+        "elect-store",
+        "exit",
+    ];
+
+    /// What kind of step it is, for traces and failpoints: a new kind must be named here.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Save(_) => "save",
+            Self::Send { message, .. } => match message {
+                Message::Beat(_) => "beat",
+                Message::PreVote { .. } => "pre-vote",
+                Message::PreVoteReply { .. } => "pre-vote-reply",
+                Message::Freeze { .. } => "freeze-ask",
+                Message::Frozen { .. } => "frozen",
+                Message::FreezeRefused { .. } => "freeze-refused",
+                Message::CatchUp { .. } => "catch-up",
+            },
+            Self::Commit { txn, .. } if txn.leadership.is_some() => "commit-record",
+            Self::Commit { txn, .. } if txn.lease.is_some() => "commit-lease",
+            Self::Commit { .. } => "commit-other",
+            Self::Engine(step) => step.name(),
+            Self::Fence => "fence",
+            Self::Deadline(_) => "deadline",
+            Self::Journal(_) => "journal",
+            Self::Reply { .. } => "reply",
+            Self::ElectStore { .. } => "elect-store",
+            Self::Exit => "exit",
+        }
+    }
+}

@@ -26,6 +26,17 @@ pub struct LabNetwork {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Namespace(String);
 
+/// Which way packets go through a member's link: its two ends are narrowed one by one.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    In,
+    Out,
+}
+
+impl Way {
+    const BOTH: [Self; 2] = [Self::In, Self::Out];
+}
+
 impl LabNetwork {
     /// The network of a lab with this base port: no two labs that run at once share one.
     pub(crate) fn of(base_port: u16) -> Self {
@@ -59,7 +70,7 @@ impl LabNetwork {
                 self.bridge, self.bridge, self.bridge
             )));
         }
-        let routes = run(&["route", "show"], "")?;
+        let routes = run("ip", &["route", "show"], "")?;
         if let Some(taken) = routes.lines().find(|line| line.starts_with(&format!("{}.", self.prefix))) {
             let subnet = self.subnet();
             return Err(LabError::Usage(format!(
@@ -125,9 +136,38 @@ impl Namespace {
         batch(Some(self), lines)
     }
 
+    /// Makes the link narrow, both ways: a token bucket with a queue, as not every kernel has netem.
+    pub(crate) fn slow_down(&self) -> Result<(), LabError> {
+        self.speed_up()?;
+        for way in Way::BOTH {
+            self.qdisc(way, "add", &["root", "tbf", "rate", "512kbit", "burst", "3000", "latency", "400ms"])?;
+        }
+        Ok(())
+    }
+
+    /// Ends that. Says whether it was so.
+    pub(crate) fn speed_up(&self) -> Result<bool, LabError> {
+        let mut was = false;
+        for way in Way::BOTH {
+            if self.qdisc(way, "show", &[])?.contains("tbf") {
+                self.qdisc(way, "del", &["root"])?;
+                was = true;
+            }
+        }
+        Ok(was)
+    }
+
+    fn qdisc(&self, way: Way, verb: &str, more: &[&str]) -> Result<String, LabError> {
+        let at = match way {
+            Way::Out => vec!["-n", &self.0, "qdisc", verb, "dev", INSIDE],
+            Way::In => vec!["qdisc", verb, "dev", &self.0],
+        };
+        run("tc", &[&at, more].concat(), "")
+    }
+
     /// Removes the routing rules with these numbers. Says whether there were any.
     pub(crate) fn remove_rules(&self, which: impl Fn(u32) -> bool) -> Result<bool, LabError> {
-        let list = run(&["-n", &self.0, "rule", "show"], "")?;
+        let list = run("ip", &["-n", &self.0, "rule", "show"], "")?;
         let numbers = list.lines().filter_map(|line| line.split(':').next()?.trim().parse().ok());
         let lines: Vec<String> = numbers.filter(|n| which(*n)).map(|n| format!("rule del pref {n}")).collect();
         self.batch(&lines)?;
@@ -143,13 +183,15 @@ fn batch(inside: Option<&Namespace>, lines: &[String]) -> Result<(), LabError> {
         Some(namespace) => vec!["-n", &namespace.0, "-batch", "-"],
         None => vec!["-batch", "-"],
     };
-    run(&arguments, &(lines.join("\n") + "\n")).map(drop)
+    run("ip", &arguments, &(lines.join("\n") + "\n")).map(drop)
 }
 
-/// Runs `ip` and returns what it prints.
-fn run(arguments: &[&str], input: &str) -> Result<String, LabError> {
-    let missing = |error| LabError::Usage(format!("--hosts needs `ip`, which does not run ({error}): apt-get install iproute2"));
-    let mut command = Command::new("ip");
+/// Runs `ip` or `tc` and returns what it prints.
+fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, LabError> {
+    let missing = |error| {
+        LabError::Usage(format!("--hosts needs `{program}`, which does not run ({error}): apt-get install iproute2"))
+    };
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(missing)?;
     // one that ends before it has read everything says why itself
@@ -157,7 +199,7 @@ fn run(arguments: &[&str], input: &str) -> Result<String, LabError> {
     let output = child.wait_with_output().map_err(missing)?;
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(LabError::Failed(format!("the lab's network: `ip {}` failed: {why}", arguments.join(" "))));
+        return Err(LabError::Failed(format!("the lab's network: `{program} {}` failed: {why}", arguments.join(" "))));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

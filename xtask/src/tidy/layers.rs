@@ -45,6 +45,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("dauphin-sim", Layer::Sim),
     ("dauphin-explore", Layer::Sim),
     ("dauphin-lab", Layer::Lab),
+    ("dauphin-chaos", Layer::Lab),
     ("xtask", Layer::Chore),
 ];
 
@@ -54,6 +55,8 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("dauphin-tui", "dauphin-api", "`top` shows what the HTTP interface says, in its types"),
     ("dauphin-explore", "dauphin-sim", "the model checker walks the simulator's world"),
     ("dauphin-lab", "dauphin-api", "the lab asks its members over HTTP, as users do"),
+    ("dauphin-chaos", "dauphin-lab", "it makes labs and hits them"),
+    ("dauphin-chaos", "dauphin-api", "it asks the members over HTTP, as users do"),
 ];
 
 /// A package of the workspace and those of the workspace that it depends on, tests aside.

@@ -44,7 +44,6 @@ fn labs_that_cannot_be_are_refused_before_anything_is_made() {
     up(&["--store", "etcd"]).ended(2, "--store raft");
     up(&["--store", "consul"]).ended(2, "--store raft");
     up(&["--store", "zookeeper"]).ended(2, "--store raft");
-    up(&["--hosts"]).ended(2, "not built yet");
     up(&["--mesh", "3"]).ended(2, "not built yet");
     up(&["--members", "9"]).ended(2, "1 to 7");
     up(&["--base-port", "80"]).ended(2, "--base-port");
@@ -64,7 +63,6 @@ fn verbs_without_a_lab_say_how_to_make_one() {
     }
     let fault = |kind: &str| dauphin(&["lab", "fault", "--dir", "/nowhere", "--member", "m1", "--kind", kind]);
     fault("kill-node").ended(2, "there is no lab");
-    fault("partition").ended(2, "--hosts");
-    fault("disk-full").ended(2, "not built yet");
-    fault("earthquake").ended(2, "kill-server");
+    fault("partition").ended(2, "there is no lab");
+    fault("earthquake").ended(2, "kill-server, kill-agent");
 }

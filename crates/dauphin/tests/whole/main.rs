@@ -1,6 +1,8 @@
 //! The whole program on real servers: a lab comes up, loses its leader, heals, switches over, answers every question and
 //! goes away without a trace.
 
+mod failpoints;
+mod hosts;
 mod stage;
 
 use serde_json::Value;

@@ -73,6 +73,12 @@ fn base_port() -> u16 {
         .expect("free ports")
 }
 
+/// Every member runs, and every replica vouches.
+fn well(cluster: &Value) -> bool {
+    let well = |m: &Value| m["state"] == "running" && (m["role"] != "replica" || !m["sync_state"].is_null());
+    cluster["health"] == "healthy" && cluster["members"].as_array().is_some_and(|m| m.iter().all(well))
+}
+
 impl Stage {
     pub(crate) fn up(name: &str, more: &[&str]) -> Self {
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,10 +139,23 @@ impl Stage {
 
     #[track_caller]
     pub(crate) fn until_healthy(&self) {
-        self.until("health", |cluster| {
-            let well = |m: &Value| m["state"] == "running" && (m["role"] != "replica" || !m["sync_state"].is_null());
-            cluster["health"] == "healthy" && cluster["members"].as_array().is_some_and(|m| m.iter().all(well))
-        });
+        self.until("health", well);
+    }
+
+    /// Starts what is missing, again and again, until all is well: an agent may be on its way down still.
+    #[track_caller]
+    pub(crate) fn until_healed(&self) {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            self.run(&["lab", "heal"]).ended(0);
+            let ran = self.run(&["status", "--json"]);
+            let cluster = serde_json::from_str::<Value>(&ran.out).unwrap_or_default();
+            if well(&cluster) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "it does not heal: {cluster:#}{}", ran.err);
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Asks again until these words are said: agents hear of things one after the other, and any of them may answer.

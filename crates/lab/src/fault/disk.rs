@@ -1,5 +1,5 @@
-//! Faults of a server's disk: system calls of the server, and of what its guard starts next, fail or take long, injected
-//! by strace. The agent and its store, which in real life may lie on the same disk, are left alone.
+//! Faults of a server's disk: system calls of the server, of what its guard starts next, and of the agent's probe of that
+//! disk fail or take long, injected by strace. The agent's store, which in real life may lie on the same disk, is left alone.
 
 use super::{LOOK_EVERY, START_WAIT_MAX};
 use crate::error::LabError;
@@ -9,6 +9,7 @@ use crate::state::{Lab, LabMember};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -26,18 +27,24 @@ pub enum DiskFault {
 }
 
 impl DiskFault {
-    /// strace's `inject` expression. Sockets and the log, which are written by other calls, are not touched.
-    fn inject(self) -> &'static str {
+    /// Calls of the server that it is about, and strace's word for what becomes of them. Sockets and the log, which are
+    /// written by other calls, are not touched.
+    fn inject(self) -> (&'static str, &'static str) {
         match self {
-            Self::Full => "pwrite64,pwritev,pwritev2,fallocate:error=ENOSPC",
-            Self::Error => "pwrite64,pwritev,pwritev2,fsync,fdatasync:error=EIO",
-            Self::Slow => "pwrite64,pwritev,pwritev2,fsync,fdatasync:delay_exit=200000",
-            Self::Hang => "fsync,fdatasync:delay_enter=3600000000",
+            Self::Full => ("pwrite64,pwritev,pwritev2,fallocate", "error=ENOSPC"),
+            Self::Error => ("pwrite64,pwritev,pwritev2,fsync,fdatasync", "error=EIO"),
+            Self::Slow => ("pwrite64,pwritev,pwritev2,fsync,fdatasync", "delay_exit=200000"),
+            Self::Hang => ("fsync,fdatasync", "delay_enter=3600000000"),
         }
     }
 }
 
-/// Attaches to guard and server. Returns the processes that it has hold of.
+/// Calls by which the agent's probe of the data disk writes.
+const PROBE_CALLS: &str = "write,fdatasync";
+/// Name of the probe's thread.
+const PROBE_THREAD: &str = "disk-probe";
+
+/// Attaches to guard and server, and to the agent's probe of the same disk. Returns the processes that it has hold of.
 pub(super) fn hit(lab: &Lab, member: &LabMember, kind: DiskFault) -> Result<Vec<Process>, LabError> {
     let node = find::node(lab, member, &Process::all());
     let targets: Vec<Process> = node.guard.iter().chain(&node.server_tree).cloned().collect();
@@ -48,13 +55,44 @@ pub(super) fn hit(lab: &Lab, member: &LabMember, kind: DiskFault) -> Result<Vec<
         )));
     }
     mend(lab, member)?;
-    let inject = kind.inject();
-    let calls = inject.split(':').next().unwrap_or(inject);
+    let (calls, effect) = kind.inject();
+    let pids: Vec<i32> = targets.iter().map(|p| p.pid).collect();
+    let held = attach(lab, member, &["-f"], &pids, calls, effect, &|pid| Process::read(pid).is_some())
+        .and_then(|()| match node.agent.as_ref().and_then(|agent| probe_of(agent.pid)) {
+            Some((thread, path)) => attach(lab, member, &[], &[thread], PROBE_CALLS, effect, &|_| path.exists()),
+            None => Ok(()),
+        });
+    held.inspect_err(|_| {
+        let _ = mend(lab, member);
+    })?;
+    Ok(targets)
+}
+
+/// The agent's thread that probes the disk, and where it is seen.
+fn probe_of(agent: i32) -> Option<(i32, PathBuf)> {
+    let threads = fs::read_dir(format!("/proc/{agent}/task")).ok()?;
+    threads.flatten().map(|entry| entry.path()).find_map(|path| {
+        let name = fs::read_to_string(path.join("comm")).ok()?;
+        let number = path.file_name()?.to_str()?.parse().ok()?;
+        (name.trim() == PROBE_THREAD).then_some((number, path))
+    })
+}
+
+/// Starts strace on these, and waits until it has hold of all that `live`.
+fn attach(
+    lab: &Lab,
+    member: &LabMember,
+    options: &[&str],
+    pids: &[i32],
+    calls: &str,
+    effect: &str,
+    live: &dyn Fn(i32) -> bool,
+) -> Result<(), LabError> {
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-e", "signal=none", "-o", "/dev/null"]);
-    command.arg("-e").arg(format!("trace={calls}")).arg("-e").arg(format!("inject={inject}"));
-    for target in &targets {
-        command.arg("-p").arg(target.pid.to_string());
+    command.args(options).args(["-qq", "-e", "signal=none", "-o", "/dev/null"]);
+    command.arg("-e").arg(format!("trace={calls}")).arg("-e").arg(format!("inject={calls}:{effect}"));
+    for pid in pids {
+        command.arg("-p").arg(pid.to_string());
     }
     // known by its folder later; in a group of its own, so that Ctrl-C does not end it
     command.current_dir(lab.member_dir(member).join("log")).process_group(0);
@@ -65,19 +103,18 @@ pub(super) fn hit(lab: &Lab, member: &LabMember, kind: DiskFault) -> Result<Vec<
     let deadline = Instant::now() + START_WAIT_MAX;
     let holder = i32::try_from(child.id()).unwrap_or_default();
     // children that come and go are followed by strace itself
-    while targets.iter().any(|p| p.lives() && tracer(p.pid) != holder) {
+    while pids.iter().any(|pid| live(*pid) && tracer(*pid) != holder) {
         if let Ok(Some(status)) = child.try_wait() {
             return Err(LabError::Failed(format!(
                 "strace ended at once ({status}): may processes be traced here? (kernel.yama.ptrace_scope)"
             )));
         }
         if Instant::now() > deadline {
-            let _ = mend(lab, member);
             return Err(LabError::Failed("strace does not get hold of the server".to_owned()));
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    Ok(targets)
+    Ok(())
 }
 
 /// Lets the server go again. Says whether anything had hold of it.

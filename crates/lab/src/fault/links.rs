@@ -20,6 +20,8 @@ pub enum LinkFault {
     ReplicationCut,
     /// Its part of the store and theirs do not reach each other.
     StoreCut,
+    /// Its link carries 512 kbit/s each way, and what does not fit waits up to 400 ms: this one clients feel too.
+    Slow,
 }
 
 /// The rules' numbers: one for each member and kind, before the rule that finds local addresses.
@@ -43,6 +45,7 @@ impl LinkFault {
             Self::PartitionOut => 2,
             Self::ReplicationCut => 3,
             Self::StoreCut => 4,
+            Self::Slow => 5,
         };
         first_rule(victim) + kind
     }
@@ -59,6 +62,7 @@ impl LinkFault {
                 Self::Partition => vec![heard(String::new()), said(String::new())],
                 Self::PartitionIn => vec![heard(String::new())],
                 Self::PartitionOut => vec![said(String::new())],
+                Self::Slow => Vec::new(),
                 Self::StoreCut => {
                     let sort = format!("tos {STORE_TOS:#x}");
                     vec![heard(sort.clone()), said(sort)]
@@ -87,6 +91,9 @@ pub(super) fn hit(lab: &Lab, member: &LabMember, kind: LinkFault) -> Result<Stri
     for namespace in &namespaces {
         namespace.remove_rules(|n| n == number)?;
     }
+    if kind == LinkFault::Slow {
+        namespaces[victim].slow_down()?;
+    }
     let rules = kind.rules(&lab.members, victim);
     for (index, namespace) in namespaces.iter().enumerate() {
         let lines = rules.iter().filter(|rule| rule.at == index);
@@ -102,6 +109,7 @@ pub(super) fn hit(lab: &Lab, member: &LabMember, kind: LinkFault) -> Result<Stri
         LinkFault::PartitionOut => format!("is not heard by {}", others.join(", ")),
         LinkFault::ReplicationCut => "its server and the others do not reach each other".to_owned(),
         LinkFault::StoreCut => "its store and the others do not reach each other".to_owned(),
+        LinkFault::Slow => "its link is slow".to_owned(),
     })
 }
 
@@ -112,7 +120,7 @@ pub(super) fn mend(lab: &Lab, member: &LabMember) -> Result<bool, LabError> {
     }
     let (victim, namespaces) = hosts(lab, member)?;
     let mine = first_rule(victim)..first_rule(victim) + KINDS;
-    let mut any = false;
+    let mut any = namespaces[victim].speed_up()?;
     for namespace in &namespaces {
         any |= namespace.remove_rules(|number| mine.contains(&number))?;
     }
@@ -155,6 +163,11 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_link_cuts_nothing() {
+        assert_eq!(of(LinkFault::Slow), [""; 0]);
+    }
+
+    #[test]
     fn cuts_are_one_way_or_both_and_of_one_sort_or_all() {
         assert_eq!(of(LinkFault::PartitionIn), ["m1 <- 10.0.0.2", "m1 <- 10.0.0.3"]);
         assert_eq!(of(LinkFault::PartitionOut), ["m2 <- 10.0.0.1", "m3 <- 10.0.0.1"]);
@@ -185,6 +198,7 @@ mod tests {
             LinkFault::PartitionOut,
             LinkFault::ReplicationCut,
             LinkFault::StoreCut,
+            LinkFault::Slow,
         ];
         let mut all: Vec<u32> = (0..7).flat_map(|v| kinds.map(|k| k.number(v))).collect();
         all.sort_unstable();

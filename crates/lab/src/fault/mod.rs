@@ -35,7 +35,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind, with its name.
-    pub const NAMES: [(&'static str, Self); 15] = [
+    pub const NAMES: [(&'static str, Self); 16] = [
         ("kill-server", Self::Processes(ProcessFault::KillServer)),
         ("kill-agent", Self::Processes(ProcessFault::KillAgent)),
         ("kill-node", Self::Processes(ProcessFault::KillNode)),
@@ -47,6 +47,7 @@ impl FaultKind {
         ("partition-out", Self::Links(LinkFault::PartitionOut)),
         ("replication-cut", Self::Links(LinkFault::ReplicationCut)),
         ("store-cut", Self::Links(LinkFault::StoreCut)),
+        ("slow", Self::Links(LinkFault::Slow)),
         ("disk-full", Self::Disk(DiskFault::Full)),
         ("disk-error", Self::Disk(DiskFault::Error)),
         ("disk-slow", Self::Disk(DiskFault::Slow)),

@@ -1,0 +1,36 @@
+//! Sessions that count: each writes its own counter and reads it back. Nobody may read less than it wrote or read before.
+
+use super::{Into, Line, Shared, WITHIN, note, numbers};
+use dauphin_histories::Outcome;
+use dauphin_histories::sessions::Step;
+use std::time::Duration;
+
+pub(super) const TABLE: &str = "CREATE TABLE chaos_counter(k int PRIMARY KEY, n bigint NOT NULL); \
+    INSERT INTO chaos_counter SELECT k, 0 FROM generate_series(0, 15) AS k";
+const THINK: Duration = Duration::from_millis(25);
+
+pub(super) async fn client(shared: Shared, number: u32, into: Into) {
+    let mut line = Line::new(&shared);
+    let mut count = 0;
+    while let Some(session) = line.session().await {
+        count += 1;
+        let sql = format!("UPDATE chaos_counter SET n = {count} WHERE k = {number} AND n < {count}");
+        let wrote = session.rows(&sql, WITHIN).await;
+        let outcome = wrote.as_ref().map_or_else(|broken| broken.outcome(), |_| Outcome::Ok);
+        let step = |value, wrote, outcome| Step { session: number, key: number.into(), value, wrote, outcome };
+        note(&into, |all| all.steps.push(step(count, true, outcome)));
+        if let Err(broken) = wrote {
+            line.failed(&broken).await;
+            continue;
+        }
+        let read = session.rows(&format!("SELECT n FROM chaos_counter WHERE k = {number}"), WITHIN).await;
+        match read {
+            Ok(rows) => {
+                let value = numbers(&rows).first().copied().unwrap_or_default();
+                note(&into, |all| all.steps.push(step(value, false, Outcome::Ok)));
+            }
+            Err(broken) => line.failed(&broken).await,
+        }
+        tokio::time::sleep(THINK).await;
+    }
+}

@@ -1,0 +1,173 @@
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+//! `make chaos`: legs for so many minutes, over the cells in turn, going on where an earlier call ended.
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use dauphin_chaos::stage::{self, Cell};
+use dauphin_chaos::{leg, record, report, schedule};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Random faults on real clusters, and whether what clients saw may be so.
+#[derive(Parser)]
+struct Arguments {
+    /// How long; the leg under way is finished
+    #[arg(long, default_value_t = 20)]
+    minutes: u64,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Versions of PostgreSQL
+    #[arg(long, value_delimiter = ',', default_value = "15,18")]
+    pg: Vec<String>,
+    /// Durabilities
+    #[arg(long, value_delimiter = ',', default_value = "quorum,sync")]
+    durability: Vec<String>,
+    #[arg(long, default_value = "standard", value_parser = ["standard", "fast"])]
+    profile: String,
+    /// Only these kinds of fault
+    #[arg(long, value_delimiter = ',')]
+    kinds: Vec<String>,
+    /// Faults in a leg
+    #[arg(long, default_value_t = 10)]
+    leg: u64,
+    /// Run just this leg again, from its first fault's number; nothing is recorded
+    #[arg(long, value_name = "NUMBER")]
+    again: Option<u64>,
+    /// The program under test
+    #[arg(long, default_value = "target/release/dauphin")]
+    program: PathBuf,
+    #[arg(long, default_value_t = 24_000)]
+    base_port: u16,
+    /// Where the legs are kept
+    #[arg(long, default_value = "bench/work/chaos-legs.jsonl")]
+    legs: PathBuf,
+    /// Where the report goes
+    #[arg(long, default_value = "bench/results")]
+    report: PathBuf,
+    /// Only write the report
+    #[arg(long)]
+    only_report: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(given: &Arguments) -> Result<bool> {
+    let (kinds, skipped) = stage::kinds(&given.kinds);
+    for (kind, why) in &skipped {
+        println!("skipped: {kind} ({why})");
+    }
+    let mut legs = record::read(&given.legs)?;
+    if given.only_report {
+        report::write(&given.report, &legs, &skipped, &machine())?;
+        return Ok(true);
+    }
+    if kinds.is_empty() {
+        bail!("no kind of fault is left");
+    }
+    let program = std::path::absolute(&given.program)?;
+    if !program.exists() {
+        bail!("{} is not there: cargo build --release", program.display());
+    }
+    let cells = cells(given)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    let folder = given.legs.parent().unwrap_or(Path::new("."));
+    let dir = std::path::absolute(folder)?.join(format!("lab-{}", given.base_port));
+    let keep = folder.join("failed");
+    let commit = commit();
+    let until = Instant::now() + Duration::from_secs(given.minutes * 60);
+    let mut all_well = true;
+    let mut turn = 0;
+    while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+        let cell = &cells[turn % cells.len()];
+        turn += 1;
+        let first = given.again.unwrap_or_else(|| next(&legs, cell, given.seed));
+        let faults: Vec<_> =
+            (first..first + given.leg).filter_map(|n| schedule::planned(given.seed, n, &kinds)).collect();
+        let about = leg::Given {
+            cell,
+            seed: given.seed,
+            faults: &faults,
+            program: &program,
+            dir: &dir,
+            base_port: given.base_port,
+            commit: &commit,
+            keep: &keep,
+            stop: &stop,
+        };
+        let line = leg::run(&about, &mut |text| println!("{} {text}", now()))?;
+        let verdict = &line.verdict;
+        println!(
+            "{} {} inserts acknowledged, {} lost; {} list-append transactions; {} acknowledged by the watch, {} lost, {} beside a \
+             later leader",
+            now(), verdict.acked, verdict.lost, verdict.lists.0, verdict.watch_acked, verdict.watch_lost, verdict.dual
+        );
+        for text in verdict.violations.iter().chain(&line.oracles) {
+            println!("{} FOUND {text}", now());
+        }
+        all_well &= line.is_well();
+        if given.again.is_some() {
+            return Ok(all_well);
+        }
+        record::append(&given.legs, &line)?;
+        legs.push(line);
+        report::write(&given.report, &legs, &skipped, &machine())?;
+    }
+    let place = given.report.join("chaos.md");
+    println!("{} the report is {}", if all_well { "all held;" } else { "SOMETHING DID NOT HOLD;" }, place.display());
+    Ok(all_well)
+}
+
+fn cells(given: &Arguments) -> Result<Vec<Cell>> {
+    let mut cells = Vec::new();
+    for pg in &given.pg {
+        if stage::binaries(pg).is_none() {
+            println!("skipped: PostgreSQL {pg} (not installed: make engines)");
+            continue;
+        }
+        for durability in &given.durability {
+            cells.push(Cell { pg: pg.clone(), durability: durability.clone(), profile: given.profile.clone() });
+        }
+    }
+    if cells.is_empty() {
+        bail!("none of these versions of PostgreSQL is installed: make engines");
+    }
+    Ok(cells)
+}
+
+/// The number of the next fault in this cell with this seed.
+fn next(legs: &[record::LegLine], cell: &Cell, seed: u64) -> u64 {
+    let mine = legs.iter().filter(|l| l.cell == *cell && l.seed == seed);
+    mine.flat_map(|l| &l.faults).map(|f| f.number).max().unwrap_or_default() + 1
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%H:%M:%S").to_string()
+}
+
+fn commit() -> String {
+    let out = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    out.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes: f64 = memory.split_whitespace().nth(1).and_then(|w| w.parse().ok()).unwrap_or_default();
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("kernel").unwrap_or_default();
+    format!("{cores} cores, {:.1} GiB, Linux {}", kilobytes / 1_048_576.0, kernel.trim())
+}
