@@ -16,6 +16,10 @@ pub(crate) struct Behind {
     since: Mono,
 }
 
+/// How long a stream may carry nothing, in times of `suspect`: a disk under load stands for a moment too.
+const STALLED_AFTER: u64 = 2;
+/// How long, in times of `suspect`, too few streams may carry anything until the leader makes room.
+const MAKES_ROOM_AFTER: u64 = 4;
 /// How long, in times of `suspect`, a leadership lasts at least before it makes room: where the next one has no streams
 /// either, leaders would follow one another.
 const LASTS_AT_LEAST: u64 = 10;
@@ -37,10 +41,10 @@ impl Core {
         lead.behind = behind;
     }
 
-    /// Whether this voter's stream carries nothing, for `suspect` now.
+    /// Whether this voter's stream has carried nothing for too long.
     pub(crate) fn stalled(&self, voter: &Voter) -> bool {
         let since = self.lead.as_ref().and_then(|lead| lead.behind.get(voter)).map(|b| b.since);
-        since.is_some_and(|since| self.now.since(since) >= self.spec.profile.suspect())
+        since.is_some_and(|since| self.now.since(since) >= self.spec.profile.suspect().times(STALLED_AFTER))
     }
 
     /// Makes room when commits wait for voters that are all well, as their agents say, and whose streams from here carry
@@ -65,7 +69,7 @@ impl Core {
         }
         let Some(lead) = &mut self.lead else { return false };
         let since = *lead.cut_since.get_or_insert(now);
-        if now.since(since) < suspect || now.since(lead.since) < suspect.times(LASTS_AT_LEAST) {
+        if now.since(since) < suspect.times(MAKES_ROOM_AFTER) || now.since(lead.since) < suspect.times(LASTS_AT_LEAST) {
             return false;
         }
         self.fence("its replicas are well and heard, and no stream to them carries anything");

@@ -117,7 +117,10 @@ impl LabNetwork {
     /// Removes it, as far as it is there. Processes in it must be gone.
     pub(crate) fn remove(&self, members: &[LabMember]) {
         for member in members {
-            let _ = batch(None, &[format!("netns del {}", self.namespace(member).0)]);
+            let name = self.namespace(member).0;
+            // a namespace lives on while a connection in it waits for its end, and its interface with it
+            let _ = batch(None, &[format!("link del {name}")]);
+            let _ = batch(None, &[format!("netns del {name}")]);
         }
         let _ = batch(None, &[format!("link del {}", self.bridge)]);
     }

@@ -111,7 +111,7 @@ fn a_leader_whose_streams_all_stand_makes_room() {
         world.run_for(Span::ms(20_000));
         let leader = world.leader().expect("a leader");
         world.strike(leader, Fault::StreamStalls, Span::ms(60_000));
-        world.wait_for(Span::ms(8_000), |w| w.leader().is_some_and(|l| l != leader)).expect("somebody takes over");
+        world.wait_for(Span::ms(12_000), |w| w.leader().is_some_and(|l| l != leader)).expect("somebody takes over");
         world.wait_for(Span::ms(60_000), World::healthy).expect("heals");
         assert_eq!(world.violation(), None);
     }
