@@ -381,3 +381,18 @@ fn tls_is_offered_with_certificates_or_refused_by_a_build_without_it() {
         one.stop(StopMode::Fast).await;
     });
 }
+
+/// Found by `make chaos` (seed 101, fault 18): the disk was full when the server became ready, which it could not write
+/// down, and the start was waited for as long as nobody killed it.
+#[test]
+fn a_server_that_could_not_say_that_it_is_ready_is_asked() {
+    as_dauphin("a_server_that_could_not_say_that_it_is_ready_is_asked", async {
+        let lab = Lab::new().await;
+        let mut one = lab.leader("m1").await;
+        let file = one.pg.instance.data_dir.join("postmaster.pid");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("ready", "starting")).unwrap();
+        one.pg.wait_ready(LIMIT).await.unwrap();
+        one.stop(StopMode::Fast).await;
+    });
+}

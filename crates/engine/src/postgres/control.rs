@@ -12,6 +12,10 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// How often a server that starts is asked though it does not say that it is ready.
+const ASK_ANYWAY: Duration = Duration::from_secs(2);
+/// How long it may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How often a state that has no event is looked at again.
 pub(crate) const POLL: Duration = Duration::from_millis(3);
 /// How long pg_controldata may take.
@@ -166,10 +170,13 @@ impl Postgres {
         let until = Instant::now() + limit;
         let login = login("dauphin_start", false, "");
         let mut seen = false;
+        let mut asked = Instant::now();
         loop {
-            // asked only then: every refused attempt would be a line in the server's log
-            if Postmaster::says_ready(&self.instance.data_dir) {
-                match Client::connect(&self.instance.socket(), &login, limit).await {
+            // asked seldom before: every refused attempt is a line in the server's log. And asked all the same, as a disk
+            // that was full when the server became ready has kept it from saying so
+            if Postmaster::says_ready(&self.instance.data_dir) || (seen && asked.elapsed() >= ASK_ANYWAY) {
+                asked = Instant::now();
+                match Client::connect(&self.instance.socket(), &login, limit.min(ANSWER_WITHIN)).await {
                     Ok(_) => return Ok(()),
                     Err(ClientError::Connect(_) | ClientError::Lost(_) | ClientError::TimedOut(_)) => {}
                     Err(error) if error.is_not_ready() => {}
