@@ -6,7 +6,7 @@ use crate::oracles::{self, Size};
 use crate::record::{FaultLine, LegLine};
 use crate::schedule::{Planned, Whom};
 use crate::stage::{Cell, Stage, Wellness};
-use crate::verdict::{self, Final};
+use crate::verdict::{self, Final, Verdict};
 use crate::watch::{self, Watched};
 use anyhow::{Context, Result, anyhow, bail};
 use dauphin_histories::append::{Op, Txn};
@@ -64,7 +64,7 @@ struct Running {
 /// Runs a leg; `say` hears how it goes.
 ///
 /// # Errors
-/// When the lab cannot be made or the last reads cannot be done: nothing can be said of such a leg.
+/// When the lab cannot be made or the clients do not start.
 pub fn run(given: &Given<'_>, say: &mut dyn FnMut(&str)) -> Result<LegLine> {
     let stage = Stage::up(given.cell, given.program, given.dir, given.base_port)?;
     say(&format!("PostgreSQL {}, {}, {}: {} faults", stage.lab.version, given.cell.durability, given.cell.profile, given.faults.len()));
@@ -113,9 +113,15 @@ fn on(stage: &Stage, given: &Given<'_>, say: &mut dyn FnMut(&str)) -> Result<Leg
     let growth = growth(&before, &oracles::sizes(&stage.lab));
     let grown = growth.iter().filter(|(_, kb, fds)| *kb > GROWTH_MAX.0 || *fds > GROWTH_MAX.1);
     oracles.extend(grown.map(|(what, kb, fds)| format!("{what} grew by {kb} kB and {fds} descriptors")));
-    let last = running.runtime.block_on(last_reads(stage, running.clock)).context("the last reads")?;
     let pg = given.cell.pg.parse().unwrap_or_default();
-    let verdict = verdict::check(pg, given.cell.durability != "async", &histories, &last, &watched);
+    let verdict = match running.runtime.block_on(last_reads(stage, running.clock)) {
+        Ok(last) => verdict::check(pg, given.cell.durability != "async", &histories, &last, &watched),
+        Err(error) => {
+            // nothing can be said of what the clients saw, and that is a finding
+            oracles.push(format!("the last reads could not be done: {error:#}"));
+            Verdict::default()
+        }
+    };
 
     let acks: Vec<f64> = {
         let ok = histories.adds.iter().filter(|a| a.outcome == Outcome::Ok);

@@ -11,6 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// Legs that may not begin before the series is given up.
+const FAILED_MAX: u32 = 3;
+
 /// Random faults on real clusters, and whether what clients saw may be so.
 #[derive(Parser)]
 struct Arguments {
@@ -91,7 +94,7 @@ fn run(given: &Arguments) -> Result<bool> {
     let commit = commit();
     let until = Instant::now() + Duration::from_secs(given.minutes * 60);
     let mut all_well = true;
-    let mut turn = 0;
+    let (mut turn, mut failed) = (0, 0);
     while Instant::now() < until && !stop.load(Ordering::Relaxed) {
         let cell = &cells[turn % cells.len()];
         turn += 1;
@@ -109,7 +112,15 @@ fn run(given: &Arguments) -> Result<bool> {
             keep: &keep,
             stop: &stop,
         };
-        let line = leg::run(&about, &mut |text| println!("{} {text}", now()))?;
+        let line = match leg::run(&about, &mut |text| println!("{} {text}", now())) {
+            Ok(line) => line,
+            Err(error) if failed < FAILED_MAX && given.again.is_none() => {
+                println!("{} FOUND this leg did not begin: {error:#}", now());
+                (failed, all_well) = (failed + 1, false);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let verdict = &line.verdict;
         println!(
             "{} {} inserts acknowledged, {} lost; {} list-append transactions; {} acknowledged by the watch, {} lost, {} beside a \

@@ -98,7 +98,10 @@ fn both(values: &mut Vec<f64>) -> String {
     values.sort_by(f64::total_cmp);
     match values.as_slice() {
         [] => "-".to_owned(),
-        [.., worst] => format!("{:.2} / {worst:.2}", values[values.len() / 2]),
+        [.., worst] => {
+            let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+            format!("{:.2} / {worst:.2}", f64::midpoint(low, high))
+        }
     }
 }
 

@@ -15,10 +15,6 @@ pub(crate) fn run(target: &Target) -> Outcome {
     }
     let mut table = Table::new(&["TERM", "LEADER", "TL", "AT", "KIND", "POSITION", "WHY"]);
     for entry in &history.history {
-        let why = match &entry.lost {
-            Some(lost) => format!("{} - may be lost: {lost}", entry.reason),
-            None => entry.reason.clone(),
-        };
         table.row(vec![
             (entry.term.to_string(), Tone::Plain),
             (entry.leader.clone(), Tone::Bold),
@@ -26,9 +22,15 @@ pub(crate) fn run(target: &Target) -> Outcome {
             (entry.at.chars().take(19).collect(), Tone::Plain),
             (entry.kind.clone(), Tone::Plain),
             (dash(entry.switch_position.as_ref()), Tone::Plain),
-            (why, if entry.lost.is_some() { Tone::Bad } else { Tone::Plain }),
+            (entry.reason.clone(), if entry.lost.is_some() { Tone::Bad } else { Tone::Plain }),
         ]);
     }
     table.lines(say::colours_out()).iter().for_each(|line| say::line(line));
+    // too long for a column, and not to be cut short
+    for entry in &history.history {
+        if let Some(lost) = &entry.lost {
+            say::line(&Tone::Bad.paint(&format!("lost with term {}: {lost}", entry.term), say::colours_out()));
+        }
+    }
     Ok(DONE)
 }

@@ -8,6 +8,7 @@ use crate::EXPECTED;
 use crate::stage::Stage;
 use dauphin_ha::Step;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long until somebody comes by.
@@ -33,9 +34,14 @@ fn provoke(stage: &Stage, name: &str) {
         "clone" => drop(stage.run(&["reinit", replica])),
         "elect-store" => drop(stage.run(&["lab", "fault", "--member", &leader, "--kind", "kill-node"])),
         "rewind" => {
-            // what the old leader wrote alone is cut off when it is back
-            stage.run(&["lab", "fault", "--member", &leader, "--kind", "freeze-agent"]).ended(0);
-            stage.until("a takeover", |c| c["open"] == true && c["leader"] != leader.as_str());
+            // what the old leader writes alone is cut off when it is back
+            let over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| stage.write_alone(&leader, &over));
+                stage.run(&["lab", "fault", "--member", &leader, "--kind", "freeze-agent"]).ended(0);
+                stage.until("a takeover", |c| c["open"] == true && c["leader"] != leader.as_str());
+                over.store(true, Ordering::Relaxed);
+            });
             stage.run(&["lab", "heal"]).ended(0);
         }
         _ => drop(stage.run(&["lab", "fault", "--member", &leader, "--kind", "kill-server"])),

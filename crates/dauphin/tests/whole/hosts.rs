@@ -19,7 +19,7 @@ const ALSO: &[&str] = &[
 ];
 
 /// Whether network namespaces can be made; said by name where they cannot.
-fn can_have_hosts(test: &str) -> bool {
+pub(crate) fn can_have_hosts(test: &str) -> bool {
     let root = std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
     let ip = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"].iter().any(|p| std::path::Path::new(p).exists());
     if !(root && ip) {

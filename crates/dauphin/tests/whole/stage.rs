@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -142,6 +143,18 @@ impl Stage {
         self.until("health", well);
     }
 
+    /// Writes straight to this member's server until told otherwise or it ends, whatever becomes of it: rows from a million.
+    pub(crate) fn write_alone(&self, member: &str, over: &AtomicBool) {
+        let shown = self.show();
+        let its = shown["members"].as_array().and_then(|m| m.iter().find(|m| m["name"] == member)).expect("it").clone();
+        let port = u16::try_from(its["sql_port"].as_u64().expect("a port")).expect("a port");
+        for n in 1_000_000.. {
+            if over.load(Ordering::Relaxed) || self.try_sql("admin", port, &format!("INSERT INTO t VALUES ({n})")).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Starts what is missing, again and again, until all is well: an agent may be on its way down still.
     #[track_caller]
     pub(crate) fn until_healed(&self) {
@@ -224,7 +237,10 @@ impl Stage {
         let shown = self.show();
         let login = |key: &str| shown[who][key].as_str().unwrap_or_default().to_owned();
         let mut config = tokio_postgres::Config::new();
-        config.host("127.0.0.1").port(port).user(login("user")).password(login("password")).dbname("app");
+        // members may have hosts of their own; the proxy has none
+        let its = shown["members"].as_array().and_then(|all| all.iter().find(|m| m["sql_port"] == port));
+        let host = its.and_then(|m| m["host"].as_str()).unwrap_or("127.0.0.1");
+        config.host(host).port(port).user(login("user")).password(login("password")).dbname("app");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(|e| e.to_string())?;
