@@ -79,8 +79,8 @@ impl Postgres {
         self.running = None;
     }
 
-    /// Becomes a leader on this timeline.
-    pub(crate) fn promote(&mut self, timeline: Timeline, enforced: Enforced) {
+    /// Becomes a leader on this timeline. Its commits wait for ever until it is told whom to wait for.
+    pub(crate) fn promote(&mut self, timeline: Timeline) {
         let end = Lsn(self.log.len() as u64);
         self.history.push(Branch { timeline: self.timeline, end });
         self.timeline = timeline;
@@ -89,7 +89,7 @@ impl Postgres {
             running.upstream = None;
             running.streaming = false;
             running.epoch += 1;
-            running.enforced = vec![enforced];
+            running.enforced = vec![Enforced { required: 1, ..Enforced::default() }];
             running.access = false;
             running.attached.clear();
         }

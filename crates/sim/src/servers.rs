@@ -92,11 +92,11 @@ impl World {
                 running.epoch += 1;
                 Ok(EngineOutcome::Done)
             }
-            EngineStep::Promote { timeline, enforced } => {
+            EngineStep::Promote { timeline, .. } => {
                 let running = self.nodes[at].pg.running.as_ref().filter(|_| same).ok_or_else(gone)?;
                 if running.in_recovery {
                     self.i4_promoting(at, *timeline);
-                    self.nodes[at].pg.promote(*timeline, enforced.clone());
+                    self.nodes[at].pg.promote(*timeline);
                 }
                 let switch = self.nodes[at].pg.history.last().copied().ok_or_else(gone)?;
                 Ok(EngineOutcome::Promoted(SwitchPoint { from: switch.timeline, lsn: switch.end, next_xid: 0 }))
