@@ -131,7 +131,13 @@ impl World {
                 }
                 Ok(EngineOutcome::Done)
             }
-            EngineStep::CloseAccess => Ok(EngineOutcome::Done),
+            EngineStep::CloseAccess => {
+                if let Some(running) = self.nodes[at].pg.running.as_mut().filter(|_| same) {
+                    // clients' sessions end; the barrier's is ours
+                    running.waiting.retain(|w| w.value == 0);
+                }
+                Ok(EngineOutcome::Done)
+            }
             EngineStep::Clone { from, .. } => {
                 let source = self.index(from).ok_or_else(gone)?;
                 let there = self.server_runs(source) && self.reaches(at, source) && self.reaches(source, at);
