@@ -260,6 +260,36 @@ impl World {
 
     /// Commits whose wait is over are acknowledged to clients, or end the barrier.
     pub(crate) fn release(&mut self, at: usize) {
+        self.forget_who_left(at);
+        self.release_heard(at);
+    }
+
+    /// A replica tells what it has on its disk: that counts, even if it was its last word.
+    pub(crate) fn hear(&mut self, at: usize, voter: &Voter, end: usize) {
+        self.forget_who_left(at);
+        if let Some(running) = &mut self.nodes[at].pg.running {
+            let flushed = running.attached.entry(voter.clone()).or_default();
+            *flushed = (*flushed).max(end);
+        }
+        self.release_heard(at);
+    }
+
+    /// A sender ends when its replica leaves, and what that one said is forgotten. One whose replica was cut off or stands
+    /// still lingers.
+    fn forget_who_left(&mut self, at: usize) {
+        let left = |voter: &&Voter| {
+            let there = |i| !self.reaches(i, at) || !self.reaches(at, i) || self.now < self.nodes[i].frozen_until;
+            !self.streams_from(voter, at) && !self.index(&voter.name).is_some_and(there)
+        };
+        let attached = self.nodes[at].pg.running.iter().flat_map(|r| r.attached.keys());
+        for voter in attached.filter(left).cloned().collect::<Vec<_>>() {
+            if let Some(running) = &mut self.nodes[at].pg.running {
+                running.attached.remove(&voter);
+            }
+        }
+    }
+
+    fn release_heard(&mut self, at: usize) {
         if !self.server_runs(at) {
             return;
         }
