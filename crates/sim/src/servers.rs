@@ -209,7 +209,9 @@ impl World {
         let ours = self.nodes[at].pg.position();
         let theirs = self.nodes[source].pg.position();
         let have = self.nodes[at].pg.log.len();
-        let fits = linked && have <= self.nodes[source].pg.log.len() && ours.leads_into(&theirs).is_ok();
+        let upstream = &self.nodes[source].pg;
+        let kept = (upstream.kept_from..=upstream.log.len()).contains(&have);
+        let fits = linked && kept && ours.leads_into(&theirs).is_ok();
         if let Some(running) = &mut self.nodes[at].pg.running {
             running.streaming = fits;
         }
