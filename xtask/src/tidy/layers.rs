@@ -45,6 +45,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("dauphin-sim", Layer::Sim),
     ("dauphin-explore", Layer::Sim),
     ("dauphin-lab", Layer::Lab),
+    ("dauphin-conform", Layer::Lab),
     ("xtask", Layer::Chore),
 ];
 
@@ -53,6 +54,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("dauphin-agent", "dauphin-api", "the agent's process serves HTTP: it hands the api crate its answers"),
     ("dauphin-tui", "dauphin-api", "`top` shows what the HTTP interface says, in its types"),
     ("dauphin-explore", "dauphin-sim", "the model checker walks the simulator's world"),
+    ("dauphin-conform", "dauphin-sim", "the simulator's fake servers are held to real ones"),
     ("dauphin-lab", "dauphin-api", "the lab asks its members over HTTP, as users do"),
 ];
 
