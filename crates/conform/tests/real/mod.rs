@@ -8,14 +8,15 @@ mod settle;
 use crate::support::{LIMIT, Lab, Member, term, until};
 use client::Writer;
 use dauphin_conform::{Act, Line, Scenario, Seen, Who};
-use dauphin_engine::postgres::client::Login;
+use dauphin_engine::postgres::client::{ClientError, Login};
 use dauphin_engine::postgres::config::{self, quote};
 use dauphin_engine::postgres::session::Session;
 use dauphin_engine::postgres::sync::names;
-use dauphin_engine::postgres::{Access, Binaries, StopMode, SyncMethod};
+use dauphin_engine::postgres::{Access, Binaries, Error, StopMode, SyncMethod};
 use dauphin_model::{Enforced, Timeline, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
+use std::time::Instant;
 
 /// The timeline that the first member leads on when a scenario begins.
 const BEGIN: Timeline = Timeline(3);
@@ -158,6 +159,19 @@ fn session(member: &Member) -> [Session; 2] {
     })
 }
 
+/// Does an act of the engine, and again when the machine was too slow for its time limits, as an agent does.
+async fn insist<T>(mut act: impl AsyncFnMut() -> Result<T, Error>) -> T {
+    let begun = Instant::now();
+    loop {
+        match act().await {
+            Ok(done) => return done,
+            Err(Error::TimedOut { .. } | Error::Sql { source: ClientError::TimedOut(_), .. })
+                if begun.elapsed() < LIMIT => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 async fn column(session: &Session, sql: &str) -> Vec<String> {
     let answer = session.query(sql, LIMIT).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
     answer.rows.iter().map(|r| r.get(0).unwrap_or_default().to_owned()).collect()
@@ -197,11 +211,11 @@ impl Real {
             Act::Cancel(value) => self.cancel(*value).await,
             Act::Sync(at, voters, required) => {
                 let set = self.set(voters, *required);
-                self.of(*at).pg.confirm_sync(&set, SyncMethod::Any).await.unwrap();
+                insist(async || self.of(*at).pg.confirm_sync(&set, SyncMethod::Any).await).await;
             }
             Act::BeginSync(at, voters, required) => self.begin_sync(*at, voters, *required).await,
             Act::Freeze(who) => {
-                self.of(*who).pg.freeze(LIMIT).await.unwrap();
+                insist(async || self.of(*who).pg.freeze(LIMIT).await).await;
                 self.upstream[who.index()] = None;
                 self.detached(*who).await;
             }
@@ -212,8 +226,9 @@ impl Real {
                 self.of(*who).pg.follow(&upstream).await.unwrap();
             }
             Act::Promote(who, timeline) => {
-                self.of(*who).pg.promote(Timeline(*timeline), LIMIT).await.unwrap();
-                self.of(*who).pg.ensure_slots(&self.voters(who.others())).await.unwrap();
+                insist(async || self.of(*who).pg.promote(Timeline(*timeline), LIMIT).await).await;
+                let others = self.voters(who.others());
+                insist(async || self.of(*who).pg.ensure_slots(&others).await).await;
                 self.leads[who.index()] = true;
                 self.upstream[who.index()] = None;
                 self.paused.remove(who);
@@ -221,8 +236,8 @@ impl Real {
                 // those that stream from it see a new server
                 self.streams_begin_behind(*who);
             }
-            Act::Open(who) => self.of(*who).pg.set_access(Access::Open, &self.lab.networks).await.unwrap(),
-            Act::Close(who) => self.of(*who).pg.set_access(Access::Closed, &self.lab.networks).await.unwrap(),
+            Act::Open(who) => self.let_in(*who, Access::Open).await,
+            Act::Close(who) => self.let_in(*who, Access::Closed).await,
             Act::Kill(who) => self.stop(*who, StopMode::Kill).await,
             Act::Stop(who) => self.stop(*who, StopMode::Fast).await,
             Act::Start(who) => {
@@ -232,7 +247,7 @@ impl Real {
                 self.streams_begin_behind(*who);
             }
             Act::Rewind(who, from) => {
-                self.of(*from).pg.checkpoint().await.unwrap();
+                insist(async || self.of(*from).pg.checkpoint().await).await;
                 let theirs = self.of(*from).pg.look(LIMIT).await.position.unwrap();
                 let member = self.of(*who);
                 let upstream = self.of(*from).upstream_for(member, false);
@@ -256,6 +271,10 @@ impl Real {
         }
     }
 
+    async fn let_in(&self, who: Who, access: Access) {
+        insist(async || self.of(who).pg.set_access(access, &self.lab.networks).await).await;
+    }
+
     async fn stop(&mut self, who: Who, mode: StopMode) {
         assert_eq!(self.members[who.index()].stop(mode).await, mode);
         let at = who.index();
@@ -274,7 +293,7 @@ impl Real {
         // a lost slot protects nothing: it is made again, as agents do
         self.no_slot.remove(&(from, who));
         let kept = self.voters(from.others().filter(|other| !self.no_slot.contains(&(from, *other))));
-        self.of(from).pg.ensure_slots(&kept).await.unwrap();
+        insist(async || self.of(from).pg.ensure_slots(&kept).await).await;
     }
 
     /// The setting is in the file, and with those senders alone whose replicas it names: the others, and the postmaster,
@@ -316,6 +335,6 @@ impl Real {
     async fn keep(&self, at: Who, slots_keep: &str) {
         self.sql(at, "ALTER SYSTEM SET wal_keep_size = 0").await;
         self.sql(at, &format!("ALTER SYSTEM SET max_slot_wal_keep_size = '{slots_keep}'")).await;
-        self.of(at).pg.reload().await.unwrap();
+        insist(async || self.of(at).pg.reload().await).await;
     }
 }
