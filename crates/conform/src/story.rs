@@ -8,6 +8,7 @@
 //!   rows are not looked at on a replica while replay is paused;
 //! - which of two settings a process goes by while the setting is being changed: the fake lets a commit go by either.
 //!   [`Act::BeginSync`] brings real servers into the state where both are in use;
+//! - what a replica said last and is still on its way when it leaves: in the simulator it may come late; here it arrives first;
 //! - the order among voters (`FIRST`), which the fake does not know: every setting here counts them (`ANY`);
 //! - how long anything takes.
 
