@@ -2,6 +2,7 @@
 //! a fake store and a bad network. The same seed gives the same trace. Used by tests and `cargo xtask sim`.
 
 mod config;
+mod fakes;
 mod faults;
 mod hands;
 mod invariants;
@@ -16,6 +17,7 @@ mod turns;
 mod world;
 
 pub use config::{Config, Faults, Pace, spec};
+pub use fakes::{FakeStream, Fakes};
 pub use faults::Fault;
 pub use run::{Outcome, run};
 pub use trace::Trace;

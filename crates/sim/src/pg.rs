@@ -48,6 +48,8 @@ pub(crate) struct Running {
 pub(crate) struct Postgres {
     /// The log on the disk.
     pub log: Vec<Record>,
+    /// Records before this one can be sent to nobody any more: no slot kept them.
+    pub kept_from: usize,
     /// The timelines left behind.
     pub history: Vec<Branch>,
     /// The current timeline.
@@ -79,8 +81,8 @@ impl Postgres {
         self.running = None;
     }
 
-    /// Becomes a leader on this timeline.
-    pub(crate) fn promote(&mut self, timeline: Timeline, enforced: Enforced) {
+    /// Becomes a leader on this timeline. Its commits wait for ever until it is told whom to wait for.
+    pub(crate) fn promote(&mut self, timeline: Timeline) {
         let end = Lsn(self.log.len() as u64);
         self.history.push(Branch { timeline: self.timeline, end });
         self.timeline = timeline;
@@ -89,7 +91,7 @@ impl Postgres {
             running.upstream = None;
             running.streaming = false;
             running.epoch += 1;
-            running.enforced = vec![enforced];
+            running.enforced = vec![Enforced { required: 1, ..Enforced::default() }];
             running.access = false;
             running.attached.clear();
         }
@@ -120,6 +122,20 @@ impl Postgres {
         done.into_iter().map(|w| w.value).collect()
     }
 
+    /// A client's wait is cancelled: it is told so, and never that its commit is done, though the commit is there. Whether
+    /// it waited.
+    pub(crate) fn cancel(&mut self, value: u64) -> bool {
+        let Some(running) = &mut self.running else { return false };
+        let before = running.waiting.len();
+        running.waiting.retain(|w| w.value != value);
+        running.waiting.len() < before
+    }
+
+    /// Gives away the log before `needed`; without, all of it.
+    pub(crate) fn recycle(&mut self, needed: Option<usize>) {
+        self.kept_from = self.kept_from.max(needed.unwrap_or(self.log.len()));
+    }
+
     /// Whether the log holds that commit.
     #[must_use]
     pub(crate) fn holds(&self, value: u64) -> bool {
@@ -138,6 +154,7 @@ impl Postgres {
     /// Copies everything.
     pub(crate) fn clone_from(&mut self, source: &Self) {
         self.log.clone_from(&source.log);
+        self.kept_from = source.kept_from;
         self.history.clone_from(&source.history);
         self.timeline = source.timeline;
         self.has_data = true;

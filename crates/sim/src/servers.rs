@@ -92,11 +92,11 @@ impl World {
                 running.epoch += 1;
                 Ok(EngineOutcome::Done)
             }
-            EngineStep::Promote { timeline, enforced } => {
+            EngineStep::Promote { timeline, .. } => {
                 let running = self.nodes[at].pg.running.as_ref().filter(|_| same).ok_or_else(gone)?;
                 if running.in_recovery {
                     self.i4_promoting(at, *timeline);
-                    self.nodes[at].pg.promote(*timeline, enforced.clone());
+                    self.nodes[at].pg.promote(*timeline);
                 }
                 let switch = self.nodes[at].pg.history.last().copied().ok_or_else(gone)?;
                 Ok(EngineOutcome::Promoted(SwitchPoint { from: switch.timeline, lsn: switch.end, next_xid: 0 }))
@@ -131,7 +131,13 @@ impl World {
                 }
                 Ok(EngineOutcome::Done)
             }
-            EngineStep::CloseAccess => Ok(EngineOutcome::Done),
+            EngineStep::CloseAccess => {
+                if let Some(running) = self.nodes[at].pg.running.as_mut().filter(|_| same) {
+                    // clients' sessions end; the barrier's is ours
+                    running.waiting.retain(|w| w.value == 0);
+                }
+                Ok(EngineOutcome::Done)
+            }
             EngineStep::Clone { from, .. } => {
                 let source = self.index(from).ok_or_else(gone)?;
                 let there = self.server_runs(source) && self.reaches(at, source) && self.reaches(source, at);
@@ -203,7 +209,9 @@ impl World {
         let ours = self.nodes[at].pg.position();
         let theirs = self.nodes[source].pg.position();
         let have = self.nodes[at].pg.log.len();
-        let fits = linked && have <= self.nodes[source].pg.log.len() && ours.leads_into(&theirs).is_ok();
+        let upstream = &self.nodes[source].pg;
+        let kept = (upstream.kept_from..=upstream.log.len()).contains(&have);
+        let fits = linked && kept && ours.leads_into(&theirs).is_ok();
         if let Some(running) = &mut self.nodes[at].pg.running {
             running.streaming = fits;
         }
@@ -254,6 +262,36 @@ impl World {
 
     /// Commits whose wait is over are acknowledged to clients, or end the barrier.
     pub(crate) fn release(&mut self, at: usize) {
+        self.forget_who_left(at);
+        self.release_heard(at);
+    }
+
+    /// A replica tells what it has on its disk: that counts, even if it was its last word.
+    pub(crate) fn hear(&mut self, at: usize, voter: &Voter, end: usize) {
+        self.forget_who_left(at);
+        if let Some(running) = &mut self.nodes[at].pg.running {
+            let flushed = running.attached.entry(voter.clone()).or_default();
+            *flushed = (*flushed).max(end);
+        }
+        self.release_heard(at);
+    }
+
+    /// A sender ends when its replica leaves, and what that one said is forgotten. One whose replica was cut off or stands
+    /// still lingers.
+    fn forget_who_left(&mut self, at: usize) {
+        let left = |voter: &&Voter| {
+            let there = |i| !self.reaches(i, at) || !self.reaches(at, i) || self.now < self.nodes[i].frozen_until;
+            !self.streams_from(voter, at) && !self.index(&voter.name).is_some_and(there)
+        };
+        let attached = self.nodes[at].pg.running.iter().flat_map(|r| r.attached.keys());
+        for voter in attached.filter(left).cloned().collect::<Vec<_>>() {
+            if let Some(running) = &mut self.nodes[at].pg.running {
+                running.attached.remove(&voter);
+            }
+        }
+    }
+
+    fn release_heard(&mut self, at: usize) {
         if !self.server_runs(at) {
             return;
         }

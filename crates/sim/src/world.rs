@@ -310,11 +310,7 @@ impl World {
                 if self.nodes[*at].pg.life != *pg_life || self.postponed(*at, &coming, false) {
                     return;
                 }
-                if let Some(running) = &mut self.nodes[*at].pg.running {
-                    let flushed = running.attached.entry(voter.clone()).or_default();
-                    *flushed = (*flushed).max(*end);
-                }
-                self.release(*at);
+                self.hear(*at, voter, *end);
             }
             Coming::Deadline { at, seq } => {
                 // the guard is a process of its own: it runs while the agent stands still, but not while the node does

@@ -46,6 +46,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("dauphin-explore", Layer::Sim),
     ("dauphin-lab", Layer::Lab),
     ("dauphin-chaos", Layer::Lab),
+    ("dauphin-conform", Layer::Lab),
     ("xtask", Layer::Chore),
 ];
 
@@ -54,6 +55,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("dauphin-agent", "dauphin-api", "the agent's process serves HTTP: it hands the api crate its answers"),
     ("dauphin-tui", "dauphin-api", "`top` shows what the HTTP interface says, in its types"),
     ("dauphin-explore", "dauphin-sim", "the model checker walks the simulator's world"),
+    ("dauphin-conform", "dauphin-sim", "the simulator's fake servers are held to real ones"),
     ("dauphin-lab", "dauphin-api", "the lab asks its members over HTTP, as users do"),
     ("dauphin-chaos", "dauphin-lab", "it makes labs and hits them"),
     ("dauphin-chaos", "dauphin-api", "it asks the members over HTTP, as users do"),

@@ -1,0 +1,154 @@
+//! The fake servers by themselves: no agents, no store, no chance. `dauphin-conform` drives them through the same scenarios
+//! as real servers, and what can be observed must be equal. It adds nothing to what the world's servers do.
+
+use crate::config::{Config, Faults, Pace, spec};
+use crate::world::{Coming, World};
+use dauphin_ha::{EngineOutcome, EngineStep};
+use dauphin_model::{Durability, Incarnation, MemberName, Position, Span, Voter};
+use std::collections::BTreeSet;
+
+/// After this long whatever can arrive has: many times what a stream needs to carry a scenario's log.
+const SETTLED: Span = Span::ms(200);
+
+/// How a replica's stream stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FakeStream {
+    /// It follows nobody, or one that is not there.
+    None,
+    /// It streams.
+    Streams,
+    /// What it needs next is not kept any more.
+    LogGone,
+    /// Its log holds what its upstream's does not.
+    LogParts,
+}
+
+/// Fake servers, one for each member.
+#[derive(Debug, Clone)]
+pub struct Fakes {
+    world: World,
+}
+
+impl Fakes {
+    /// Members without data.
+    #[must_use]
+    pub fn new(members: u64) -> Self {
+        let pace = Pace { steady: true, clients: 0, ..Pace::default() };
+        let spec = spec(members, Durability::Quorum);
+        let mut world = World::new(Config { spec, pace, faults: Faults::default(), ..Config::of_seed(0) });
+        world.coming.retain(|_, coming| matches!(coming, Coming::Ship(_)));
+        Self { world }
+    }
+
+    /// The member's name.
+    #[must_use]
+    pub fn name(&self, at: usize) -> MemberName {
+        self.world.nodes[at].name.clone()
+    }
+
+    /// The member as a voter.
+    #[must_use]
+    pub fn voter(&self, at: usize) -> Voter {
+        Voter::new(self.name(at), Incarnation(1))
+    }
+
+    /// Carries a step out at once, from its beginning to its end.
+    ///
+    /// # Errors
+    /// What the server says when it cannot.
+    pub fn step(&mut self, at: usize, step: &EngineStep) -> Result<EngineOutcome, String> {
+        self.begin(at, step);
+        let pg_life = self.world.nodes[at].pg.life;
+        self.world.engine_does(at, pg_life, step)
+    }
+
+    /// Begins a step; it does not end before [`Self::step`].
+    pub fn begin(&mut self, at: usize, step: &EngineStep) {
+        self.world.engine_begins(at, step.clone());
+        self.world.coming.retain(|_, coming| !matches!(coming, Coming::EngineEnds { .. }));
+    }
+
+    /// A client that was let in writes; whether it could.
+    pub fn write(&mut self, at: usize, value: u64) -> bool {
+        let pg = &mut self.world.nodes[at].pg;
+        let wrote = pg.running.as_ref().is_some_and(|r| r.access) && pg.write(value);
+        self.world.release(at);
+        wrote
+    }
+
+    /// Cancels the wait of a commit; whether it waited.
+    pub fn cancel(&mut self, at: usize, value: u64) -> bool {
+        self.world.nodes[at].pg.cancel(value)
+    }
+
+    /// The server's processes die.
+    pub fn kill(&mut self, at: usize) {
+        self.world.kill_server(at);
+    }
+
+    /// Gives away log that nobody of `kept_for` needs.
+    pub fn recycle(&mut self, at: usize, kept_for: &[usize]) {
+        let needed = kept_for.iter().map(|other| self.world.nodes[*other].pg.log.len()).min();
+        self.world.nodes[at].pg.recycle(needed);
+    }
+
+    /// Lets everything arrive that can.
+    pub fn settle(&mut self) {
+        let end = self.world.now() + SETTLED;
+        while self.world.next_at().is_some_and(|at| at <= end) {
+            self.world.go_on();
+        }
+    }
+
+    /// The client was told that its commit is done.
+    #[must_use]
+    pub fn acknowledged(&self, value: u64) -> bool {
+        self.world.watch.kept.contains_key(&value)
+    }
+
+    /// The commit waits on that server.
+    #[must_use]
+    pub fn waits(&self, at: usize, value: u64) -> bool {
+        self.world.nodes[at].pg.running.as_ref().is_some_and(|r| r.waiting.iter().any(|w| w.value == value))
+    }
+
+    /// What the log on that member's disk holds.
+    #[must_use]
+    pub fn logged(&self, at: usize) -> BTreeSet<u64> {
+        self.world.nodes[at].pg.log.iter().map(|r| r.value).filter(|value| *value != 0).collect()
+    }
+
+    /// What another session sees on a server that runs: a commit that waits is not to be seen yet.
+    #[must_use]
+    pub fn visible(&self, at: usize) -> BTreeSet<u64> {
+        let mut seen = self.logged(at);
+        seen.retain(|value| !self.waits(at, *value));
+        seen
+    }
+
+    /// End of the log on that member's disk.
+    #[must_use]
+    pub fn position(&self, at: usize) -> Position {
+        self.world.nodes[at].pg.position()
+    }
+
+    /// Who streams from it.
+    #[must_use]
+    pub fn attached(&self, at: usize) -> BTreeSet<MemberName> {
+        self.world.view_of(at).attached.into_iter().filter_map(|a| Some(a.voter?.name)).collect()
+    }
+
+    /// How that member's stream stands.
+    #[must_use]
+    pub fn stream(&self, at: usize) -> FakeStream {
+        let pg = &self.world.nodes[at].pg;
+        let Some(running) = &pg.running else { return FakeStream::None };
+        let upstream = running.upstream.as_ref().map(|(source, _)| &self.world.nodes[*source].pg);
+        match upstream.filter(|source| source.running.is_some()) {
+            None => FakeStream::None,
+            Some(_) if running.streaming => FakeStream::Streams,
+            Some(source) if pg.position().leads_into(&source.position()).is_err() => FakeStream::LogParts,
+            Some(_) => FakeStream::LogGone,
+        }
+    }
+}
