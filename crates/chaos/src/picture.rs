@@ -21,8 +21,8 @@ pub fn svg(leg: &LegLine) -> String {
     members.sort_unstable();
     members.dedup();
     let lane_of = |name: &str| members.iter().position(|m| *m == name).unwrap_or_default();
-    let y = |name: &str| 16.0 + lane_of(name) as f64 * LANE;
-    let top = 26.0 + members.len() as f64 * LANE;
+    let y = |name: &str| 24.0 + lane_of(name) as f64 * LANE;
+    let top = 34.0 + members.len() as f64 * LANE;
     let height = top + BARS + 24.0;
     let mut out = String::new();
     // writing to a String cannot fail
@@ -50,7 +50,7 @@ pub fn svg(leg: &LegLine) -> String {
         let _ = write!(
             out,
             "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"14\" class=\"fault\"><title>{title}</title></rect>\
-             <text x=\"{:.1}\" y=\"11\" class=\"small\">{}</text>",
+             <text x=\"{:.1}\" y=\"12\" class=\"small\">{}</text>",
             x(fault.at),
             y(&fault.member) - 7.0,
             (x(fault.healed_at) - x(fault.at)).max(2.0),

@@ -8,10 +8,12 @@ use crate::reason::Reason;
 use crate::roles::Role;
 use crate::step::StoreTxn;
 use crate::variant::Variant;
+use dauphin_model::sync_set::answers_for;
 use dauphin_model::{
-    Durability, Evidence, Leadership, LeadershipState, MemberName, Position, Run, Term, Timeline, Voter,
+    Durability, Evidence, Leadership, LeadershipState, MemberName, Position, Published, Run, Term, Timeline, Voter,
 };
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// What speaks for a candidate beside its log.
 struct Merits {
@@ -137,7 +139,8 @@ impl Core {
         evidence: Evidence,
     ) {
         let seen = campaign.answers.values().map(|a| a.position.timeline).max().unwrap_or_default();
-        let timeline: Timeline = record.timeline.max(seen).next();
+        let used = if self.broken(Variant::ReuseTimeline) { position.timeline } else { record.timeline.max(seen) };
+        let timeline: Timeline = used.next();
         let others = campaign
             .answers
             .iter()
@@ -157,18 +160,19 @@ impl Core {
             evidence: evidence.clone(),
         });
         let lease = (evidence == Evidence::LeaseEnded).then_some(self.store.lease_rev);
+        let published = self.published_with_decision(campaign, record, &winner);
         let chosen = Leadership {
             term: campaign.term,
             leader: winner,
             timeline,
             state: LeadershipState::Elected,
-            published: record.published.clone(),
+            published,
             holder: record.holder.clone(),
             evidence,
             switch: None,
         };
         let op = self.commit(StoreTxn {
-            expect_leadership: Some(self.store.leadership_rev),
+            expect_leadership: (!self.broken(Variant::DecideByTermAlone)).then_some(self.store.leadership_rev),
             expect_lease: lease,
             leadership: Some(chosen.clone()),
             // a wish is used up by the decision, whatever comes of it
@@ -181,6 +185,16 @@ impl Core {
         if chosen.leader == self.voter() && self.broken(Variant::PromoteBeforeDecide) && self.role == Role::Frozen {
             self.begin_leading(&chosen);
         }
+    }
+
+    /// The set that the decision carries: the one that was published, whatever it is, until the winner has proved another.
+    fn published_with_decision(&self, campaign: &Campaign, record: &Leadership, winner: &Voter) -> Published {
+        if !self.broken(Variant::NewSetAtDecision) {
+            return record.published.clone();
+        }
+        let voters: BTreeSet<Voter> = campaign.answers.keys().filter(|v| *v != winner).cloned().collect();
+        let answers = answers_for(voters.len(), self.spec.required_of(voters.len()));
+        Published { voters, answers, version: record.published.version.next(), ..record.published.clone() }
     }
 
     /// What revokes the leader before, once enough have answered.

@@ -7,6 +7,7 @@ use crate::message::Message;
 use crate::reason::{Gone, Reason};
 use crate::roles::Role;
 use crate::step::{OpId, Step};
+use crate::variant::Variant;
 use dauphin_model::{Durability, Leadership, MemberName, Mono, Position, Run, Span, Term, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -254,7 +255,7 @@ impl Core {
         }
         let members = self.spec.members.len();
         let Some(campaign) = &self.campaign else { return };
-        if campaign.agreed.len() * 2 > members {
+        if campaign.agreed.len() * 2 > members || self.broken(Variant::AloneIsEnough) {
             let (term, agreed) = (campaign.term, campaign.agreed.iter().cloned().collect());
             self.journal(Reason::ElectionStarted { term, agreed });
             if self.leader_gone() != Some(Gone::GaveUp) {
@@ -305,7 +306,7 @@ impl Core {
     /// the terms as fast as disks can write pledges. The later one goes on; this member stands again if nothing comes of
     /// it, and sooner or later in any case: that elector may not reach the store.
     pub(crate) fn give_way_to(&mut self, elector: &MemberName, term: Term) {
-        if *elector == self.me {
+        if *elector == self.me || self.broken(Variant::OutbidEachOther) {
             return;
         }
         if term > self.durable.pledge

@@ -209,6 +209,7 @@ impl Core {
         let Some(ours) = self.frozen_at.clone().or_else(|| self.replayed_position()) else { return };
         match ours.leads_into(&theirs) {
             Ok(()) => self.follow(&record),
+            Err(_) if self.broken(Variant::FollowDiverged) => self.follow(&record),
             Err(at) if self.may_cut(&record) => {
                 let leader = record.leader.name.clone();
                 self.journal(Reason::Diverged { at, ours, leader });
@@ -281,7 +282,8 @@ impl Core {
         if !same {
             return self.go_behind();
         }
-        let parts = self.replayed_position().is_some_and(|ours| ours.leads_into(&theirs).is_err());
+        let parts = self.replayed_position().is_some_and(|ours| ours.leads_into(&theirs).is_err())
+            && !self.broken(Variant::FollowDiverged);
         // on the way to the end of the timeline before is no streaming if our log goes on beyond that end
         let streams = |timeline| !parts || timeline >= record.timeline;
         let (now, streaming) = (self.now, self.server.streaming.is_some_and(streams));

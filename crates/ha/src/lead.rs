@@ -190,7 +190,8 @@ impl Core {
     }
 
     pub(crate) fn publish(&mut self, txn: StoreTxn) {
-        let txn = StoreTxn { expect_leadership: Some(self.store.leadership_rev), ..txn };
+        let seen = (!self.broken(Variant::PublishBlindly)).then_some(self.store.leadership_rev);
+        let txn = StoreTxn { expect_leadership: seen, ..txn };
         let op = self.commit(txn);
         if let Some(lead) = &mut self.lead {
             lead.publishing = Some(Publishing::Sent(op));
@@ -226,7 +227,8 @@ impl Core {
             .unwrap_or_default()
             .max(self.durable.pledge);
         let Some(record) = self.record().cloned() else { return false };
-        if highest <= lead.term || highest <= record.term || record.leader != self.voter() {
+        let none = highest <= lead.term || highest <= record.term || record.leader != self.voter();
+        if none || self.broken(Variant::NoReaffirm) {
             return false;
         }
         if lead.publishing.is_some() {

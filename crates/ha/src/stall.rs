@@ -4,6 +4,7 @@
 
 use crate::core::Core;
 use crate::lead::Lead;
+use crate::variant::Variant;
 use dauphin_model::{Lsn, Mono, Run, Voter};
 use std::collections::BTreeMap;
 
@@ -16,10 +17,9 @@ pub(crate) struct Behind {
     since: Mono,
 }
 
-/// How long a stream may carry nothing, in times of `suspect`: a disk under load stands for a moment too.
-const STALLED_AFTER: u64 = 2;
-/// How long, in times of `suspect`, too few streams may carry anything until the leader makes room.
-const MAKES_ROOM_AFTER: u64 = 4;
+/// How long, in times of `suspect`, too few streams may carry anything until the leader makes room: disks under load stand
+/// for a while too, and one takeover more would not help.
+const MAKES_ROOM_AFTER: u64 = 5;
 /// How long, in times of `suspect`, a leadership lasts at least before it makes room: where the next one has no streams
 /// either, leaders would follow one another.
 const LASTS_AT_LEAST: u64 = 10;
@@ -41,10 +41,11 @@ impl Core {
         lead.behind = behind;
     }
 
-    /// Whether this voter's stream has carried nothing for too long.
+    /// Whether this voter's stream has carried nothing for `suspect`.
     pub(crate) fn stalled(&self, voter: &Voter) -> bool {
         let since = self.lead.as_ref().and_then(|lead| lead.behind.get(voter)).map(|b| b.since);
-        since.is_some_and(|since| self.now.since(since) >= self.spec.profile.suspect().times(STALLED_AFTER))
+        !self.broken(Variant::TrustStreams)
+            && since.is_some_and(|since| self.now.since(since) >= self.spec.profile.suspect())
     }
 
     /// Makes room when commits wait for voters that are all well, as their agents say, and whose streams from here carry

@@ -37,11 +37,35 @@ pub enum Variant {
     /// After a start the first state of the store is believed, though this member may have applied less than it had. The
     /// agent keeps this rule; the simulator breaks it in the agent's place.
     OldFirstView,
+    /// The winner's set is in force from its election on, before it is enforced.
+    NewSetAtDecision,
+    /// The decision does not ask that the record is still the one that was seen.
+    DecideByTermAlone,
+    /// A leader's change of the record does not ask that the record is still the one that was seen.
+    PublishBlindly,
+    /// A winner takes the next timeline of its own log, whoever used that.
+    ReuseTimeline,
+    /// A member follows whatever its log holds.
+    FollowDiverged,
+    /// Pledges that came to nothing are never taken back.
+    NoReaffirm,
+    /// The end of any barrier opens, also of one that another term began.
+    AnyBarrier,
+    /// A stream counts as long as it stands.
+    TrustStreams,
+    /// Answers to an earlier freeze count.
+    LateAnswers,
+    /// One member's silence is enough to begin an election.
+    AloneIsEnough,
+    /// A winner opens whether it holds the lease or not.
+    OpenWithoutLease,
+    /// Electors do not make way for each other.
+    OutbidEachOther,
 }
 
 impl Variant {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 28] = [
         Self::SkipFreeze,
         Self::ForgetPledge,
         Self::PublishBeforeConfigure,
@@ -58,6 +82,18 @@ impl Variant {
         Self::UnconfirmedReload,
         Self::DegradeBeforePublish,
         Self::OldFirstView,
+        Self::NewSetAtDecision,
+        Self::DecideByTermAlone,
+        Self::PublishBlindly,
+        Self::ReuseTimeline,
+        Self::FollowDiverged,
+        Self::NoReaffirm,
+        Self::AnyBarrier,
+        Self::TrustStreams,
+        Self::LateAnswers,
+        Self::AloneIsEnough,
+        Self::OpenWithoutLease,
+        Self::OutbidEachOther,
     ];
 
     /// In words, for the documentation.
@@ -80,6 +116,18 @@ impl Variant {
             Self::UnconfirmedReload => "a setting counts as enforced as soon as it was asked for",
             Self::DegradeBeforePublish => "degraded is enforced before it is published",
             Self::OldFirstView => "after a start the first state of the store is believed, however old",
+            Self::NewSetAtDecision => "the winner's set is published with the decision, before anything is enforced",
+            Self::DecideByTermAlone => "a decision does not ask that the record is still the one that was seen",
+            Self::PublishBlindly => "a leader's change of the record does not ask that it is still the one that was seen",
+            Self::ReuseTimeline => "the winner takes the number after its own timeline, whoever used that",
+            Self::FollowDiverged => "a member follows whatever its own log holds",
+            Self::NoReaffirm => "pledges to an election that came to nothing are never overtaken",
+            Self::AnyBarrier => "the end of an earlier barrier counts for a later one",
+            Self::TrustStreams => "a stream counts as long as it stands, carrying anything or not",
+            Self::LateAnswers => "answers to an earlier freeze count",
+            Self::OpenWithoutLease => "a winner opens whether it holds the lease or not",
+            Self::OutbidEachOther => "electors do not make way for each other",
+            Self::AloneIsEnough => "one member's word is enough to believe the leader gone",
         }
     }
 }

@@ -158,6 +158,7 @@ impl Core {
     /// Publishes the new set and state `open`, in one compare-and-set.
     pub(crate) fn open(&mut self, lead: &Lead, enforced: &Enforced, degraded: bool) {
         let held = lead.granted_until.is_some_and(|g| g > self.now) && lead.counter > 0 && lead.renewal.is_none();
+        let held = held || self.broken(Variant::OpenWithoutLease);
         let Some(record) = self.record().cloned() else { return };
         if lead.publishing.is_some() || !held || record.leader != self.voter() {
             return self.settle_publishing();
@@ -190,7 +191,9 @@ impl Core {
 
     /// The barrier's commit ended.
     pub(crate) fn on_barrier(&mut self, serial: u64, ok: bool) {
-        let Some(lead) = self.lead.as_mut().filter(|l| l.barrier_serial == serial && !l.open) else { return };
+        let any = self.broken(Variant::AnyBarrier);
+        let ours = |l: &&mut Lead| (l.barrier_serial == serial || any) && !l.open;
+        let Some(lead) = self.lead.as_mut().filter(ours) else { return };
         if ok {
             lead.barrier = true;
         } else {

@@ -9,7 +9,10 @@ use std::path::Path;
 /// Seeds that are tried when the one in the documentation no longer catches it.
 const SEEDS_MAX: u64 = 2_000;
 /// Rules that need a world made for them: seeds lead there too seldom.
-const STORIES: [(Variant, Story); 1] = [(Variant::BelieveHolder, a_former_leader_with_an_old_view)];
+const STORIES: [(Variant, Story); 2] = [
+    (Variant::BelieveHolder, a_former_leader_with_an_old_view),
+    (Variant::TrustStreams, a_leader_whose_streams_stand),
+];
 /// A short simulation, with one rule left out or none.
 type Story = fn(Option<Variant>) -> Option<String>;
 const BEGIN: &str = "<!-- variants: written by UPDATE_DOCS=1 cargo test -p dauphin-sim --test variants -->";
@@ -52,6 +55,17 @@ fn a_former_leader_with_an_old_view(variant: Option<Variant>) -> Option<String> 
     world.run_for(Span::ms(1_000));
     assert!(world.healthy() || world.violation().is_some(), "somebody takes over again:\n{}", world.lines().join("\n"));
     world.violation().map(ToOwned::to_owned)
+}
+
+/// Every agent hears every other, and no stream from the leader carries anything.
+fn a_leader_whose_streams_stand(variant: Option<Variant>) -> Option<String> {
+    let mut world = World::new(Config { spec: spec(3, Durability::Quorum), variant, ..Config::of_seed(1) });
+    world.wait_for(Span::ms(30_000), World::whole);
+    world.run_for(Span::ms(20_000));
+    let leader = world.leader().expect("a new cluster forms");
+    world.strike(leader, Fault::StreamStalls, Span::ms(60_000));
+    let waited = world.wait_for(Span::ms(20_000), |w| w.leader().is_some_and(|l| l != leader));
+    waited.map_or_else(|_| Some("L1: commits wait for 20 s, and nobody takes over".to_owned()), |_| None)
 }
 
 /// `| name | seed | what broke |`
