@@ -4,6 +4,9 @@
 use dauphin_model::{Branch, Enforced, Lsn, Position, Timeline, Voter};
 use std::collections::BTreeMap;
 
+/// Records of its log that a server keeps whatever it loses, and that a copy brings along.
+pub(crate) const LOG_KEPT: usize = 200;
+
 /// A record of the log: who wrote it is its timeline; `value` is a client's, or 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
@@ -11,6 +14,19 @@ pub(crate) struct Record {
     pub timeline: Timeline,
     /// Identity of the client's commit; 0 for the server's own records.
     pub value: u64,
+}
+
+/// What a rewound copy has yet to receive before its server takes its first connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Needs {
+    /// From whom.
+    pub source: usize,
+    /// The agent that knows from whom: the next one does not.
+    pub life: u64,
+    /// Up to here, as the source had it.
+    pub end: usize,
+    /// The last record of that.
+    pub last: Record,
 }
 
 /// A commit that waits for replicas.
@@ -54,6 +70,12 @@ pub(crate) struct Postgres {
     pub timeline: Timeline,
     /// There is a data directory.
     pub has_data: bool,
+    /// A copy or a rewind began and did not end: no server starts with it.
+    pub torn: bool,
+    /// It was rewound and is not consistent yet.
+    pub needs: Option<Needs>,
+    /// What lies before this of the log is gone: a replica that needs it cannot stream from here.
+    pub kept_from: usize,
     /// The process.
     pub running: Option<Running>,
     /// Grows with every start, so that what an older process was asked to do is dropped.
@@ -123,24 +145,44 @@ impl Postgres {
     /// Whether the log holds that commit.
     #[must_use]
     pub(crate) fn holds(&self, value: u64) -> bool {
-        self.log.iter().any(|r| r.value == value)
+        // those that are asked for are near the end
+        self.log.iter().rev().any(|r| r.value == value)
     }
 
-    /// Goes back to where both logs part.
-    pub(crate) fn rewind(&mut self, source: &Self) {
+    /// A copy or a rewind begins: what is there may only be used once it has ended.
+    pub(crate) fn tear(&mut self, wiped: bool) {
+        self.torn = true;
+        self.has_data = true;
+        self.needs = None;
+        if wiped {
+            self.log.clear();
+            self.history.clear();
+        }
+    }
+
+    /// Goes back to where both logs part; `false`: the source has not the log any more that this takes.
+    pub(crate) fn rewind(&mut self, source: &Self) -> bool {
         let common = self.log.iter().zip(&source.log).take_while(|(a, b)| a == b).count();
+        if common < source.kept_from {
+            return false;
+        }
+        self.torn = false;
+        self.kept_from = self.kept_from.max(source.kept_from);
         self.log.truncate(common);
         let end = Lsn(common as u64);
         self.history = source.history.iter().copied().take_while(|b| b.end < end).collect();
         self.timeline = source.history.get(self.history.len()).map_or(source.timeline, |b| b.timeline);
+        true
     }
 
-    /// Copies everything.
+    /// Copies everything; of the log, only what lies behind the copy's beginning can be streamed on.
     pub(crate) fn clone_from(&mut self, source: &Self) {
         self.log.clone_from(&source.log);
         self.history.clone_from(&source.history);
         self.timeline = source.timeline;
+        self.kept_from = source.kept_from.max(source.log.len().saturating_sub(LOG_KEPT));
         self.has_data = true;
+        self.torn = false;
         self.kill();
     }
 
