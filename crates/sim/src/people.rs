@@ -2,6 +2,7 @@
 //! Part of the world; it decides nothing.
 
 use crate::coming::Coming;
+use crate::struck::Asked;
 use crate::world::World;
 use dauphin_ha::variant::Variant;
 use dauphin_ha::{Command, Core, Event, Role, StoreView};
@@ -89,6 +90,11 @@ impl World {
         self.next_ask += 1;
         self.trace.line(self.now, at, &format!("operator: {command:?}"));
         self.feed(at, Event::Command { id: self.next_ask, command });
+    }
+
+    /// A person asks a member for something.
+    pub fn person_asks(&mut self, at: usize, asked: Asked) {
+        self.ask(at, asked.into());
     }
 
     /// Where every member stands, into the trace.

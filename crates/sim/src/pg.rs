@@ -130,16 +130,15 @@ impl Postgres {
     /// Commits whose wait is over: held by enough voters under any setting that may be in use.
     pub(crate) fn released(&mut self) -> Vec<u64> {
         let Some(running) = &mut self.running else { return Vec::new() };
+        let Some(first) = running.waiting.first().map(|w| w.end) else { return Vec::new() };
         let attached = &running.attached;
-        let enough = |end: usize, e: &Enforced| {
-            let held = e.voters.iter().filter(|v| attached.get(v).is_some_and(|f| *f >= end)).count();
-            held >= e.required as usize
-        };
-        let settings = &running.enforced;
-        let (done, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut running.waiting).into_iter().partition(|w| settings.iter().any(|e| enough(w.end, e)));
-        running.waiting = waiting;
-        done.into_iter().map(|w| w.value).collect()
+        let reach = running.enforced.iter().map(|e| held_up_to(e, attached)).max().unwrap_or(0);
+        if first > reach {
+            return Vec::new();
+        }
+        // they wait in the order of the log
+        let done = running.waiting.iter().take_while(|w| w.end <= reach).count();
+        running.waiting.drain(..done).map(|w| w.value).collect()
     }
 
     /// Whether the log holds that commit.
@@ -167,7 +166,7 @@ impl Postgres {
             return false;
         }
         self.torn = false;
-        self.kept_from = self.kept_from.max(source.kept_from);
+        self.kept_from = self.kept_from.max(source.kept_from).min(common);
         self.log.truncate(common);
         let end = Lsn(common as u64);
         self.history = source.history.iter().copied().take_while(|b| b.end < end).collect();
@@ -197,4 +196,12 @@ impl Postgres {
         self.timeline = history.get(self.history.len()).map_or(timeline, |b| b.timeline);
         true
     }
+}
+
+/// How far enough voters hold the log.
+fn held_up_to(setting: &Enforced, attached: &BTreeMap<Voter, usize>) -> usize {
+    let Some(last) = (setting.required as usize).checked_sub(1) else { return usize::MAX };
+    let mut held: Vec<usize> = setting.voters.iter().filter_map(|v| attached.get(v).copied()).collect();
+    held.sort_unstable_by(|a, b| b.cmp(a));
+    held.get(last).copied().unwrap_or(0)
 }

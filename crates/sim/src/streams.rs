@@ -33,14 +33,19 @@ impl World {
         if !fits {
             return;
         }
-        let source_life = self.nodes[source].pg.life;
-        let span = self.pause();
-        // what is on the replica's disk is what it tells
-        self.later(span, Coming::Flushed { at: source, pg_life: source_life, voter, end: have });
+        // what is on the replica's disk is what it tells; what was told already says nothing more
+        let told = self.nodes[source].pg.running.as_ref().and_then(|r| r.attached.get(&voter)) == Some(&have);
+        if !told {
+            let (span, source_life) = (self.pause(), self.nodes[source].pg.life);
+            self.later(span, Coming::Flushed { at: source, pg_life: source_life, voter, end: have });
+        }
         if self.now < self.nodes[at].stalled_until.max(self.nodes[source].stalled_until) {
             return;
         }
         let end = self.nodes[source].pg.log.len().min(have + SHIP_RECORDS_MAX);
+        if end == have {
+            return;
+        }
         let records = self.nodes[source].pg.log[have..end].to_vec();
         let span = self.pause();
         self.later(
