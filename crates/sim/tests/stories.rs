@@ -1,7 +1,7 @@
 //! Stories that a bug told first: short simulations with one fault, each with what must come of it.
 
 use dauphin_model::{Durability, Span};
-use dauphin_sim::{Config, Fault, World, spec};
+use dauphin_sim::{Config, Fault, Faults, World, spec};
 
 fn formed(durability: Durability) -> World {
     let config = Config { spec: spec(3, durability), trace: true, ..Config::of_seed(1) };
@@ -132,4 +132,45 @@ fn where_no_stream_carries_anything_leaders_do_not_follow_one_another() {
     assert!((1..=3).contains(&fenced), "{fenced}: {:#?}", &world.lines()[before..]);
     world.wait_for(Span::ms(60_000), World::healthy).expect("heals");
     assert_eq!(world.violation(), None);
+}
+
+fn formed_of(members: u64, durability: Durability) -> World {
+    let faults = Faults { store_restored: 1, ..Faults::default() };
+    let config = Config { spec: spec(members, durability), faults, trace: true, ..Config::of_seed(1) };
+    let mut world = World::new(config);
+    world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
+    world.run_for(Span::ms(3_000));
+    world
+}
+
+fn says(world: &World, text: &str) -> bool {
+    world.lines().iter().any(|line| line.contains(text))
+}
+
+#[track_caller]
+fn heals(world: &mut World) {
+    world.wait_for(Span::ms(60_000), World::whole).unwrap_or_else(|| panic!("heals:\n{}", world.lines().join("\n")));
+    assert_eq!(world.violation(), None);
+}
+
+/// Started again in the moment between giving its data up and beginning the copy: what lies there is still the rest of a
+/// rewind that did not end.
+#[test]
+fn the_rest_of_a_rewind_stays_one_until_the_copy_is_there() {
+    for moment in 0..20 {
+        let mut world = formed_of(3, Durability::Quorum);
+        let leader = world.leader().expect("a leader");
+        // its log goes on where the others' does not
+        world.strike(leader, Fault::CutOff, Span::ms(3_000));
+        let rewinds = |w: &World| says(w, "engine: rewind");
+        world.wait_for(Span::ms(30_000), rewinds).expect("its log parts from the next leader's");
+        world.strike(leader, Fault::KillAgent, Span::ms(100));
+        while !says(&world, "fenced -> empty") {
+            world.run_for(Span(500));
+        }
+        world.run_for(Span(500).times(moment));
+        world.strike(leader, Fault::KillAgent, Span::ms(100));
+        heals(&mut world);
+        assert!(!says(&world, "start failed"), "{}", world.lines().join("\n"));
+    }
 }
