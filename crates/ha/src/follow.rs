@@ -109,9 +109,8 @@ impl Core {
                     && !self.reinitializing()
                     && !self.gives_way() =>
             {
-                if self.bad_starts >= STARTS_MAX {
-                    self.cannot_start();
-                } else {
+                let gives_up = self.bad_starts >= STARTS_MAX && self.gives_up_starting();
+                if !gives_up {
                     self.server.in_recovery = None;
                     self.server.position = None;
                     self.engine(EngineStep::StartDetached);
@@ -137,22 +136,27 @@ impl Core {
         fallen && !taken && self.others().iter().any(|n| self.fresh(n))
     }
 
-    fn cannot_start(&mut self) {
-        let Some(record) = self.record().cloned() else { return };
+    /// Its server does not start with this data, and somebody leads whom it can be copied from. Where nobody does, it is
+    /// tried on: what kept it from starting may have been its disk.
+    fn gives_up_starting(&mut self) -> bool {
+        let Some(record) = self.record().cloned() else { return false };
         let leader = record.leader.name.clone();
-        let open = record.state == LeadershipState::Open && leader != self.me && self.fresh(&leader);
-        if open && self.spec.allow_reclone {
+        if record.state != LeadershipState::Open || leader == self.me || !self.fresh(&leader) {
+            return false;
+        }
+        if self.spec.allow_reclone {
             self.journal(Reason::Recloning {
                 from: leader,
                 because: "its server does not start with this data".to_owned(),
             });
             self.give_data_up();
-        } else if open {
+        } else {
             self.journal(Reason::Quarantined {
                 because: "its server does not start with this data; see its log, then `dauphin reinit`".to_owned(),
             });
             self.change(Cause::GiveUp);
         }
+        true
     }
 
     pub(crate) fn while_fenced(&mut self) {

@@ -174,3 +174,12 @@ fn the_rest_of_a_rewind_stays_one_until_the_copy_is_there() {
         assert!(!says(&world, "start failed"), "{}", world.lines().join("\n"));
     }
 }
+
+/// Its server does not start while the disk is full, and nobody else can lead: it is tried on.
+#[test]
+fn a_full_disk_does_not_keep_the_only_server_down_for_ever() {
+    let mut world = formed_of(1, Durability::Async);
+    world.strike(0, Fault::FullDisk, Span::ms(30_000));
+    world.run_for(Span::ms(31_000));
+    heals(&mut world);
+}
