@@ -302,7 +302,8 @@ impl Core {
             return self.go_behind();
         }
         let behind = self.server.position.as_ref().is_some_and(|p| p.lsn < theirs.lsn);
-        if behind && idle >= stuck_after && record.state == LeadershipState::Open && self.spec.allow_reclone {
+        // a winner that needs us behind its barrier waits as well
+        if behind && idle >= stuck_after && self.may_cut(&record) && self.spec.allow_reclone {
             let because =
                 format!("nothing streamed for {idle} though the leader is well: the log it needs may be gone");
             self.journal(Reason::Recloning { from: record.leader.name, because });

@@ -183,3 +183,21 @@ fn a_full_disk_does_not_keep_the_only_server_down_for_ever() {
     world.run_for(Span::ms(31_000));
     heals(&mut world);
 }
+
+/// A replica that is behind does not stream from a leader that has not its log any more; the leader falls and wins again, and
+/// needs that replica behind its barrier.
+#[test]
+fn a_winner_gets_the_replica_copied_again_that_it_needs() {
+    let mut spec = spec(2, Durability::Quorum);
+    spec.members[1].never_leader = true;
+    let mut world = World::new(Config { spec, trace: true, ..Config::of_seed(1) });
+    world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
+    world.run_for(Span::ms(3_000));
+    let (leader, replica) = (0, 1);
+    world.strike(replica, Fault::StreamStalls, Span::ms(3_000));
+    world.run_for(Span::ms(2_500));
+    world.strike(leader, Fault::KillServer, Span::ZERO);
+    world.strike(leader, Fault::LosesLog, Span::ZERO);
+    heals(&mut world);
+    assert!(says(&world, "the log it needs may be gone"), "{}", world.lines().join("\n"));
+}
