@@ -35,7 +35,7 @@ impl Core {
     /// What the record means for us, whatever our role: called first at every step.
     pub(crate) fn notice_store(&mut self) {
         let Some(record) = self.record().cloned() else { return };
-        if record.term < self.durable.term || record.published.version < self.durable.set_version {
+        if self.store_is_old(&record) {
             if self.role != Role::Quarantined {
                 self.journal(Reason::StoreRolledBack { seen: self.durable.term, store: record.term });
                 self.push(Step::Fence);
@@ -79,6 +79,11 @@ impl Core {
             self.campaign = None;
             self.campaign_rest = self.now;
         }
+    }
+
+    /// Whether this member's notes say more than the store: it was restored from an old copy.
+    pub(crate) fn store_is_old(&self, record: &Leadership) -> bool {
+        record.term < self.durable.term || record.published.version < self.durable.set_version
     }
 
     /// The leader to go behind, when it is there, ours to follow, and takes us.

@@ -1,7 +1,7 @@
 //! Stories that a bug told first: short simulations with one fault, each with what must come of it.
 
 use dauphin_model::{Durability, Span};
-use dauphin_sim::{Config, Fault, Faults, World, spec};
+use dauphin_sim::{Asked, Config, Fault, Faults, World, spec};
 
 fn formed(durability: Durability) -> World {
     let config = Config { spec: spec(3, durability), trace: true, ..Config::of_seed(1) };
@@ -200,4 +200,25 @@ fn a_winner_gets_the_replica_copied_again_that_it_needs() {
     world.strike(leader, Fault::LosesLog, Span::ZERO);
     heals(&mut world);
     assert!(says(&world, "the log it needs may be gone"), "{}", world.lines().join("\n"));
+}
+
+/// A voter that was away while the set grew knows nothing newer than the old copy. Those who do refuse the store, and do not
+/// agree either that it may decide by it: it lacks what was acknowledged without it.
+#[test]
+fn who_knows_nothing_newer_than_an_old_store_decides_nothing() {
+    let mut world = formed_of(5, Durability::Sync);
+    let leader = world.leader().expect("a leader");
+    let away = (leader + 1) % 5;
+    let before = world.now();
+    world.strike(away, Fault::FreezeNode, Span::ms(6_000));
+    world.run_for(Span::ms(6_500));
+    let age = world.now().since(before);
+    world.strike(0, Fault::StoreRestored, age);
+    world.run_for(Span::ms(30_000));
+    assert_eq!(world.violation(), None, "{}", world.lines().join("\n"));
+    // nor because a person asks, unless a loss is accepted
+    world.person_asks(away, Asked::Failover);
+    world.run_for(Span::ms(5_000));
+    assert_eq!(world.violation(), None, "{}", world.lines().join("\n"));
+    assert!(!world.healthy(), "nobody leads by an old store");
 }
