@@ -210,7 +210,7 @@ fn who_knows_nothing_newer_than_an_old_store_decides_nothing() {
     let leader = world.leader().expect("a leader");
     let away = (leader + 1) % 5;
     let before = world.now();
-    world.strike(away, Fault::FreezeNode, Span::ms(6_000));
+    world.strike(away, Fault::FreezeNode, Span::ms(8_000));
     world.run_for(Span::ms(6_500));
     let age = world.now().since(before);
     world.strike(0, Fault::StoreRestored, age);
