@@ -25,7 +25,11 @@ const CHORES: &[Chore] = &[
         about: "checks layers, purity, length, words and that everything is documented",
         run: tidy::run,
     },
-    Chore { name: "sim", about: "runs the simulator: --seed N shows one run, --from N --to M many", run: sim::run },
+    Chore {
+        name: "sim",
+        about: "runs the simulator: --seed N [--shrink] shows one run, --from N --to M many",
+        run: sim::run,
+    },
     Chore {
         name: "explore",
         about: "walks every way a cluster can go: --start NAME --turns N --window-ms N --states N --without RULE",

@@ -34,7 +34,7 @@ pub fn start(name: &str, variant: Option<Variant>) -> Option<World> {
     let pace = Pace { steady: true, clients: 1, client_ms: (200, 300), ship: Span::ms(8) };
     // whole nodes stand still, which `async` cannot survive without a moment of two writers
     let faults = Faults { pause_node: 1, ..Faults::default() };
-    let config = Config { seed: 0, spec, variant, chaos: Span::ZERO, faults, trace: false, pace };
+    let config = Config { seed: 0, spec, variant, chaos: Span::ZERO, faults, plan: None, trace: false, pace };
     let mut world = World::new(config);
     if world.wait_for(FORMS_WITHIN, World::whole).is_none() && world.violation().is_none() {
         world.never_healed();

@@ -41,6 +41,7 @@ impl Core {
         } else if !self.has_data {
             self.change(Cause::NoData);
             self.next_incarnation();
+            self.durable.half_done = false;
         } else if self.durable.incarnation.0 == 0 {
             let because = "its data directory is not empty and is not known to this cluster; empty it, or move it away"
                 .to_owned();
@@ -53,12 +54,12 @@ impl Core {
         }
     }
 
-    /// A copy that is yet to be made has a name of its own, and pledges of the one before outlive it.
+    /// A copy that is yet to be made has a name of its own, and pledges of the one before outlive it. What lies half done
+    /// in the folder stays so until the copy is there: the agent may be started again before it has even begun.
     pub(crate) fn next_incarnation(&mut self) {
         let published = self.record().map(|r| &r.published.voters).into_iter().flatten();
         let known = published.filter(|v| v.name == self.me).map(|v| v.incarnation).max().unwrap_or_default();
         self.durable.incarnation = self.durable.incarnation.max(known).next();
-        self.durable.half_done = false;
         self.durable.whole_once = false;
         self.frozen_at = None;
         self.following = None;

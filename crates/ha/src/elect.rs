@@ -230,6 +230,8 @@ impl Core {
 
     pub(crate) fn on_pre_vote(&mut self, from: &MemberName, term: Term) {
         let agree = match self.record() {
+            // whoever has not seen what we have may not decide by a store that forgot it
+            Some(record) if self.store_is_old(record) => false,
             // our view of the store is older than the asker's: silence is all we can judge by
             Some(record) if record.term == term => self.leader_gone().is_some(),
             Some(record) => record.term < term,
@@ -288,8 +290,9 @@ impl Core {
 
     pub(crate) fn on_freeze_refused(&mut self, from: &MemberName, term: Term, pledge: Term, alive: bool) {
         let Some(campaign) = self.campaign.as_mut().filter(|c| c.term == term) else { return };
-        if alive && campaign.kind == Kind::Automatic {
-            self.drop_campaign("the leader answers");
+        let heeds = matches!(campaign.kind, Kind::Automatic | Kind::Forced { allow_data_loss: false });
+        if alive && heeds {
+            self.drop_campaign(&format!("{from} leads, or knows of a newer store than this one"));
         } else if pledge >= term {
             // somebody is pledged higher: ask again above it
             campaign.term = pledge.next();

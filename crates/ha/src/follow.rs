@@ -35,7 +35,7 @@ impl Core {
     /// What the record means for us, whatever our role: called first at every step.
     pub(crate) fn notice_store(&mut self) {
         let Some(record) = self.record().cloned() else { return };
-        if record.term < self.durable.term || record.published.version < self.durable.set_version {
+        if self.store_is_old(&record) {
             if self.role != Role::Quarantined {
                 self.journal(Reason::StoreRolledBack { seen: self.durable.term, store: record.term });
                 self.push(Step::Fence);
@@ -81,6 +81,11 @@ impl Core {
         }
     }
 
+    /// Whether this member's notes say more than the store: it was restored from an old copy.
+    pub(crate) fn store_is_old(&self, record: &Leadership) -> bool {
+        record.term < self.durable.term || record.published.version < self.durable.set_version
+    }
+
     /// The leader to go behind, when it is there, ours to follow, and takes us.
     pub(crate) fn leader_to_follow(&self) -> Option<(Leadership, Position)> {
         let record = self.record().filter(|r| r.leader.name != self.me)?;
@@ -109,9 +114,8 @@ impl Core {
                     && !self.reinitializing()
                     && !self.gives_way() =>
             {
-                if self.bad_starts >= STARTS_MAX {
-                    self.cannot_start();
-                } else {
+                let gives_up = self.bad_starts >= STARTS_MAX && self.gives_up_starting();
+                if !gives_up {
                     self.server.in_recovery = None;
                     self.server.position = None;
                     self.engine(EngineStep::StartDetached);
@@ -137,22 +141,27 @@ impl Core {
         fallen && !taken && self.others().iter().any(|n| self.fresh(n))
     }
 
-    fn cannot_start(&mut self) {
-        let Some(record) = self.record().cloned() else { return };
+    /// Its server does not start with this data, and somebody leads whom it can be copied from. Where nobody does, it is
+    /// tried on: what kept it from starting may have been its disk.
+    fn gives_up_starting(&mut self) -> bool {
+        let Some(record) = self.record().cloned() else { return false };
         let leader = record.leader.name.clone();
-        let open = record.state == LeadershipState::Open && leader != self.me && self.fresh(&leader);
-        if open && self.spec.allow_reclone {
+        if record.state != LeadershipState::Open || leader == self.me || !self.fresh(&leader) {
+            return false;
+        }
+        if self.spec.allow_reclone {
             self.journal(Reason::Recloning {
                 from: leader,
                 because: "its server does not start with this data".to_owned(),
             });
             self.give_data_up();
-        } else if open {
+        } else {
             self.journal(Reason::Quarantined {
                 because: "its server does not start with this data; see its log, then `dauphin reinit`".to_owned(),
             });
             self.change(Cause::GiveUp);
         }
+        true
     }
 
     pub(crate) fn while_fenced(&mut self) {
@@ -300,7 +309,8 @@ impl Core {
             return self.go_behind();
         }
         let behind = self.server.position.as_ref().is_some_and(|p| p.lsn < theirs.lsn);
-        if behind && idle >= stuck_after && record.state == LeadershipState::Open && self.spec.allow_reclone {
+        // a winner that needs us behind its barrier waits as well
+        if behind && idle >= stuck_after && self.may_cut(&record) && self.spec.allow_reclone {
             let because =
                 format!("nothing streamed for {idle} though the leader is well: the log it needs may be gone");
             self.journal(Reason::Recloning { from: record.leader.name, because });

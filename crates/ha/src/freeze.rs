@@ -39,7 +39,8 @@ impl Core {
         let old = term < self.durable.pledge || self.record().is_some_and(|r| term <= r.term);
         if old || !able {
             let pledge = if old { highest } else { self.durable.pledge };
-            let refusal = Message::FreezeRefused { term, pledge, alive: self.role.leads() };
+            let alive = self.role.leads() || self.record().is_some_and(|r| self.store_is_old(r));
+            let refusal = Message::FreezeRefused { term, pledge, alive };
             self.answer(from, refusal);
             return;
         }

@@ -120,7 +120,7 @@ pub enum Message {
         term: Term,
         /// My pledge, when it is higher.
         pledge: Term,
-        /// I lead, and I am well.
+        /// I lead, and I am well; or my notes say more than the store, and nobody should decide by it.
         alive: bool,
     },
     /// Stream what you lack from this member, then answer the freeze again.

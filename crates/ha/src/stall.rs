@@ -57,7 +57,10 @@ impl Core {
         let well = |voter: &&&Voter| {
             self.fresh(&voter.name)
                 && self.beat_of(&voter.name).is_some_and(|b| {
-                    b.run == Run::Running && b.incarnation == voter.incarnation && b.pledge <= lead.term && b.hears_leader
+                    b.run == Run::Running
+                        && b.incarnation == voter.incarnation
+                        && b.pledge <= lead.term
+                        && b.hears_leader
                 })
         };
         let (there, required) = (carried.len(), lead.enforced.required as usize);

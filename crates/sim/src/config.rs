@@ -1,10 +1,14 @@
 //! What a seed stands for: size, durability, faults and their rates. Swarm testing: each seed draws its own subset.
 
 use crate::rng::Rng;
+use crate::struck::Struck;
 use dauphin_ha::variant::Variant;
 use dauphin_model::{
     ClusterName, Durability, MemberKind, MemberName, MemberSpec, OnShortage, PostgresSpec, Profile, Span, Spec,
 };
+
+/// How long faults go on.
+const CHAOS: Span = Span::ms(40_000);
 
 /// One simulation.
 #[derive(Debug, Clone)]
@@ -19,6 +23,9 @@ pub struct Config {
     pub chaos: Span,
     /// Which faults happen.
     pub faults: Faults,
+    /// These faults and no others, instead of those that the seed draws. Clocks, lost messages and the world's own times
+    /// stay those of the seed.
+    pub plan: Option<Vec<Struck>>,
     /// Keep one line per event.
     pub trace: bool,
     /// How busy the world is.
@@ -65,16 +72,45 @@ pub struct Faults {
     pub store_cut: u64,
     /// A replica's stream carries nothing for a while, though it stands.
     pub stream_stalls: u64,
+    /// A member's disk is full.
+    pub full_disk: u64,
+    /// A server loses the older part of its log.
+    pub lost_log: u64,
+    /// The store has no majority for a while.
+    pub store_stands: u64,
+    /// The store is restored from an old copy; once in a run.
+    pub store_restored: u64,
     /// Messages lost, of a hundred.
     pub loss: u64,
-    /// Engine steps that fail before, or after they were done.
-    pub step_fails: u64,
-    /// Store operations whose outcome is unknown.
-    pub store_unknown: u64,
+    /// Engine steps go another way.
+    pub steps: Ways,
+    /// Changes of the store go another way.
+    pub store: Ways,
+    /// Writes of a member's notes go another way.
+    pub notes: Ways,
     /// A person asks for something.
     pub operator: u64,
-    /// Writes of a member's notes that fail, or are on the disk though they failed.
-    pub save_fails: u64,
+    /// The members' clocks run at different rates.
+    pub drift: bool,
+    /// A rewound copy starts only once it has received from its source what was written meanwhile.
+    pub rewind_waits: bool,
+}
+
+/// How work goes wrong, in percent of the times.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ways {
+    /// It fails before it is done.
+    pub before: u64,
+    /// It fails for good.
+    pub hopeless: u64,
+    /// It is done, and reported failed.
+    pub after: u64,
+    /// It is done late.
+    pub late: u64,
+    /// It does not answer.
+    pub never: u64,
+    /// Its end is told twice.
+    pub twice: u64,
 }
 
 fn name(i: u64) -> MemberName {
@@ -115,16 +151,18 @@ impl Config {
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
-        let members = rng.pick(&[3, 3, 3, 5, 4, 2]).unwrap_or(3);
+        let members = rng.pick(&[3, 3, 3, 3, 3, 5, 5, 4, 4, 2, 2, 1, 6, 7]).unwrap_or(3);
         let durability = rng
             .pick(&[Durability::Quorum, Durability::Quorum, Durability::Sync, Durability::Async])
             .unwrap_or(Durability::Quorum);
+        // nobody is there to vouch
+        let durability = if members == 1 { Durability::Async } else { durability };
         let mut spec = spec(members, durability);
         spec.profile = rng.pick(&[Profile::Standard, Profile::Fast]).unwrap_or_default();
         if rng.chance(25) {
             spec.on_shortage = OnShortage::Degrade;
         }
-        if (members == 2 || rng.chance(10))
+        if rng.chance(if members == 2 { 75 } else { 10 })
             && let Some(last) = spec.members.last().cloned()
         {
             spec.members.push(MemberSpec { name: name(9), kind: MemberKind::Witness, ..last });
@@ -138,8 +176,16 @@ impl Config {
         if members > 3 && rng.chance(20) {
             spec.members[2].never_leader = true;
         }
+        let faults = Faults::drawn(&mut rng);
+        Self { seed, spec, variant: None, chaos: CHAOS, faults, plan: None, trace: false, pace: Pace::default() }
+    }
+}
+
+impl Faults {
+    /// A subset of all faults, each as often as it comes.
+    fn drawn(rng: &mut Rng) -> Self {
         let mut draw = |likely: u64, most: u64| if rng.chance(likely) { rng.between(1, most + 1) } else { 0 };
-        let faults = Faults {
+        Self {
             kill_server: draw(60, 30),
             kill_agent: draw(50, 20),
             kill_node: draw(60, 30),
@@ -149,12 +195,38 @@ impl Config {
             one_way: draw(30, 20),
             store_cut: draw(30, 20),
             stream_stalls: draw(50, 40),
+            full_disk: draw(25, 15),
+            lost_log: draw(25, 30),
+            store_stands: draw(25, 15),
+            store_restored: draw(8, 3),
             loss: draw(40, 20),
-            step_fails: draw(40, 15),
-            store_unknown: draw(40, 15),
+            steps: Ways {
+                before: draw(35, 10),
+                hopeless: draw(20, 5),
+                after: draw(35, 10),
+                late: draw(25, 10),
+                never: draw(20, 5),
+                twice: draw(20, 30),
+            },
+            store: Ways {
+                before: draw(35, 8),
+                after: draw(35, 8),
+                late: draw(25, 10),
+                never: draw(20, 5),
+                twice: draw(20, 20),
+                hopeless: 0,
+            },
+            notes: Ways {
+                before: draw(25, 20),
+                after: draw(25, 20),
+                late: draw(20, 15),
+                never: draw(15, 5),
+                ..Ways::default()
+            },
             operator: draw(40, 30),
-            save_fails: draw(30, 30),
-        };
-        Self { seed, spec, variant: None, chaos: Span::ms(40_000), faults, trace: false, pace: Pace::default() }
+            drift: draw(50, 1) > 0,
+            // shows what the agent cannot mend yet: docs/simulator.md
+            rewind_waits: false,
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The fake servers by themselves: no agents, no store, no chance. `dauphin-conform` drives them through the same scenarios
 //! as real servers, and what can be observed must be equal. It adds nothing to what the world's servers do.
 
+use crate::coming::Coming;
 use crate::config::{Config, Faults, Pace, spec};
-use crate::world::{Coming, World};
+use crate::world::World;
 use dauphin_ha::{EngineOutcome, EngineStep};
 use dauphin_model::{Durability, Incarnation, MemberName, Position, Span, Voter};
 use std::collections::BTreeSet;
@@ -59,7 +60,7 @@ impl Fakes {
     pub fn step(&mut self, at: usize, step: &EngineStep) -> Result<EngineOutcome, String> {
         self.begin(at, step);
         let pg_life = self.world.nodes[at].pg.life;
-        self.world.engine_does(at, pg_life, step)
+        self.world.engine_does(at, pg_life, step).map_err(|failure| failure.because)
     }
 
     /// Begins a step; it does not end before [`Self::step`].

@@ -1,7 +1,9 @@
-//! Faults, drawn from the seed: processes die and stand still, links are cut, people ask for things. Never fair.
+//! What a fault does to the world when it strikes: processes die and stand still, links are cut, disks are full. When and
+//! whom is `weather`'s draw, a story's, or the explorer's turn.
 
-use crate::world::{Coming, World};
-use dauphin_ha::Command;
+use crate::coming::Coming;
+use crate::pg::LOG_KEPT;
+use crate::world::World;
 use dauphin_model::Span;
 use std::fmt;
 
@@ -28,6 +30,14 @@ pub enum Fault {
     LosesStore,
     /// Its streams, to it and from it, carry nothing, though they stand.
     StreamStalls,
+    /// Its disk takes no writes.
+    FullDisk,
+    /// The older part of its log is gone, and with it what a replica that is behind would need.
+    LosesLog,
+    /// The store has no majority: it takes no change, and nobody sees one. The member counts for nothing.
+    StoreStands,
+    /// People restore the store from a copy that is so old, and start all agents again. Once in a run.
+    StoreRestored,
 }
 
 impl fmt::Display for Fault {
@@ -43,104 +53,17 @@ impl fmt::Display for Fault {
             Self::IsNotHeard => "is not heard",
             Self::LosesStore => "does not reach the store",
             Self::StreamStalls => "its streams carry nothing",
+            Self::FullDisk => "its disk is full",
+            Self::LosesLog => "its older log is gone",
+            Self::StoreStands => "the store has no majority",
+            Self::StoreRestored => "the store is restored from an old copy",
         })
     }
 }
 
-/// Average time between two faults.
-const BETWEEN: Span = Span::ms(900);
-
 impl World {
-    /// Faults begin.
-    pub fn begin_chaos(&mut self) {
-        self.calm = false;
-        self.later(Span::ms(100), Coming::Fault);
-    }
-
-    /// Faults end, and what they broke is mended: links, pauses, dead agents.
-    pub fn heal(&mut self) {
-        self.calm = true;
-        self.cut.clear();
-        for at in 0..self.nodes.len() {
-            self.nodes[at].store_cut = false;
-            self.nodes[at].agent_paused_until = self.now;
-            self.nodes[at].frozen_until = self.now;
-            self.nodes[at].stalled_until = self.now;
-            self.start_agent(at);
-            self.later(Span::ms(2), Coming::StoreSeen(at));
-        }
-        self.trace.line(self.now, 0, "=== all faults healed ===");
-    }
-
-    pub(crate) fn fault(&mut self) {
-        if self.calm {
-            return;
-        }
-        let next = Span::ms(self.rng.between(50, BETWEEN.as_ms() * 2));
-        self.later(next, Coming::Fault);
-        // mend something now and then, so that not everything is broken all the time
-        if self.rng.chance(40) {
-            self.cut.clear();
-            for at in 0..self.nodes.len() {
-                if self.nodes[at].store_cut {
-                    self.nodes[at].store_cut = false;
-                    self.later(Span::ms(3), Coming::StoreSeen(at));
-                }
-            }
-        }
-        let at = usize::try_from(self.rng.below(self.nodes.len() as u64)).unwrap_or(0);
-        let f = self.config.faults;
-        let never = Span::default();
-        if self.rng.chance(f.kill_server) {
-            self.strike(at, Fault::KillServer, never);
-        }
-        if self.rng.chance(f.kill_agent) {
-            let back = Span::ms(self.rng.between(200, 6_000));
-            self.strike(at, Fault::KillAgent, back);
-        }
-        if self.rng.chance(f.kill_node) {
-            let back = Span::ms(self.rng.between(200, 8_000));
-            self.strike(at, Fault::KillNode, back);
-        }
-        if self.rng.chance(f.pause_agent) {
-            let pause = self.standstill();
-            self.strike(at, Fault::PauseAgent, pause);
-        }
-        if self.rng.chance(f.pause_node) {
-            let pause = self.standstill();
-            self.strike(at, Fault::FreezeNode, pause);
-        }
-        if self.rng.chance(f.partition) {
-            self.strike(at, Fault::CutOff, never);
-        }
-        if self.rng.chance(f.one_way) {
-            let fault = if self.rng.chance(50) { Fault::HearsNothing } else { Fault::IsNotHeard };
-            self.strike(at, fault, never);
-        }
-        if self.rng.chance(f.store_cut) {
-            self.strike(at, Fault::LosesStore, never);
-        }
-        if self.rng.chance(f.stream_stalls) {
-            let ms = self.rng.between(100, 6_000);
-            self.strike(at, Fault::StreamStalls, Span::ms(ms));
-        }
-        if self.rng.chance(f.operator) && self.nodes[at].core.is_some() {
-            let command = match self.rng.below(5) {
-                0 | 1 => Command::Switchover { to: None },
-                2 => Command::Restart,
-                3 => Command::Reinit,
-                _ => Command::Failover { allow_data_loss: false },
-            };
-            self.ask(at, command);
-        }
-    }
-
-    fn standstill(&mut self) -> Span {
-        let lease = self.config.spec.profile.lease().as_ms();
-        Span::ms(self.rng.between(50, lease * 3))
-    }
-
-    /// A fault hits a member. `lasts`: until it is back; links and the way to the store are mended by somebody else.
+    /// A fault hits a member. `lasts`: until it is back; links and the way to the store that are cut for no time at all stay
+    /// cut until somebody mends them.
     pub fn strike(&mut self, at: usize, fault: Fault, lasts: Span) {
         self.trace.line(self.now, at, &format!("FAULT {fault}"));
         match fault {
@@ -167,6 +90,22 @@ impl World {
             Fault::IsNotHeard => self.cut_links(at, false),
             Fault::LosesStore => self.nodes[at].store_cut = true,
             Fault::StreamStalls => self.nodes[at].stalled_until = self.now + lasts,
+            Fault::FullDisk => {
+                if !self.nodes[at].disk_is_full(self.now) {
+                    self.nodes[at].disk_full_since = self.now;
+                }
+                self.nodes[at].disk_full_until = self.now + lasts;
+            }
+            Fault::LosesLog => {
+                let pg = &mut self.nodes[at].pg;
+                pg.kept_from = pg.kept_from.max(pg.log.len().saturating_sub(LOG_KEPT));
+            }
+            Fault::StoreStands => self.stores.stands_until = self.stores.stands_until.max(self.now + lasts),
+            Fault::StoreRestored => self.restore_store(lasts),
+        }
+        let mends = matches!(fault, Fault::CutOff | Fault::HearsNothing | Fault::IsNotHeard | Fault::LosesStore);
+        if mends && lasts > Span::ZERO {
+            self.later(lasts, Coming::Mended(at));
         }
     }
 

@@ -1,7 +1,9 @@
 //! Agents that start and stop, clients that write wherever they are let in, and what an onlooker sees of the cluster.
 //! Part of the world; it decides nothing.
 
-use crate::world::{Coming, World};
+use crate::coming::Coming;
+use crate::struck::Asked;
+use crate::world::World;
 use dauphin_ha::variant::Variant;
 use dauphin_ha::{Command, Core, Event, Role, StoreView};
 use dauphin_model::{Enforced, LeadershipState, Mono, Span, Term};
@@ -10,6 +12,7 @@ impl World {
     pub(crate) fn stop_agent(&mut self, at: usize) {
         self.nodes[at].core = None;
         self.nodes[at].life += 1;
+        self.nodes[at].step = None;
         // the guard: a leader's server does not outlive its agent
         if self.nodes[at].deadline.is_some() {
             self.kill_server(at);
@@ -30,8 +33,8 @@ impl World {
         node.seen = StoreView::default();
         let view = self.view_of(at);
         let node = &mut self.nodes[at];
-        let core =
-            Core::new(node.name.clone(), self.config.spec.clone(), node.disk.clone(), node.pg.has_data, view, self.now);
+        let (spec, now) = (self.config.spec.clone(), node.clock(self.now));
+        let core = Core::new(node.name.clone(), spec, node.disk.clone(), node.pg.has_data, view, now);
         node.core = Some(core.broken_by(self.config.variant));
         if self.config.variant == Some(Variant::OldFirstView) {
             let old = node.seen_before.clone();
@@ -51,7 +54,8 @@ impl World {
                 self.server_runs(*at) && self.nodes[*at].pg.running.as_ref().is_some_and(|r| r.access && !r.in_recovery)
             })
             .collect();
-        if let Some(at) = self.rng.pick(&open) {
+        let takes_writes = |at: &usize| !self.nodes[*at].disk_is_full(self.now);
+        if let Some(at) = self.rng.pick(&open).filter(takes_writes) {
             let value = self.next_value;
             self.next_value += 1;
             self.nodes[at].pg.write(value);
@@ -62,7 +66,7 @@ impl World {
     /// Whether some open leader of the newest term serves.
     #[must_use]
     pub fn healthy(&self) -> bool {
-        let Some(record) = &self.store.view.leadership else { return false };
+        let Some(record) = &self.stores.now.view.leadership else { return false };
         let Some(at) = self.index(&record.leader.name) else { return false };
         let leads = self.nodes[at].core.as_ref().is_some_and(|c| c.role() == Role::Leader);
         leads && record.state == LeadershipState::Open && self.nodes[at].pg.running.as_ref().is_some_and(|r| r.access)
@@ -83,9 +87,14 @@ impl World {
 
     /// A person's command to a member.
     pub(crate) fn ask(&mut self, at: usize, command: Command) {
-        let id = self.rng.next();
+        self.next_ask += 1;
         self.trace.line(self.now, at, &format!("operator: {command:?}"));
-        self.feed(at, Event::Command { id, command });
+        self.feed(at, Event::Command { id: self.next_ask, command });
+    }
+
+    /// A person asks a member for something.
+    pub fn person_asks(&mut self, at: usize, asked: Asked) {
+        self.ask(at, asked.into());
     }
 
     /// Where every member stands, into the trace.
@@ -142,7 +151,7 @@ impl World {
     /// The member that the store names.
     #[must_use]
     pub fn leader(&self) -> Option<usize> {
-        let record = self.store.view.leadership.as_ref()?;
+        let record = self.stores.now.view.leadership.as_ref()?;
         self.index(&record.leader.name)
     }
 

@@ -4,6 +4,9 @@
 use dauphin_model::{Branch, Enforced, Lsn, Position, Timeline, Voter};
 use std::collections::BTreeMap;
 
+/// Records of its log that a server keeps whatever it loses, and that a copy brings along.
+pub(crate) const LOG_KEPT: usize = 200;
+
 /// A record of the log: who wrote it is its timeline; `value` is a client's, or 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
@@ -11,6 +14,19 @@ pub(crate) struct Record {
     pub timeline: Timeline,
     /// Identity of the client's commit; 0 for the server's own records.
     pub value: u64,
+}
+
+/// What a rewound copy has yet to receive before its server takes its first connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Needs {
+    /// From whom.
+    pub source: usize,
+    /// The agent that knows from whom: the next one does not.
+    pub life: u64,
+    /// Up to here, as the source had it.
+    pub end: usize,
+    /// The last record of that.
+    pub last: Record,
 }
 
 /// A commit that waits for replicas.
@@ -48,14 +64,18 @@ pub(crate) struct Running {
 pub(crate) struct Postgres {
     /// The log on the disk.
     pub log: Vec<Record>,
-    /// Records before this one can be sent to nobody any more: no slot kept them.
-    pub kept_from: usize,
     /// The timelines left behind.
     pub history: Vec<Branch>,
     /// The current timeline.
     pub timeline: Timeline,
     /// There is a data directory.
     pub has_data: bool,
+    /// A copy or a rewind began and did not end: no server starts with it.
+    pub torn: bool,
+    /// It was rewound and is not consistent yet.
+    pub needs: Option<Needs>,
+    /// What lies before this of the log is gone: a replica that needs it cannot stream from here.
+    pub kept_from: usize,
     /// The process.
     pub running: Option<Running>,
     /// Grows with every start, so that what an older process was asked to do is dropped.
@@ -110,16 +130,15 @@ impl Postgres {
     /// Commits whose wait is over: held by enough voters under any setting that may be in use.
     pub(crate) fn released(&mut self) -> Vec<u64> {
         let Some(running) = &mut self.running else { return Vec::new() };
+        let Some(first) = running.waiting.first().map(|w| w.end) else { return Vec::new() };
         let attached = &running.attached;
-        let enough = |end: usize, e: &Enforced| {
-            let held = e.voters.iter().filter(|v| attached.get(v).is_some_and(|f| *f >= end)).count();
-            held >= e.required as usize
-        };
-        let settings = &running.enforced;
-        let (done, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut running.waiting).into_iter().partition(|w| settings.iter().any(|e| enough(w.end, e)));
-        running.waiting = waiting;
-        done.into_iter().map(|w| w.value).collect()
+        let reach = running.enforced.iter().map(|e| held_up_to(e, attached)).max().unwrap_or(0);
+        if first > reach {
+            return Vec::new();
+        }
+        // they wait in the order of the log
+        let done = running.waiting.iter().take_while(|w| w.end <= reach).count();
+        running.waiting.drain(..done).map(|w| w.value).collect()
     }
 
     /// A client's wait is cancelled: it is told so, and never that its commit is done, though the commit is there. Whether
@@ -139,25 +158,44 @@ impl Postgres {
     /// Whether the log holds that commit.
     #[must_use]
     pub(crate) fn holds(&self, value: u64) -> bool {
-        self.log.iter().any(|r| r.value == value)
+        // those that are asked for are near the end
+        self.log.iter().rev().any(|r| r.value == value)
     }
 
-    /// Goes back to where both logs part.
-    pub(crate) fn rewind(&mut self, source: &Self) {
+    /// A copy or a rewind begins: what is there may only be used once it has ended.
+    pub(crate) fn tear(&mut self, wiped: bool) {
+        self.torn = true;
+        self.has_data = true;
+        self.needs = None;
+        if wiped {
+            self.log.clear();
+            self.history.clear();
+        }
+    }
+
+    /// Goes back to where both logs part; `false`: the source has not the log any more that this takes.
+    pub(crate) fn rewind(&mut self, source: &Self) -> bool {
         let common = self.log.iter().zip(&source.log).take_while(|(a, b)| a == b).count();
+        if common < source.kept_from {
+            return false;
+        }
+        self.torn = false;
+        self.kept_from = self.kept_from.max(source.kept_from).min(common);
         self.log.truncate(common);
         let end = Lsn(common as u64);
         self.history = source.history.iter().copied().take_while(|b| b.end < end).collect();
         self.timeline = source.history.get(self.history.len()).map_or(source.timeline, |b| b.timeline);
+        true
     }
 
-    /// Copies everything.
+    /// Copies everything; of the log, only what lies behind the copy's beginning can be streamed on.
     pub(crate) fn clone_from(&mut self, source: &Self) {
         self.log.clone_from(&source.log);
-        self.kept_from = source.kept_from;
         self.history.clone_from(&source.history);
         self.timeline = source.timeline;
+        self.kept_from = source.kept_from.max(source.log.len().saturating_sub(LOG_KEPT));
         self.has_data = true;
+        self.torn = false;
         self.kill();
     }
 
@@ -172,4 +210,12 @@ impl Postgres {
         self.timeline = history.get(self.history.len()).map_or(timeline, |b| b.timeline);
         true
     }
+}
+
+/// How far enough voters hold the log.
+fn held_up_to(setting: &Enforced, attached: &BTreeMap<Voter, usize>) -> usize {
+    let Some(last) = (setting.required as usize).checked_sub(1) else { return usize::MAX };
+    let mut held: Vec<usize> = setting.voters.iter().filter_map(|v| attached.get(v).copied()).collect();
+    held.sort_unstable_by(|a, b| b.cmp(a));
+    held.get(last).copied().unwrap_or(0)
 }

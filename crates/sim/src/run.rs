@@ -1,8 +1,10 @@
 //! One simulation from seed to verdict: form a cluster, break it for a while, heal it, and see whether it lives.
 
 use crate::config::Config;
+use crate::struck::Struck;
 use crate::world::World;
-use dauphin_model::{Durability, Span};
+use dauphin_ha::Role;
+use dauphin_model::{Durability, Mono, Span};
 
 /// How a simulation ended.
 #[derive(Debug, Clone)]
@@ -17,6 +19,12 @@ pub struct Outcome {
     pub terms: u64,
     /// Hash of everything that happened.
     pub hash: u64,
+    /// What struck.
+    pub struck: Vec<Struck>,
+    /// How much time went by in the simulation.
+    pub simulated: Span,
+    /// Some members wait for a person: see [`needs_a_person`].
+    pub needs_a_person: bool,
     /// One line per event, where asked for.
     pub lines: Vec<String>,
 }
@@ -25,6 +33,16 @@ pub struct Outcome {
 const FORMING: Span = Span::ms(30_000);
 /// How long a healed cluster may take until a leader acknowledges (L1), and until every member is back.
 const HEALING: Span = Span::ms(60_000);
+
+/// How long a cluster is watched whose store was restored from an old copy and that waits for a person.
+const AFTER_RESTORE: Span = Span::ms(20_000);
+
+/// L1 is not asked of a cluster whose store came back older than a member's notes: such a member refuses the store and
+/// waits for a person, who alone can know which of both is right. Everything else is asked of it as ever.
+fn needs_a_person(world: &World) -> bool {
+    let refuses = |core: &dauphin_ha::Core| core.role() == Role::Quarantined;
+    world.stores.restored && world.nodes.iter().filter_map(|n| n.core.as_ref()).any(refuses)
+}
 
 /// Runs one configuration.
 #[must_use]
@@ -42,12 +60,17 @@ pub fn run(config: &Config) -> Outcome {
     if world.watch.violation.is_none() {
         world.heal();
         let before = world.watch.acknowledged;
-        let alive = world.wait_for(HEALING, |w| w.whole() && w.watch.acknowledged > before).is_some();
+        let well = |w: &World| w.whole() && w.watch.acknowledged > before;
+        let alive = world.wait_for(HEALING, |w| needs_a_person(w) || well(w)).is_some();
+        let person = needs_a_person(&world);
+        if person {
+            world.run_for(AFTER_RESTORE);
+        }
         if !alive && world.watch.violation.is_none() {
             let stuck = if world.healthy() { "a member did not come back" } else { "no leader acknowledges" };
             world.watch.violate(format!("L1: {stuck} {HEALING} after the last fault"));
         }
-        if world.watch.violation.is_none() && config.spec.durability != Durability::Async {
+        if world.watch.violation.is_none() && config.spec.durability != Durability::Async && !person {
             world.check_final();
         }
     }
@@ -62,6 +85,9 @@ pub fn run(config: &Config) -> Outcome {
         acknowledged: world.watch.acknowledged,
         terms: world.watch.opened,
         hash: world.trace.hash(),
+        struck: world.struck().to_vec(),
+        simulated: world.now.since(Mono(0)),
+        needs_a_person: needs_a_person(&world),
         lines: world.trace.lines().to_vec(),
     }
 }

@@ -1,63 +1,179 @@
-//! What the fake servers do when they are asked, and by themselves: steps, streams, acknowledgements, and what a look at
-//! them shows. Part of the world; it decides nothing.
+//! What the fake servers do when an engine step asks them to, how long that takes, and what it leaves behind when it goes
+//! wrong. Part of the world; it decides nothing.
 
-use crate::pg::{Postgres, Record};
-use crate::world::{Coming, Fails, World};
-use dauphin_ha::{Core, EngineFailure, EngineOutcome, EngineStep, Event};
-use dauphin_model::{Attached, Branch, Lsn, Position, Run, ServerView, Span, SwitchPoint, Timeline, Voter};
+use crate::coming::{Coming, Fails};
+use crate::pg::{Needs, Postgres, Record};
+use crate::struck::{How, Work};
+use crate::world::World;
+use dauphin_ha::{EngineFailure, EngineOutcome, EngineStep, Event};
+use dauphin_model::{Lsn, Span, SwitchPoint, Timeline};
 
-/// Most records a stream carries at once.
-const SHIP_RECORDS_MAX: usize = 64;
+/// How a step ends.
+type Ends = Result<EngineOutcome, EngineFailure>;
+
+/// How long a promotion that the agent gave up may still take to come about.
+const PROMOTES_LATE_MS: (u64, u64) = (50, 3_000);
+
+/// The agent's own limits: a step that does not answer is given up after this. Those that have none take as long as they
+/// take.
+fn limit_of(step: &EngineStep) -> Option<Span> {
+    match step {
+        EngineStep::Freeze | EngineStep::Follow { .. } => Some(Span::ms(5_000)),
+        EngineStep::StartBarrier { .. } | EngineStep::SetSync { .. } => Some(Span::ms(8_000)),
+        EngineStep::Promote { .. } | EngineStep::Stop | EngineStep::OpenAccess | EngineStep::CloseAccess => {
+            Some(Span::ms(10_000))
+        }
+        EngineStep::Bootstrap { .. }
+        | EngineStep::StartDetached
+        | EngineStep::Clone { .. }
+        | EngineStep::Rewind { .. } => None,
+    }
+}
 
 impl World {
-    pub(crate) fn engine_begins(&mut self, at: usize, step: EngineStep) {
-        let ms = match &step {
-            EngineStep::Bootstrap { .. } => self.rng.between(300, 900),
-            EngineStep::Clone { .. } => self.rng.between(200, 2_000),
-            EngineStep::Rewind { .. } => self.rng.between(100, 800),
-            EngineStep::StartDetached | EngineStep::Stop => self.rng.between(30, 300),
-            EngineStep::Promote { .. } => self.rng.between(40, 400),
-            EngineStep::Freeze => self.rng.between(2, 60),
-            EngineStep::CloseAccess => self.rng.between(5, 100),
+    /// How long the step takes when nothing is wrong.
+    fn takes(&mut self, step: &EngineStep) -> Span {
+        let (from, to) = match step {
+            EngineStep::Bootstrap { .. } => (300, 900),
+            EngineStep::Clone { .. } => (200, 2_000),
+            EngineStep::Rewind { .. } => (100, 800),
+            EngineStep::StartDetached | EngineStep::Stop => (30, 300),
+            EngineStep::Promote { .. } => (40, 400),
+            EngineStep::Freeze => (2, 60),
+            EngineStep::CloseAccess => (5, 100),
             EngineStep::Follow { .. }
             | EngineStep::StartBarrier { .. }
             | EngineStep::SetSync { .. }
-            | EngineStep::OpenAccess => self.rng.between(2, 40),
+            | EngineStep::OpenAccess => (2, 40),
         };
-        let fails = if !self.calm && self.rng.chance(self.config.faults.step_fails) {
-            if self.rng.chance(50) { Fails::Before } else { Fails::After }
-        } else {
-            Fails::No
+        Span::ms(self.rng.between(from, to))
+    }
+
+    pub(crate) fn engine_begins(&mut self, at: usize, step: EngineStep) {
+        let mut span = self.takes(&step);
+        let fails = match self.bent(at, Work::Step) {
+            Some((How::FailsBefore, _)) => Fails::Before,
+            Some((How::Hopeless, _)) => Fails::Hopeless,
+            Some((How::FailsAfter, _)) => Fails::After,
+            Some((How::Late, late)) => {
+                span = limit_of(&step).map_or(span + late, |limit| limit.min(span + late));
+                Fails::No
+            }
+            Some((How::Never, long)) => {
+                span = limit_of(&step).unwrap_or(long);
+                // what does not stop in order is stopped by force
+                if matches!(step, EngineStep::Stop) { Fails::Hopeless } else { Fails::Before }
+            }
+            Some((How::Twice, _)) | None => Fails::No,
         };
-        if let (EngineStep::SetSync { enforced }, Some(running)) = (&step, &mut self.nodes[at].pg.running) {
+        let given_up = fails == Fails::Before && limit_of(&step) == Some(span);
+        if let (EngineStep::Promote { timeline, .. }, true) = (&step, given_up) {
+            // the server was asked all the same, and does it when it comes to it
+            let late = Span::ms(self.rng.between(PROMOTES_LATE_MS.0, PROMOTES_LATE_MS.1));
+            let (pg_life, timeline) = (self.nodes[at].pg.life, *timeline);
+            self.later(span + late, Coming::PromotesLate { at, pg_life, timeline });
+        }
+        let pg = &mut self.nodes[at].pg;
+        match (&step, pg.running.is_some()) {
+            (EngineStep::Clone { .. }, false) => pg.tear(true),
+            (EngineStep::Rewind { .. }, false) => pg.tear(false),
+            _ => {}
+        }
+        match (&step, &mut pg.running) {
             // from now on any backend or sender may use either setting
-            running.enforced.push(enforced.clone());
+            (EngineStep::SetSync { enforced }, Some(running)) => running.enforced.push(enforced.clone()),
+            (EngineStep::CloseAccess, Some(running)) => running.access = false,
+            _ => {}
         }
-        if let (EngineStep::CloseAccess, Some(running)) = (&step, &mut self.nodes[at].pg.running) {
-            running.access = false;
-        }
-        self.trace.line(self.now, at, &format!("engine: {} ({ms} ms)", step.name()));
-        let (life, pg_life) = (self.nodes[at].life, self.nodes[at].pg.life);
-        self.later(Span::ms(ms), Coming::EngineEnds { at, life, pg_life, step, fails });
+        self.trace.line(self.now, at, &format!("engine: {} ({} ms)", step.name(), span.as_ms()));
+        let node = &mut self.nodes[at];
+        node.step_seq += 1;
+        let seq = node.step_seq;
+        node.step = Some((seq, step.clone()));
+        let (life, pg_life) = (node.life, node.pg.life);
+        self.later(span, Coming::EngineEnds { at, life, pg_life, seq, step, fails });
     }
 
-    pub(crate) fn engine_ends(&mut self, at: usize, pg_life: u64, step: EngineStep, fails: Fails) {
-        let result = if fails == Fails::Before {
-            Err("failed before it was done (simulated)".to_owned())
-        } else {
-            self.engine_does(at, pg_life, &step)
+    pub(crate) fn engine_ends(&mut self, at: usize, pg_life: u64, step: &EngineStep, fails: Fails) {
+        let full = self.nodes[at].disk_is_full(self.now) && !matches!(step, EngineStep::Stop);
+        let result = match fails {
+            _ if full => Err(self.no_space(at, step)),
+            Fails::Before => {
+                if matches!(step, EngineStep::Rewind { .. }) {
+                    self.nodes[at].pg.torn = false;
+                }
+                Err(EngineFailure::new("failed before it was done (simulated)"))
+            }
+            Fails::Hopeless if matches!(step, EngineStep::Stop) => Ok(self.stop_by_force(at)),
+            // a server that does not start is blamed on its data, a copy that cannot be made on its source
+            Fails::Hopeless => Err(EngineFailure {
+                because: "failed for good (simulated)".to_owned(),
+                bad_data: matches!(step, EngineStep::Rewind { .. } | EngineStep::StartDetached),
+            }),
+            Fails::No | Fails::Twice => self.engine_does(at, pg_life, step),
+            Fails::After => {
+                let done = self.engine_does(at, pg_life, step);
+                done.and_then(|_| Err(EngineFailure::new("done, but reported failed (simulated)")))
+            }
         };
-        let result =
-            if fails == Fails::After { Err("done, but reported failed (simulated)".to_owned()) } else { result };
-        let hopeless = fails == Fails::Before && matches!(step, EngineStep::Rewind { .. }) && self.rng.chance(50);
         self.look(at);
-        let failure = |because| EngineFailure { because, bad_data: hopeless };
-        self.feed(at, Event::Engine(result.map_err(failure)));
+        self.feed(at, Event::Engine(result));
     }
 
-    pub(crate) fn engine_does(&mut self, at: usize, pg_life: u64, step: &EngineStep) -> Result<EngineOutcome, String> {
+    /// A server that ends while it starts is blamed on its data, and a rewind that stops half-way cannot be gone on with.
+    fn no_space(&self, at: usize, step: &EngineStep) -> EngineFailure {
+        let bad_data = match step {
+            EngineStep::StartDetached => true,
+            EngineStep::Rewind { .. } => self.nodes[at].pg.torn,
+            _ => false,
+        };
+        EngineFailure { because: "no space left on device (simulated)".to_owned(), bad_data }
+    }
+
+    /// pg_rewind copies files while the source goes on: they fit together from the end of the source's log on.
+    fn note_needs(&mut self, at: usize, source: usize) {
+        if !self.config.faults.rewind_waits {
+            return;
+        }
+        let (life, end) = (self.nodes[at].life, self.nodes[source].pg.log.len());
+        let last = self.nodes[source].pg.log.last().copied();
+        self.nodes[at].pg.needs = last.map(|last| Needs { source, life, end, last });
+    }
+
+    /// Whether a start goes on because a rewound copy still lacks log. It receives it as soon as it can.
+    pub(crate) fn start_waits(&mut self, at: usize, step: &EngineStep) -> bool {
+        let Some(needs) = self.nodes[at].pg.needs.clone().filter(|_| *step == EngineStep::StartDetached) else {
+            return false;
+        };
+        let source = &self.nodes[needs.source].pg;
+        let has = source.log.get(needs.end - 1) == Some(&needs.last);
+        let have = self.nodes[at].pg.log.len();
+        let linked = self.reaches(at, needs.source) && self.reaches(needs.source, at);
+        let there = linked && self.server_runs(needs.source) && needs.life == self.nodes[at].life;
+        if !has || !there || have < source.kept_from {
+            return true;
+        }
+        let source = source.clone();
+        let pg = &mut self.nodes[at].pg;
+        pg.receive(source.log.get(have..needs.end).unwrap_or_default(), have, &source.history, source.timeline);
+        pg.needs = None;
+        false
+    }
+
+    /// A promotion that was given up comes about after all.
+    pub(crate) fn promotes_late(&mut self, at: usize, pg_life: u64, timeline: Timeline) {
+        let pg = &self.nodes[at].pg;
+        if pg.life == pg_life && pg.running.as_ref().is_some_and(|r| r.in_recovery) {
+            self.trace.line(self.now, at, "the promotion that was given up comes about");
+            self.i4_promoting(at, timeline);
+            self.nodes[at].pg.promote(timeline);
+        }
+    }
+
+    pub(crate) fn engine_does(&mut self, at: usize, pg_life: u64, step: &EngineStep) -> Ends {
         let same = self.nodes[at].pg.life == pg_life;
-        let gone = || "the server is gone".to_owned();
+        let gone = || EngineFailure::new("the server is gone");
+        let silent = || EngineFailure::new("the source does not answer");
         match step {
             EngineStep::Bootstrap { timeline } => {
                 let pg = &mut self.nodes[at].pg;
@@ -70,6 +186,10 @@ impl World {
                 Ok(EngineOutcome::Done)
             }
             EngineStep::StartDetached => {
+                if self.nodes[at].pg.torn {
+                    let because = "its data is the rest of a copy or a rewind".to_owned();
+                    return Err(EngineFailure { because, bad_data: true });
+                }
                 if self.nodes[at].pg.running.is_none() {
                     self.nodes[at].pg.start();
                     self.nodes[at].server_down_told = false;
@@ -142,7 +262,7 @@ impl World {
                 let source = self.index(from).ok_or_else(gone)?;
                 let there = self.server_runs(source) && self.reaches(at, source) && self.reaches(source, at);
                 if !there {
-                    return Err("the source does not answer".to_owned());
+                    return Err(silent());
                 }
                 let copy = self.nodes[source].pg.clone();
                 self.nodes[at].pg.clone_from(&copy);
@@ -152,22 +272,32 @@ impl World {
                 let source = self.index(from).ok_or_else(gone)?;
                 let there = self.server_runs(source) && self.reaches(at, source) && self.reaches(source, at);
                 if !there || self.nodes[at].pg.running.is_some() {
-                    return Err("the source does not answer".to_owned());
+                    self.nodes[at].pg.torn = false;
+                    return Err(silent());
                 }
                 let copy = self.nodes[source].pg.clone();
-                self.nodes[at].pg.rewind(&copy);
-                Ok(EngineOutcome::Done)
+                if self.nodes[at].pg.rewind(&copy) {
+                    self.note_needs(at, source);
+                    return Ok(EngineOutcome::Done);
+                }
+                // it would wait for log that nobody has
+                let because = "the source has not the log any more that this takes".to_owned();
+                Err(EngineFailure { because, bad_data: true })
             }
         }
     }
 
     /// An orderly stop of a leader ends only when its replicas have everything (a fast shutdown waits for the senders).
-    pub(crate) fn stop_server(&mut self, at: usize, same: bool) -> Result<EngineOutcome, String> {
+    pub(crate) fn stop_server(&mut self, at: usize, same: bool) -> Ends {
         if self.nodes[at].pg.running.is_none() {
             let crashed = !same;
             return Ok(EngineOutcome::Stopped((!crashed).then(|| self.nodes[at].pg.position())));
         }
         let leads = self.nodes[at].pg.running.as_ref().is_some_and(|r| !r.in_recovery);
+        if self.nodes[at].disk_is_full(self.now) {
+            // it cannot write its last checkpoint
+            return Ok(self.stop_by_force(at));
+        }
         if leads {
             let timeline = self.nodes[at].pg.timeline;
             self.nodes[at].pg.log.push(Record { timeline, value: 0 });
@@ -179,7 +309,7 @@ impl World {
                     .is_some_and(|r| r.streaming && r.upstream.as_ref().is_some_and(|(u, _)| *u == at));
                 if follows && self.server_runs(other) && self.reaches(at, other) && self.reaches(other, at) {
                     let (have, source) = (self.nodes[other].pg.log.len(), self.nodes[at].pg.clone());
-                    if have <= source.log.len() {
+                    if (source.kept_from..=source.log.len()).contains(&have) {
                         self.nodes[other].pg.receive(&source.log[have..], have, &source.history, source.timeline);
                     }
                 }
@@ -191,176 +321,18 @@ impl World {
         Ok(EngineOutcome::Stopped(Some(position)))
     }
 
+    /// Nobody knows what it held in the end.
+    fn stop_by_force(&mut self, at: usize) -> EngineOutcome {
+        self.kill_server(at);
+        self.nodes[at].server_down_told = true;
+        EngineOutcome::Stopped(None)
+    }
+
     pub(crate) fn kill_server(&mut self, at: usize) {
         self.nodes[at].barrier = None;
         if self.nodes[at].pg.running.is_some() {
             self.nodes[at].pg.kill();
         }
         self.nodes[at].server_down_told = false;
-    }
-
-    /// A stream carries what its upstream has and it has not.
-    pub(crate) fn ship(&mut self, at: usize) {
-        let Some(running) = &self.nodes[at].pg.running else { return };
-        let Some((source, voter)) = running.upstream.clone() else { return };
-        let (epoch, pg_life) = (running.epoch, self.nodes[at].pg.life);
-        let linked =
-            self.reaches(source, at) && self.reaches(at, source) && self.server_runs(at) && self.server_runs(source);
-        let ours = self.nodes[at].pg.position();
-        let theirs = self.nodes[source].pg.position();
-        let have = self.nodes[at].pg.log.len();
-        let upstream = &self.nodes[source].pg;
-        let kept = (upstream.kept_from..=upstream.log.len()).contains(&have);
-        let fits = linked && kept && ours.leads_into(&theirs).is_ok();
-        if let Some(running) = &mut self.nodes[at].pg.running {
-            running.streaming = fits;
-        }
-        if !fits {
-            return;
-        }
-        let source_life = self.nodes[source].pg.life;
-        let span = self.pause();
-        // what is on the replica's disk is what it tells
-        self.later(span, Coming::Flushed { at: source, pg_life: source_life, voter, end: have });
-        if self.now < self.nodes[at].stalled_until.max(self.nodes[source].stalled_until) {
-            return;
-        }
-        let end = self.nodes[source].pg.log.len().min(have + SHIP_RECORDS_MAX);
-        let records = self.nodes[source].pg.log[have..end].to_vec();
-        let span = self.pause();
-        self.later(
-            span,
-            Coming::Arrive {
-                at,
-                epoch,
-                pg_life,
-                from: have,
-                records,
-                history: theirs.history,
-                timeline: theirs.timeline,
-            },
-        );
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn arrive(
-        &mut self,
-        at: usize,
-        epoch: u64,
-        pg_life: u64,
-        from: usize,
-        records: &[Record],
-        history: &[Branch],
-        timeline: Timeline,
-    ) {
-        let fits = self.nodes[at].pg.life == pg_life
-            && self.nodes[at].pg.running.as_ref().is_some_and(|r| r.epoch == epoch && r.streaming);
-        if fits && self.server_runs(at) {
-            self.nodes[at].pg.receive(records, from, history, timeline);
-        }
-    }
-
-    /// Commits whose wait is over are acknowledged to clients, or end the barrier.
-    pub(crate) fn release(&mut self, at: usize) {
-        self.forget_who_left(at);
-        self.release_heard(at);
-    }
-
-    /// A replica tells what it has on its disk: that counts, even if it was its last word.
-    pub(crate) fn hear(&mut self, at: usize, voter: &Voter, end: usize) {
-        self.forget_who_left(at);
-        if let Some(running) = &mut self.nodes[at].pg.running {
-            let flushed = running.attached.entry(voter.clone()).or_default();
-            *flushed = (*flushed).max(end);
-        }
-        self.release_heard(at);
-    }
-
-    /// A sender ends when its replica leaves, and what that one said is forgotten. One whose replica was cut off or stands
-    /// still lingers.
-    fn forget_who_left(&mut self, at: usize) {
-        let left = |voter: &&Voter| {
-            let there = |i| !self.reaches(i, at) || !self.reaches(at, i) || self.now < self.nodes[i].frozen_until;
-            !self.streams_from(voter, at) && !self.index(&voter.name).is_some_and(there)
-        };
-        let attached = self.nodes[at].pg.running.iter().flat_map(|r| r.attached.keys());
-        for voter in attached.filter(left).cloned().collect::<Vec<_>>() {
-            if let Some(running) = &mut self.nodes[at].pg.running {
-                running.attached.remove(&voter);
-            }
-        }
-    }
-
-    fn release_heard(&mut self, at: usize) {
-        if !self.server_runs(at) {
-            return;
-        }
-        for value in self.nodes[at].pg.released() {
-            if value != 0 {
-                self.acknowledged(at, value);
-            } else if let Some(serial) = self.nodes[at].barrier.take() {
-                let (life, pg_life) = (self.nodes[at].life, self.nodes[at].pg.life);
-                let span = self.pause();
-                self.later(span, Coming::BarrierEnds { at, life, pg_life, serial });
-            }
-        }
-    }
-
-    /// What an agent's look at its server shows.
-    pub(crate) fn look(&mut self, at: usize) {
-        if self.nodes[at].core.is_none() || self.nodes[at].witness {
-            return;
-        }
-        let view = self.view_of(at);
-        let down = self.nodes[at].pg.running.is_none();
-        let untold = !self.nodes[at].server_down_told || self.nodes[at].core.as_ref().is_some_and(Core::believes_up);
-        if down && untold && self.nodes[at].pg.has_data {
-            self.nodes[at].server_down_told = true;
-            self.feed(at, Event::ServerExited);
-        } else if !down {
-            self.feed(at, Event::Server(Box::new(view)));
-        }
-    }
-
-    pub(crate) fn view_of(&self, at: usize) -> ServerView {
-        let pg = &self.nodes[at].pg;
-        let Some(running) = &pg.running else {
-            return ServerView { run: Run::Stopped, disk_ok: true, ..ServerView::default() };
-        };
-        let position: Position = pg.position();
-        ServerView {
-            run: Run::Running,
-            serves: true,
-            in_recovery: Some(running.in_recovery),
-            replayed: Some(position.lsn),
-            streaming: (running.streaming && running.in_recovery).then_some(pg.timeline),
-            attached: running
-                .attached
-                .iter()
-                .filter(|(v, _)| self.streams_from(v, at))
-                .map(|(v, end)| Attached {
-                    application_name: v.application_name(),
-                    voter: Some(v.clone()),
-                    client_addr: None,
-                    state: "streaming".to_owned(),
-                    sync_state: "quorum".to_owned(),
-                    flush: Some(Lsn(*end as u64)),
-                    replay: Some(Lsn(*end as u64)),
-                })
-                .collect(),
-            position: Some(position),
-            disk_ok: true,
-            ..ServerView::default()
-        }
-    }
-
-    pub(crate) fn streams_from(&self, voter: &Voter, at: usize) -> bool {
-        self.index(&voter.name).is_some_and(|i| {
-            self.nodes[i]
-                .pg
-                .running
-                .as_ref()
-                .is_some_and(|r| r.streaming && r.upstream.as_ref().is_some_and(|(u, v)| *u == at && v == voter))
-        })
     }
 }

@@ -2,7 +2,46 @@
 //! unknown outcomes; each member applies changes in order, some time after they were made.
 
 use dauphin_ha::{Rev, StoreResult, StoreTxn, StoreView};
-use dauphin_model::Mono;
+use dauphin_model::{Mono, Span};
+
+/// Copies kept at most.
+const COPIES_MAX: usize = 10;
+
+/// The store, and what people keep of it.
+#[derive(Debug, Clone, Hash)]
+pub(crate) struct Stores {
+    /// What it holds.
+    pub(crate) now: Store,
+    /// It has no majority until then.
+    pub(crate) stands_until: Mono,
+    /// It was restored from an old copy.
+    pub(crate) restored: bool,
+    copies: Vec<(Mono, Store)>,
+}
+
+impl Stores {
+    /// A new store.
+    pub(crate) fn new() -> Self {
+        Self { now: Store::new(), stands_until: Mono(0), restored: false, copies: Vec::new() }
+    }
+
+    /// Keeps a copy.
+    pub(crate) fn keep_copy(&mut self, now: Mono) {
+        if self.copies.len() >= COPIES_MAX {
+            self.copies.remove(0);
+        }
+        self.copies.push((now, self.now.clone()));
+    }
+
+    /// Goes back to the newest copy that is as old as that. Whether there was one, and it was never done before.
+    pub(crate) fn restore(&mut self, now: Mono, age: Span) -> bool {
+        let copy = self.copies.iter().rev().find(|(at, _)| now.since(*at) >= age);
+        let Some((_, copy)) = copy.filter(|_| !self.restored) else { return false };
+        self.now = copy.clone();
+        self.restored = true;
+        true
+    }
+}
 
 /// The store's truth.
 #[derive(Debug, Clone, Default, Hash)]

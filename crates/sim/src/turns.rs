@@ -1,8 +1,9 @@
 //! The world as the explorer walks it: the moments at which a run can take another turn, and what the turns are. Here no
-//! turn is taken by chance; `faults` is the part of the world where they are.
+//! turn is taken by chance; `weather` is the part of the world where they are.
 
+use crate::coming::{Coming, Fails};
 use crate::faults::Fault;
-use crate::world::{Coming, Fails, World};
+use crate::world::World;
 use dauphin_ha::{Command, Message};
 use dauphin_model::{Mono, Span};
 use std::fmt;
@@ -122,9 +123,6 @@ impl World {
             Turn::Hit(at, fault, lasts) => {
                 let span = self.span_of(lasts);
                 self.strike(at, fault, span);
-                if matches!(fault, Fault::CutOff | Fault::HearsNothing | Fault::IsNotHeard | Fault::LosesStore) {
-                    self.later(span, Coming::Mended(at));
-                }
             }
             Turn::Switchover => {
                 if let Some(at) = self.leader() {
@@ -147,8 +145,9 @@ impl World {
             (Turn::Lost, _) => return,
             (Turn::Late, _) => return self.later(LATE, coming),
             (Turn::Twice, _) => self.later(LATE, coming.clone()),
-            (_, Coming::Saved { fails, .. } | Coming::EngineEnds { fails, .. }) => *fails = how,
-            (_, Coming::StoreApply { fails, .. }) => *fails = Some(how),
+            (_, Coming::Saved { fails, .. } | Coming::EngineEnds { fails, .. } | Coming::StoreApply { fails, .. }) => {
+                *fails = how;
+            }
             (_, _) => {}
         }
         self.coming.insert(key, coming);
@@ -205,6 +204,9 @@ fn is_choice(coming: &Coming) -> bool {
         | Coming::Ship(_)
         | Coming::Arrive { .. }
         | Coming::Flushed { .. }
+        | Coming::EngineTold { .. }
+        | Coming::PromotesLate { .. }
+        | Coming::StoreCopied
         | Coming::Deadline { .. }
         | Coming::AgentReturns(_)
         | Coming::NodeThaws(_)

@@ -1,119 +1,31 @@
 //! The simulated cluster: virtual time, one queue of things to come, members whose agents run the real decision core.
 //! Nothing here decides anything about leadership; faults come from `faults`, checks from `invariants`.
 
+use crate::coming::{Coming, Fails, Node, TRUE_RATE};
 use crate::config::Config;
 use crate::invariants::Watch;
-use crate::pg::{Postgres, Record};
 use crate::rng::Rng;
-use crate::store::Store;
+use crate::store::Stores;
+use crate::struck::Struck;
 use crate::trace::Trace;
-use dauphin_ha::{Core, Durable, EngineStep, Event, Message, StoreResult, StoreTxn, StoreView};
-use dauphin_model::{Branch, MemberKind, MemberName, Mono, Span, Timeline, Voter};
+use crate::weather::Weather;
+use dauphin_ha::Event;
+use dauphin_model::{MemberKind, MemberName, Mono, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
+/// Clocks run this fast, in thousandths of true time: the profiles' margins cover as much.
+const RATE_MIN: u64 = 950;
+/// See [`RATE_MIN`].
+const RATE_MAX: u64 = 1_050;
+/// Tells the draw of the clocks from the world's own.
+const CLOCKS: u64 = 0xC10C;
+/// How often people keep a copy of the store, where they restore one.
+pub(crate) const COPY_EVERY: Span = Span::ms(2_000);
+/// How often a start that waits for log looks whether it is there.
+const START_POLL: Span = Span::ms(100);
 /// How often an agent looks and thinks when nothing else happens.
 const TICK: Span = Span::ms(25);
-/// Something to come.
-#[derive(Debug, Clone, Hash)]
-pub(crate) enum Coming {
-    Tick(usize),
-    Deliver {
-        to: usize,
-        from: usize,
-        message: Box<Message>,
-    },
-    Saved {
-        to: usize,
-        life: u64,
-        durable: Durable,
-        fails: Fails,
-    },
-    StoreResult {
-        to: usize,
-        life: u64,
-        op: dauphin_ha::OpId,
-        result: StoreResult,
-    },
-    StoreApply {
-        op: dauphin_ha::OpId,
-        from: usize,
-        life: u64,
-        txn: Box<StoreTxn>,
-        /// `None`: chance decides.
-        fails: Option<Fails>,
-    },
-    StoreSeen(usize),
-    EngineEnds {
-        at: usize,
-        life: u64,
-        pg_life: u64,
-        step: EngineStep,
-        fails: Fails,
-    },
-    BarrierEnds {
-        at: usize,
-        life: u64,
-        pg_life: u64,
-        serial: u64,
-    },
-    Ship(usize),
-    Arrive {
-        at: usize,
-        epoch: u64,
-        pg_life: u64,
-        from: usize,
-        records: Vec<Record>,
-        history: Vec<Branch>,
-        timeline: Timeline,
-    },
-    Flushed {
-        at: usize,
-        pg_life: u64,
-        voter: Voter,
-        end: usize,
-    },
-    Deadline {
-        at: usize,
-        seq: u64,
-    },
-    AgentReturns(usize),
-    NodeThaws(usize),
-    /// A member's links and its way to the store are whole again.
-    Mended(usize),
-    Client(usize),
-    Fault,
-}
-
-/// How a step will go wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Fails {
-    No,
-    Before,
-    After,
-}
-
-/// One member.
-#[derive(Debug, Clone, Hash)]
-pub(crate) struct Node {
-    pub(crate) name: MemberName,
-    pub(crate) core: Option<Core>,
-    pub(crate) life: u64,
-    pub(crate) disk: Durable,
-    pub(crate) pg: Postgres,
-    pub(crate) witness: bool,
-    pub(crate) agent_paused_until: Mono,
-    pub(crate) frozen_until: Mono,
-    pub(crate) stalled_until: Mono,
-    pub(crate) deadline: Option<Mono>,
-    pub(crate) deadline_seq: u64,
-    pub(crate) seen: StoreView,
-    /// What it saw of the store before that.
-    pub(crate) seen_before: StoreView,
-    pub(crate) store_cut: bool,
-    pub(crate) barrier: Option<u64>,
-    pub(crate) server_down_told: bool,
-}
 
 /// The world. A copy goes its own way.
 #[derive(Debug, Clone)]
@@ -125,11 +37,13 @@ pub struct World {
     pub(crate) coming: BTreeMap<(Mono, u64), Coming>,
     seq: u64,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) store: Store,
+    pub(crate) stores: Stores,
     /// Links that are cut: from, to.
     pub(crate) cut: BTreeSet<(usize, usize)>,
-    pub(crate) calm: bool,
+    /// What goes wrong.
+    pub(crate) weather: Weather,
     pub(crate) next_value: u64,
+    pub(crate) next_ask: u64,
     pub(crate) watch: Watch,
     /// What happened.
     pub trace: Trace,
@@ -139,34 +53,22 @@ impl World {
     /// A cluster whose members all just started, with empty folders.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        let nodes = config.spec.members.iter().map(|m| Node {
-            name: m.name.clone(),
-            core: None,
-            life: 0,
-            disk: Durable::default(),
-            pg: Postgres::default(),
-            witness: m.kind == MemberKind::Witness,
-            agent_paused_until: Mono(0),
-            frozen_until: Mono(0),
-            stalled_until: Mono(0),
-            deadline: None,
-            deadline_seq: 0,
-            seen: StoreView::default(),
-            seen_before: StoreView::default(),
-            store_cut: false,
-            barrier: None,
-            server_down_told: false,
-        });
+        // drawn apart, so that a run with fewer faults has the same clocks
+        let mut clocks = if config.pace.steady { Rng::steady() } else { Rng::new(config.seed ^ CLOCKS) };
+        let mut rate = || if config.faults.drift { clocks.between(RATE_MIN, RATE_MAX + 1) } else { TRUE_RATE };
+        let members = config.spec.members.iter();
+        let nodes = members.map(|m| Node::new(m.name.clone(), m.kind == MemberKind::Witness, rate())).collect();
         let mut world = Self {
             rng: if config.pace.steady { Rng::steady() } else { Rng::new(config.seed ^ 0x5EED) },
             now: Mono(1_000_000),
             coming: BTreeMap::new(),
             seq: 0,
-            nodes: nodes.collect(),
-            store: Store::new(),
+            nodes,
+            stores: Stores::new(),
             cut: BTreeSet::new(),
-            calm: true,
+            weather: Weather::new(&config),
             next_value: 1,
+            next_ask: 0,
             watch: Watch::default(),
             trace: Trace::new(config.trace),
             config,
@@ -175,6 +77,9 @@ impl World {
             let late = Span(world.rng.below(200_000));
             world.later(late, Coming::AgentReturns(at));
             world.later(world.config.pace.ship, Coming::Ship(at));
+        }
+        if world.config.faults.store_restored > 0 {
+            world.later(COPY_EVERY, Coming::StoreCopied);
         }
         for client in 0..world.config.pace.clients {
             world.later(Span::ms(10), Coming::Client(client));
@@ -185,6 +90,11 @@ impl World {
     pub(crate) fn later(&mut self, span: Span, coming: Coming) {
         self.seq += 1;
         self.coming.insert((self.now + span, self.seq), coming);
+    }
+
+    /// The next faults: before everything else at that moment, so that a replay has the same order.
+    pub(crate) fn faults_at(&mut self, at: Mono) {
+        self.coming.insert((at, 0), Coming::Fault);
     }
 
     pub(crate) fn pause(&mut self) -> Span {
@@ -260,16 +170,21 @@ impl World {
                 if self.nodes[*to].life != *life || self.postponed(*to, &coming, true) {
                     return;
                 }
-                if *fails != Fails::Before {
+                let full = self.nodes[*to].disk_is_full(self.now);
+                let fails = if full { &Fails::Before } else { fails };
+                if !matches!(fails, Fails::Before | Fails::Hopeless) {
                     self.nodes[*to].disk = durable.clone();
                 }
                 let event = match fails {
-                    Fails::No => Event::Saved,
-                    Fails::Before | Fails::After => Event::SaveFailed { because: "the disk is full".to_owned() },
+                    Fails::No | Fails::Twice => Event::Saved,
+                    Fails::Before | Fails::Hopeless | Fails::After => {
+                        Event::SaveFailed { because: "the disk is full".to_owned() }
+                    }
                 };
                 self.feed(*to, event);
             }
-            Coming::StoreApply { op, from, life, txn, fails } => self.store_applies(*op, *from, *life, txn, *fails),
+            Coming::StoreApply { .. } => self.store_applies(coming),
+            Coming::StoreCopied => self.store_copied(),
             Coming::StoreResult { to, life, op, result } => {
                 if self.nodes[*to].life != *life || self.postponed(*to, &coming, true) {
                     return;
@@ -280,15 +195,37 @@ impl World {
                 if self.nodes[*at].core.is_none() || self.nodes[*at].store_cut || self.postponed(*at, &coming, true) {
                     return;
                 }
-                let seen = self.store.seen(&self.nodes[*at].seen, self.now);
+                if self.now < self.stores.stands_until {
+                    let span = self.stores.stands_until.since(self.now) + self.pause();
+                    return self.later(span, coming);
+                }
+                let now = self.nodes[*at].clock(self.now);
+                let seen = self.stores.now.seen(&self.nodes[*at].seen, now);
                 self.nodes[*at].seen_before = std::mem::replace(&mut self.nodes[*at].seen, seen.clone());
                 self.feed(*at, Event::Store(Box::new(seen)));
             }
-            Coming::EngineEnds { at, life, pg_life, step, fails } => {
+            Coming::EngineEnds { at, life, pg_life, seq, step, fails } => {
+                let node = &self.nodes[*at];
+                let cut_off = node.life != *life || node.step.as_ref().is_none_or(|(s, _)| s != seq);
+                if cut_off || self.postponed(*at, &coming, true) {
+                    return;
+                }
+                if self.start_waits(*at, step) {
+                    return self.later(START_POLL, coming);
+                }
+                self.nodes[*at].step = None;
+                self.engine_ends(*at, *pg_life, step, *fails);
+            }
+            Coming::EngineTold { at, life, result } => {
                 if self.nodes[*at].life != *life || self.postponed(*at, &coming, true) {
                     return;
                 }
-                self.engine_ends(*at, *pg_life, step.clone(), *fails);
+                self.feed(*at, Event::Engine((**result).clone()));
+            }
+            Coming::PromotesLate { at, pg_life, timeline } => {
+                if !self.postponed(*at, &coming, false) {
+                    self.promotes_late(*at, *pg_life, *timeline);
+                }
             }
             Coming::BarrierEnds { at, life, pg_life, serial } => {
                 if self.nodes[*at].life != *life
@@ -326,8 +263,14 @@ impl World {
             Coming::NodeThaws(at) => self.trace.line(self.now, *at, "goes on"),
             Coming::Mended(at) => self.mended(*at),
             Coming::Client(client) => self.client(*client),
-            Coming::Fault => self.fault(),
+            Coming::Fault => self.faults(),
         }
+    }
+
+    /// What struck so far, by chance or as planned.
+    #[must_use]
+    pub fn struck(&self) -> &[Struck] {
+        &self.weather.struck
     }
 
     pub(crate) fn index(&self, name: &MemberName) -> Option<usize> {
@@ -340,7 +283,7 @@ impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.now.hash(state);
         self.nodes.hash(state);
-        self.store.hash(state);
+        self.stores.hash(state);
         self.cut.hash(state);
         self.watch.hash(state);
         self.next_value.hash(state);

@@ -1,7 +1,7 @@
 //! Stories that a bug told first: short simulations with one fault, each with what must come of it.
 
 use dauphin_model::{Durability, Span};
-use dauphin_sim::{Config, Fault, World, spec};
+use dauphin_sim::{Asked, Config, Fault, Faults, World, spec};
 
 fn formed(durability: Durability) -> World {
     let config = Config { spec: spec(3, durability), trace: true, ..Config::of_seed(1) };
@@ -132,4 +132,93 @@ fn where_no_stream_carries_anything_leaders_do_not_follow_one_another() {
     assert!((1..=3).contains(&fenced), "{fenced}: {:#?}", &world.lines()[before..]);
     world.wait_for(Span::ms(60_000), World::healthy).expect("heals");
     assert_eq!(world.violation(), None);
+}
+
+fn formed_of(members: u64, durability: Durability) -> World {
+    let faults = Faults { store_restored: 1, ..Faults::default() };
+    let config = Config { spec: spec(members, durability), faults, trace: true, ..Config::of_seed(1) };
+    let mut world = World::new(config);
+    world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
+    world.run_for(Span::ms(3_000));
+    world
+}
+
+fn says(world: &World, text: &str) -> bool {
+    world.lines().iter().any(|line| line.contains(text))
+}
+
+#[track_caller]
+fn heals(world: &mut World) {
+    world.wait_for(Span::ms(60_000), World::whole).unwrap_or_else(|| panic!("heals:\n{}", world.lines().join("\n")));
+    assert_eq!(world.violation(), None);
+}
+
+/// Started again in the moment between giving its data up and beginning the copy: what lies there is still the rest of a
+/// rewind that did not end.
+#[test]
+fn the_rest_of_a_rewind_stays_one_until_the_copy_is_there() {
+    for moment in 0..20 {
+        let mut world = formed_of(3, Durability::Quorum);
+        let leader = world.leader().expect("a leader");
+        // its log goes on where the others' does not
+        world.strike(leader, Fault::CutOff, Span::ms(3_000));
+        let rewinds = |w: &World| says(w, "engine: rewind");
+        world.wait_for(Span::ms(30_000), rewinds).expect("its log parts from the next leader's");
+        world.strike(leader, Fault::KillAgent, Span::ms(100));
+        while !says(&world, "fenced -> empty") {
+            world.run_for(Span(500));
+        }
+        world.run_for(Span(500).times(moment));
+        world.strike(leader, Fault::KillAgent, Span::ms(100));
+        heals(&mut world);
+        assert!(!says(&world, "start failed"), "{}", world.lines().join("\n"));
+    }
+}
+
+/// Its server does not start while the disk is full, and nobody else can lead: it is tried on.
+#[test]
+fn a_full_disk_does_not_keep_the_only_server_down_for_ever() {
+    let mut world = formed_of(1, Durability::Async);
+    world.strike(0, Fault::FullDisk, Span::ms(30_000));
+    world.run_for(Span::ms(31_000));
+    heals(&mut world);
+}
+
+/// A replica that is behind does not stream from a leader that has not its log any more; the leader falls and wins again, and
+/// needs that replica behind its barrier.
+#[test]
+fn a_winner_gets_the_replica_copied_again_that_it_needs() {
+    let mut spec = spec(2, Durability::Quorum);
+    spec.members[1].never_leader = true;
+    let mut world = World::new(Config { spec, trace: true, ..Config::of_seed(1) });
+    world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
+    world.run_for(Span::ms(3_000));
+    let (leader, replica) = (0, 1);
+    world.strike(replica, Fault::StreamStalls, Span::ms(3_000));
+    world.run_for(Span::ms(2_500));
+    world.strike(leader, Fault::KillServer, Span::ZERO);
+    world.strike(leader, Fault::LosesLog, Span::ZERO);
+    heals(&mut world);
+    assert!(says(&world, "the log it needs may be gone"), "{}", world.lines().join("\n"));
+}
+
+/// A voter that was away while the set grew knows nothing newer than the old copy. Those who do refuse the store, and do not
+/// agree either that it may decide by it: it lacks what was acknowledged without it.
+#[test]
+fn who_knows_nothing_newer_than_an_old_store_decides_nothing() {
+    let mut world = formed_of(5, Durability::Sync);
+    let leader = world.leader().expect("a leader");
+    let away = (leader + 1) % 5;
+    let before = world.now();
+    world.strike(away, Fault::FreezeNode, Span::ms(8_000));
+    world.run_for(Span::ms(6_500));
+    let age = world.now().since(before);
+    world.strike(0, Fault::StoreRestored, age);
+    world.run_for(Span::ms(30_000));
+    assert_eq!(world.violation(), None, "{}", world.lines().join("\n"));
+    // nor because a person asks, unless a loss is accepted
+    world.person_asks(away, Asked::Failover);
+    world.run_for(Span::ms(5_000));
+    assert_eq!(world.violation(), None, "{}", world.lines().join("\n"));
+    assert!(!world.healthy(), "nobody leads by an old store");
 }

@@ -65,7 +65,7 @@ fn a_leader_whose_streams_stand(variant: Option<Variant>) -> Option<String> {
     let leader = world.leader().expect("a new cluster forms");
     world.strike(leader, Fault::StreamStalls, Span::ms(60_000));
     let waited = world.wait_for(Span::ms(20_000), |w| w.leader().is_some_and(|l| l != leader));
-    waited.map_or_else(|_| Some("L1: commits wait for 20 s, and nobody takes over".to_owned()), |_| None)
+    waited.is_none().then(|| "L1: commits wait for 20 s, and nobody takes over".to_owned())
 }
 
 /// `| name | seed | what broke |`

@@ -27,7 +27,7 @@ impl World {
 
     /// At the end every member holds everything.
     pub(crate) fn check_final(&mut self) {
-        let Some(record) = self.store.view.leadership.clone() else { return };
+        let Some(record) = self.stores.now.view.leadership.clone() else { return };
         if let Some(at) = self.nodes.iter().position(|n| n.name == record.leader.name) {
             self.i1_holds_everything(at, "the run ends");
         }

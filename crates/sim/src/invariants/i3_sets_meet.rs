@@ -10,7 +10,7 @@ impl World {
         if self.is_async() {
             return;
         }
-        let Some(record) = self.store.view.leadership.clone() else { return };
+        let Some(record) = self.stores.now.view.leadership.clone() else { return };
         if record.leader.name != self.nodes[at].name || record.timeline != self.nodes[at].pg.timeline {
             return;
         }

@@ -9,7 +9,7 @@ impl World {
         }
         let promised = self.config.spec.required_min() as usize;
         let copies = self.nodes.iter().enumerate().filter(|(i, n)| *i != at && n.pg.holds(value)).count();
-        let degraded = self.store.view.leadership.as_ref().is_some_and(|r| r.published.degraded);
+        let degraded = self.stores.now.view.leadership.as_ref().is_some_and(|r| r.published.degraded);
         if copies < promised && !degraded {
             let text = format!(
                 "I6: {} acknowledged {value} with {copies} of {promised} copies and nothing says degraded",

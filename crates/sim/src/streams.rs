@@ -1,0 +1,193 @@
+//! The fake servers' streams and what is seen of them: log that is carried, acknowledgements, and what an agent's look at
+//! its server shows. Part of the world; it decides nothing.
+
+use crate::coming::Coming;
+use crate::pg::Record;
+use crate::world::World;
+use dauphin_ha::{Core, Event};
+use dauphin_model::{Attached, Branch, Lsn, Mono, Position, Run, ServerView, Span, Timeline, Voter};
+
+/// Most records a stream carries at once.
+const SHIP_RECORDS_MAX: usize = 64;
+/// A disk counts as full when no write has reached it for so long, or for the profile's `suspect`: the agent probes it
+/// twice a second and believes three times in a row.
+const DISK_PROBED: Span = Span::ms(1_500);
+
+impl World {
+    /// A stream carries what its upstream has and it has not.
+    pub(crate) fn ship(&mut self, at: usize) {
+        let Some(running) = &self.nodes[at].pg.running else { return };
+        let Some((source, voter)) = running.upstream.clone() else { return };
+        let (epoch, pg_life) = (running.epoch, self.nodes[at].pg.life);
+        let linked =
+            self.reaches(source, at) && self.reaches(at, source) && self.server_runs(at) && self.server_runs(source);
+        let ours = self.nodes[at].pg.position();
+        let theirs = self.nodes[source].pg.position();
+        let have = self.nodes[at].pg.log.len();
+        let upstream = &self.nodes[source].pg;
+        let there = have >= upstream.kept_from && have <= upstream.log.len();
+        let fits = linked && there && ours.leads_into(&theirs).is_ok() && !self.nodes[at].disk_is_full(self.now);
+        if let Some(running) = &mut self.nodes[at].pg.running {
+            running.streaming = fits;
+        }
+        if !fits {
+            return;
+        }
+        // what is on the replica's disk is what it tells; what was told already says nothing more
+        let told = self.nodes[source].pg.running.as_ref().and_then(|r| r.attached.get(&voter)) == Some(&have);
+        if !told {
+            let (span, source_life) = (self.pause(), self.nodes[source].pg.life);
+            self.later(span, Coming::Flushed { at: source, pg_life: source_life, voter, end: have });
+        }
+        if self.now < self.nodes[at].stalled_until.max(self.nodes[source].stalled_until) {
+            return;
+        }
+        let end = self.nodes[source].pg.log.len().min(have + SHIP_RECORDS_MAX);
+        if end == have {
+            return;
+        }
+        let records = self.nodes[source].pg.log[have..end].to_vec();
+        let span = self.pause();
+        self.later(
+            span,
+            Coming::Arrive {
+                at,
+                epoch,
+                pg_life,
+                from: have,
+                records,
+                history: theirs.history,
+                timeline: theirs.timeline,
+            },
+        );
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn arrive(
+        &mut self,
+        at: usize,
+        epoch: u64,
+        pg_life: u64,
+        from: usize,
+        records: &[Record],
+        history: &[Branch],
+        timeline: Timeline,
+    ) {
+        let fits = self.nodes[at].pg.life == pg_life
+            && self.nodes[at].pg.running.as_ref().is_some_and(|r| r.epoch == epoch && r.streaming);
+        if fits && self.server_runs(at) && !self.nodes[at].disk_is_full(self.now) {
+            self.nodes[at].pg.receive(records, from, history, timeline);
+        }
+    }
+
+    /// Commits whose wait is over are acknowledged to clients, or end the barrier.
+    pub(crate) fn release(&mut self, at: usize) {
+        self.forget_who_left(at);
+        self.release_heard(at);
+    }
+
+    /// A replica tells what it has on its disk: that counts, even if it was its last word.
+    pub(crate) fn hear(&mut self, at: usize, voter: &Voter, end: usize) {
+        self.forget_who_left(at);
+        if let Some(running) = &mut self.nodes[at].pg.running {
+            let flushed = running.attached.entry(voter.clone()).or_default();
+            *flushed = (*flushed).max(end);
+        }
+        self.release_heard(at);
+    }
+
+    /// A sender ends when its replica leaves, and what that one said is forgotten. One whose replica was cut off or stands
+    /// still lingers.
+    fn forget_who_left(&mut self, at: usize) {
+        let left = |voter: &&Voter| {
+            let there = |i| !self.reaches(i, at) || !self.reaches(at, i) || self.now < self.nodes[i].frozen_until;
+            !self.streams_from(voter, at) && !self.index(&voter.name).is_some_and(there)
+        };
+        let attached = self.nodes[at].pg.running.iter().flat_map(|r| r.attached.keys());
+        for voter in attached.filter(left).cloned().collect::<Vec<_>>() {
+            if let Some(running) = &mut self.nodes[at].pg.running {
+                running.attached.remove(&voter);
+            }
+        }
+    }
+
+    fn release_heard(&mut self, at: usize) {
+        if !self.server_runs(at) {
+            return;
+        }
+        for value in self.nodes[at].pg.released() {
+            if value != 0 {
+                self.acknowledged(at, value);
+            } else if let Some(serial) = self.nodes[at].barrier.take() {
+                let (life, pg_life) = (self.nodes[at].life, self.nodes[at].pg.life);
+                let span = self.pause();
+                self.later(span, Coming::BarrierEnds { at, life, pg_life, serial });
+            }
+        }
+    }
+
+    /// What an agent's look at its server shows.
+    pub(crate) fn look(&mut self, at: usize) {
+        if self.nodes[at].core.is_none() || self.nodes[at].witness {
+            return;
+        }
+        let view = self.view_of(at);
+        let down = self.nodes[at].pg.running.is_none();
+        let untold = !self.nodes[at].server_down_told || self.nodes[at].core.as_ref().is_some_and(Core::believes_up);
+        if down && untold && self.nodes[at].pg.has_data {
+            self.nodes[at].server_down_told = true;
+            self.feed(at, Event::ServerExited);
+        } else if !down {
+            self.feed(at, Event::Server(Box::new(view)));
+        }
+    }
+
+    pub(crate) fn view_of(&self, at: usize) -> ServerView {
+        let pg = &self.nodes[at].pg;
+        let Some(running) = &pg.running else {
+            return ServerView { run: Run::Stopped, disk_ok: true, ..ServerView::default() };
+        };
+        let position: Position = pg.position();
+        ServerView {
+            run: Run::Running,
+            serves: true,
+            in_recovery: Some(running.in_recovery),
+            replayed: Some(position.lsn),
+            streaming: (running.streaming && running.in_recovery).then_some(pg.timeline),
+            attached: running
+                .attached
+                .iter()
+                .filter(|(v, _)| self.streams_from(v, at))
+                .map(|(v, end)| Attached {
+                    application_name: v.application_name(),
+                    voter: Some(v.clone()),
+                    client_addr: None,
+                    state: "streaming".to_owned(),
+                    sync_state: "quorum".to_owned(),
+                    flush: Some(Lsn(*end as u64)),
+                    replay: Some(Lsn(*end as u64)),
+                })
+                .collect(),
+            position: Some(position),
+            disk_ok: !self.disk_seems_full(at),
+            ..ServerView::default()
+        }
+    }
+
+    fn disk_seems_full(&self, at: usize) -> bool {
+        let node = &self.nodes[at];
+        let probed = self.config.spec.profile.suspect().max(DISK_PROBED);
+        let since: Mono = node.disk_full_since;
+        node.disk_is_full(self.now) && self.now.since(since) >= probed
+    }
+
+    pub(crate) fn streams_from(&self, voter: &Voter, at: usize) -> bool {
+        self.index(&voter.name).is_some_and(|i| {
+            self.nodes[i]
+                .pg
+                .running
+                .as_ref()
+                .is_some_and(|r| r.streaming && r.upstream.as_ref().is_some_and(|(u, v)| *u == at && v == voter))
+        })
+    }
+}
