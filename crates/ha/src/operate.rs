@@ -7,7 +7,7 @@ use crate::event::{Command, Refusal, StoreResult};
 use crate::reason::Reason;
 use crate::roles::Role;
 use crate::step::{EngineStep, OpId, Step, StoreTxn};
-use dauphin_model::{LeadershipState, MemberName, Mono, Run, Span, Term};
+use dauphin_model::{LeadershipState, MemberName, Mono, OnShortage, Run, Span, Term};
 
 /// A command that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -47,6 +47,8 @@ impl What {
 
 /// A command that has not ended after this is answered as too slow; what it began goes on.
 const PATIENCE: Span = Span::ms(60_000);
+/// How long the leader may take to do without a member that is to be copied anew, in times of `suspect`.
+const LEAVES_SET_WITHIN: u64 = 10;
 /// A copy takes as long as the data is large.
 const PATIENCE_COPY: Span = Span::ms(6 * 3_600_000);
 /// An orderly end waits this long for its successor.
@@ -155,8 +157,23 @@ impl Core {
             let because = "no open leader is heard, and this copy may be the last that holds something".to_owned();
             return self.reply(id, Err(Refusal::Unsafe(Reason::KeepsData { because })));
         }
+        if self.commits_need_us() {
+            let because = "without this copy too few replicas could hold a commit, and all would wait until it is copied; \
+                           bring another replica back first, or set on_shortage = \"degrade\" for that time"
+                .to_owned();
+            return self.reply(id, Err(Refusal::Unsafe(Reason::KeepsData { because })));
+        }
         self.journal(Reason::Asked { what: "a fresh copy".to_owned() });
         self.wait_for(id, What::Reinit { wiped: false });
+    }
+
+    /// Whether the leader could not take this member out of the set: nobody else is left to hold commits.
+    fn commits_need_us(&self) -> bool {
+        let Some(published) = self.record().map(|r| &r.published) else { return false };
+        let others = published.voters.iter().filter(|v| v.name != self.me).count();
+        let listed = others < published.voters.len();
+        let waits = self.spec.on_shortage == OnShortage::Wait && !published.degraded;
+        listed && waits && others < self.spec.required_min() as usize
     }
 
     fn ask_pause(&mut self, id: u64, paused: bool) {
@@ -244,7 +261,12 @@ impl Core {
             };
             let cancelled = matches!(pending.what, What::Reinit { wiped: false })
                 && !self.record().is_some_and(|r| r.state == LeadershipState::Open);
-            let patience = if matches!(pending.what, What::Reinit { wiped: true }) { PATIENCE_COPY } else { PATIENCE };
+            let patience = match pending.what {
+                What::Reinit { wiped: true } => PATIENCE_COPY,
+                // the server is down meanwhile, and commits may wait for it
+                What::Reinit { wiped: false } => self.spec.profile.suspect().times(LEAVES_SET_WITHIN),
+                What::Switchover { .. } | What::Failover { .. } | What::Restart { .. } | What::Store { .. } => PATIENCE,
+            };
             if done {
                 self.pending.remove(at);
                 self.reply(pending.id, self.how_it_ended(&pending.what));
