@@ -145,7 +145,9 @@ mod tests {
 
     #[test]
     fn only_what_certainly_failed_has_failed() {
-        for code in [SqlState::UNIQUE_VIOLATION, SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::T_R_SERIALIZATION_FAILURE] {
+        for code in
+            [SqlState::UNIQUE_VIOLATION, SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::T_R_SERIALIZATION_FAILURE]
+        {
             assert!(certainly_failed(&code), "{code:?}");
         }
         for code in [

@@ -67,7 +67,13 @@ struct Running {
 /// When the lab cannot be made or the clients do not start.
 pub fn run(given: &Given<'_>, say: &mut dyn FnMut(&str)) -> Result<LegLine> {
     let stage = Stage::up(given.cell, given.program, given.dir, given.base_port)?;
-    say(&format!("PostgreSQL {}, {}, {}: {} faults", stage.lab.version, given.cell.durability, given.cell.profile, given.faults.len()));
+    say(&format!(
+        "PostgreSQL {}, {}, {}: {} faults",
+        stage.lab.version,
+        given.cell.durability,
+        given.cell.profile,
+        given.faults.len()
+    ));
     let result = on(&stage, given, say);
     let failed = !result.as_ref().is_ok_and(LegLine::is_well);
     if failed {
@@ -164,13 +170,8 @@ fn start(stage: &Stage) -> Result<Running> {
         session.rows(watch::TABLE, WITHIN).await.map_err(|e| anyhow!("making tables: {e:?}"))?;
         Ok::<_, anyhow::Error>(())
     })?;
-    let shared = Shared {
-        config,
-        clock,
-        stop: Arc::clone(&stop),
-        next: Arc::new(AtomicU64::new(1)),
-        errors: Arc::default(),
-    };
+    let shared =
+        Shared { config, clock, stop: Arc::clone(&stop), next: Arc::new(AtomicU64::new(1)), errors: Arc::default() };
     let errors = Arc::clone(&shared.errors);
     let began = Instant::now();
     let clients = runtime.spawn(clients::run(shared));

@@ -1,5 +1,7 @@
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 //! `make chaos`: legs for so many minutes, over the cells in turn, going on where an earlier call ended.
+
+// it speaks to people
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -125,7 +127,13 @@ fn run(given: &Arguments) -> Result<bool> {
         println!(
             "{} {} inserts acknowledged, {} lost; {} list-append transactions; {} acknowledged by the watch, {} lost, {} beside a \
              later leader",
-            now(), verdict.acked, verdict.lost, verdict.lists.0, verdict.watch_acked, verdict.watch_lost, verdict.dual
+            now(),
+            verdict.acked,
+            verdict.lost,
+            verdict.lists.0,
+            verdict.watch_acked,
+            verdict.watch_lost,
+            verdict.dual
         );
         for text in verdict.violations.iter().chain(&line.oracles) {
             println!("{} FOUND {text}", now());

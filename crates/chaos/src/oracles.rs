@@ -39,9 +39,7 @@ fn mentions(process: &Process, folder: &Path) -> bool {
 }
 
 fn ours(lab: &Lab) -> Vec<Process> {
-    let of_lab = |p: &Process| {
-        mentions(p, &lab.dir) || p.directory.as_deref().is_some_and(|d| d.starts_with(&lab.dir))
-    };
+    let of_lab = |p: &Process| mentions(p, &lab.dir) || p.directory.as_deref().is_some_and(|d| d.starts_with(&lab.dir));
     Process::all().into_iter().filter(of_lab).collect()
 }
 

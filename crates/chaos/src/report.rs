@@ -128,7 +128,8 @@ pub fn markdown(legs: &[LegLine], skipped: &[(String, String)], machine: &str) -
     let mut sums: Vec<Sum> = cells.iter().map(|c| sum(legs.iter().filter(|l| l.cell == **c))).collect();
     sums.push(sum(legs.iter()));
     let mut row = |what: &str, of: &dyn Fn(&Sum) -> u64| {
-        let _ = writeln!(out, "| {what} | {} |", sums.iter().map(|s| of(s).to_string()).collect::<Vec<_>>().join(" | "));
+        let _ =
+            writeln!(out, "| {what} | {} |", sums.iter().map(|s| of(s).to_string()).collect::<Vec<_>>().join(" | "));
     };
     row("legs", &|s| s.legs as u64);
     row("faults", &|s| s.faults as u64);
@@ -146,7 +147,9 @@ pub fn markdown(legs: &[LegLine], skipped: &[(String, String)], machine: &str) -
     row("**not whole within 60 s of the heal**", &|s| s.late as u64);
 
     out.push_str("\n## By kind of fault\n\nSingle faults only; seconds, median / worst. The gap is the longest time without an acknowledged insert until the next fault.\n\n");
-    out.push_str("| fault | on | times | whole again after the heal | write gap | new leaders |\n|---|---|---|---|---|---|\n");
+    out.push_str(
+        "| fault | on | times | whole again after the heal | write gap | new leaders |\n|---|---|---|---|---|---|\n",
+    );
     let mut kinds: BTreeMap<(&str, &str), Vec<&FaultLine>> = BTreeMap::new();
     for fault in legs.iter().flat_map(made).filter(|f| f.also.is_none()) {
         kinds.entry((&fault.kind, &fault.on)).or_default().push(fault);
@@ -155,7 +158,8 @@ pub fn markdown(legs: &[LegLine], skipped: &[(String, String)], machine: &str) -
         let mut well: Vec<f64> = faults.iter().filter_map(|f| f.well_s).collect();
         let mut gaps: Vec<f64> = faults.iter().map(|f| f.gap_s).collect();
         let led: u64 = faults.iter().map(|f| f.leaderships).sum();
-        let _ = writeln!(out, "| {kind} | {on} | {} | {} | {} | {led} |", faults.len(), both(&mut well), both(&mut gaps));
+        let _ =
+            writeln!(out, "| {kind} | {on} | {} | {} | {} | {led} |", faults.len(), both(&mut well), both(&mut gaps));
     }
     let pairs: Vec<&FaultLine> = legs.iter().flat_map(made).filter(|f| f.also.is_some()).collect();
     let mut well: Vec<f64> = pairs.iter().filter_map(|f| f.well_s).collect();
@@ -168,14 +172,22 @@ pub fn markdown(legs: &[LegLine], skipped: &[(String, String)], machine: &str) -
     for (kind, why) in skipped {
         let _ = writeln!(out, "- {kind}: {why}");
     }
-    let _ = writeln!(out, "\n## Legs\n\n| ended | cluster | seed | faults | commit | found |\n|---|---|---|---|---|---|");
+    let _ =
+        writeln!(out, "\n## Legs\n\n| ended | cluster | seed | faults | commit | found |\n|---|---|---|---|---|---|");
     for leg in legs {
         let numbers = match (leg.faults.first(), leg.faults.last()) {
             (Some(a), Some(b)) => format!("{} to {}", a.number, b.number),
             _ => "none".to_owned(),
         };
         let found = if leg.is_well() { "all held".to_owned() } else { findings(leg).join("; ").replace('|', "/") };
-        let _ = writeln!(out, "| {} | {} | {} | {numbers} | {} | {found} |", leg.date, name(&leg.cell), leg.seed, leg.commit);
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {numbers} | {} | {found} |",
+            leg.date,
+            name(&leg.cell),
+            leg.seed,
+            leg.commit
+        );
     }
     out
 }
@@ -200,7 +212,14 @@ pub fn page(legs: &[LegLine], skipped: &[(String, String)], machine: &str) -> St
          <title>Dauphin under random faults</title><style>{STYLE}</style></head><body><h1>{verdict}</h1><p>{} faults in {} legs, \
          {} new leaders. Of {} acknowledged writes {} were lost; {} were acknowledged beside a later leader; {} times a cluster was \
          not whole within 60 s of the heal.</p><p class=\"small\">{}</p>",
-        s.faults, s.legs, s.leaderships, s.acked + s.watched, s.lost, s.dual, s.late, escape(machine)
+        s.faults,
+        s.legs,
+        s.leaderships,
+        s.acked + s.watched,
+        s.lost,
+        s.dual,
+        s.late,
+        escape(machine)
     );
     for (kind, why) in skipped {
         let _ = write!(out, "<p class=\"small\">Skipped: {} ({})</p>", escape(kind), escape(why));
@@ -211,8 +230,14 @@ pub fn page(legs: &[LegLine], skipped: &[(String, String)], machine: &str) -> St
             out,
             "<section><h2>{} on PostgreSQL {}, seed {}</h2><p class=\"small\">{} · commit {} · {} acknowledged inserts, {} \
              list-append transactions</p>{}",
-            cell.durability, escape(&leg.version), leg.seed, leg.date, escape(&leg.commit), leg.verdict.acked,
-            leg.verdict.lists.0, picture::svg(leg)
+            cell.durability,
+            escape(&leg.version),
+            leg.seed,
+            leg.date,
+            escape(&leg.commit),
+            leg.verdict.acked,
+            leg.verdict.lists.0,
+            picture::svg(leg)
         );
         for text in findings(leg) {
             let _ = write!(out, "<p class=\"bad\">{}</p>", escape(&text));

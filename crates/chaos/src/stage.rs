@@ -49,14 +49,19 @@ pub enum Wellness {
 #[must_use]
 pub fn binaries(pg: &str) -> Option<PathBuf> {
     let ours = PathBuf::from(format!(".engines/postgres-{pg}"));
-    let places = [ours.join(format!("usr/lib/postgresql/{pg}/bin")), ours.join("bin"), format!("/usr/lib/postgresql/{pg}/bin").into()];
+    let places = [
+        ours.join(format!("usr/lib/postgresql/{pg}/bin")),
+        ours.join("bin"),
+        format!("/usr/lib/postgresql/{pg}/bin").into(),
+    ];
     places.into_iter().find(|place| place.join("postgres").exists())
 }
 
 /// The kinds of fault that can be made here, and those that cannot, with the reason.
 #[must_use]
 pub fn kinds(only: &[String]) -> (Vec<&'static str>, Vec<(String, String)>) {
-    let has = |program: &str| ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].iter().any(|d| Path::new(d).join(program).exists());
+    let has =
+        |program: &str| ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].iter().any(|d| Path::new(d).join(program).exists());
     let (strace, hosts) = (has("strace"), can_have_hosts());
     let (mut can, mut cannot) = (Vec::new(), Vec::new());
     for (name, kind) in FaultKind::NAMES {
@@ -179,7 +184,13 @@ impl Stage {
 
     fn config(&self, host: &str, port: u16, user: &str, password: &str) -> Config {
         let mut config = Config::new();
-        config.host(host).port(port).user(user).password(password).dbname("app").connect_timeout(Duration::from_secs(2));
+        config
+            .host(host)
+            .port(port)
+            .user(user)
+            .password(password)
+            .dbname("app")
+            .connect_timeout(Duration::from_secs(2));
         config
     }
 }

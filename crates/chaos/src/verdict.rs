@@ -111,7 +111,8 @@ fn check_watch(found: &mut Verdict, lossless: bool, last: &Final, watched: &Watc
     }
     let lost: Vec<_> = watched.acks.iter().filter(|a| !last.watch.contains(&a.value)).collect();
     found.watch_lost = lost.len() as u64;
-    let text = |a: &&crate::watch::Ack| format!("{} acknowledged by m{} on timeline {}", a.value, a.member + 1, a.timeline);
+    let text =
+        |a: &&crate::watch::Ack| format!("{} acknowledged by m{} on timeline {}", a.value, a.member + 1, a.timeline);
     tell(&mut found.violations, "lost by the watch", lost.iter().map(text).collect::<Vec<_>>().into_iter());
     let dual = violations(&watched.acks, &last.watch);
     found.dual = dual.len() as u64;
@@ -192,7 +193,8 @@ fn events(history: &[Txn]) -> String {
             Outcome::Unknown => "info",
         };
         // every transaction is a process of its own: no order among a session's is claimed
-        let line = |kind: &str, value: String| format!("{{\"type\":\"{kind}\",\"process\":{process},\"value\":[{value}]}}");
+        let line =
+            |kind: &str, value: String| format!("{{\"type\":\"{kind}\",\"process\":{process},\"value\":[{value}]}}");
         lines.push((txn.during.from, 0, line("invoke", value(false))));
         lines.push((txn.during.to, 1, line(kind, value(txn.outcome == Outcome::Ok))));
     }

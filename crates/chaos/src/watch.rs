@@ -97,7 +97,8 @@ async fn lane(
             };
             match answered {
                 Ok(rows) => {
-                    let timeline = rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok()).unwrap_or_default();
+                    let timeline =
+                        rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok()).unwrap_or_default();
                     seen.acks.push(Ack { value, member, sent, acked: clock.now(), timeline });
                 }
                 // a replica says so, and its connection is good for the next try

@@ -309,7 +309,7 @@ impl Core {
     /// the terms as fast as disks can write pledges. The later one goes on; this member stands again if nothing comes of
     /// it, and sooner or later in any case: that elector may not reach the store.
     pub(crate) fn give_way_to(&mut self, elector: &MemberName, term: Term) {
-        if *elector == self.me || self.broken(Variant::OutbidEachOther) {
+        if *elector == self.me {
             return;
         }
         if term > self.durable.pledge

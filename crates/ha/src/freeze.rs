@@ -175,8 +175,7 @@ impl Core {
         // what the voter believes of itself may come from an old record: ours is the one that the decision expects
         let known = self.record().is_some_and(|r| r.holder.as_ref() == Some(&voter));
         let holder = holder && (known || self.broken(Variant::BelieveHolder));
-        let late = self.broken(Variant::LateAnswers);
-        let Some(campaign) = self.campaign.as_mut().filter(|c| c.term == term || late) else { return };
+        let Some(campaign) = self.campaign.as_mut().filter(|c| c.term == term) else { return };
         campaign.answer(voter, position, holder);
         // a voter that knows a later set than our view of the store: our view is old, the compare-and-set would fail
         if self.record().is_some_and(|r| r.published.version < set_version) {

@@ -158,9 +158,10 @@ impl Core {
             return self.reply(id, Err(Refusal::Unsafe(Reason::KeepsData { because })));
         }
         if self.commits_need_us() {
-            let because = "without this copy too few replicas could hold a commit, and all would wait until it is copied; \
+            let because =
+                "without this copy too few replicas could hold a commit, and all would wait until it is copied; \
                            bring another replica back first, or set on_shortage = \"degrade\" for that time"
-                .to_owned();
+                    .to_owned();
             return self.reply(id, Err(Refusal::Unsafe(Reason::KeepsData { because })));
         }
         self.journal(Reason::Asked { what: "a fresh copy".to_owned() });

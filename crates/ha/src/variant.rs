@@ -53,19 +53,13 @@ pub enum Variant {
     AnyBarrier,
     /// A stream counts as long as it stands.
     TrustStreams,
-    /// Answers to an earlier freeze count.
-    LateAnswers,
     /// One member's silence is enough to begin an election.
     AloneIsEnough,
-    /// A winner opens whether it holds the lease or not.
-    OpenWithoutLease,
-    /// Electors do not make way for each other.
-    OutbidEachOther,
 }
 
 impl Variant {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 25] = [
         Self::SkipFreeze,
         Self::ForgetPledge,
         Self::PublishBeforeConfigure,
@@ -90,10 +84,7 @@ impl Variant {
         Self::NoReaffirm,
         Self::AnyBarrier,
         Self::TrustStreams,
-        Self::LateAnswers,
         Self::AloneIsEnough,
-        Self::OpenWithoutLease,
-        Self::OutbidEachOther,
     ];
 
     /// In words, for the documentation.
@@ -118,15 +109,14 @@ impl Variant {
             Self::OldFirstView => "after a start the first state of the store is believed, however old",
             Self::NewSetAtDecision => "the winner's set is published with the decision, before anything is enforced",
             Self::DecideByTermAlone => "a decision does not ask that the record is still the one that was seen",
-            Self::PublishBlindly => "a leader's change of the record does not ask that it is still the one that was seen",
+            Self::PublishBlindly => {
+                "a leader's change of the record does not ask that it is still the one that was seen"
+            }
             Self::ReuseTimeline => "the winner takes the number after its own timeline, whoever used that",
             Self::FollowDiverged => "a member follows whatever its own log holds",
             Self::NoReaffirm => "pledges to an election that came to nothing are never overtaken",
             Self::AnyBarrier => "the end of an earlier barrier counts for a later one",
             Self::TrustStreams => "a stream counts as long as it stands, carrying anything or not",
-            Self::LateAnswers => "answers to an earlier freeze count",
-            Self::OpenWithoutLease => "a winner opens whether it holds the lease or not",
-            Self::OutbidEachOther => "electors do not make way for each other",
             Self::AloneIsEnough => "one member's word is enough to believe the leader gone",
         }
     }

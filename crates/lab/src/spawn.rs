@@ -25,13 +25,7 @@ pub(crate) fn proxy(lab: &Lab) -> Result<Child, LabError> {
     service(lab, None, "proxy", &dir.join("dauphin.toml"), &dir.join("log/proxy.log"))
 }
 
-fn service(
-    lab: &Lab,
-    host: Option<Namespace>,
-    verb: &str,
-    config: &Path,
-    log: &Path,
-) -> Result<Child, LabError> {
+fn service(lab: &Lab, host: Option<Namespace>, verb: &str, config: &Path, log: &Path) -> Result<Child, LabError> {
     let mut command = match (&lab.closed_parent, &host) {
         (None, None) => as_user(Command::new(&lab.program), lab),
         (Some(parent), None) => with_arguments(Command::new("unshare"), own_view(lab, parent)),

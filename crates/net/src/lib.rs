@@ -12,7 +12,9 @@ mod server_conn;
 mod socket;
 
 pub use identity::{Identity, IdentityError, SameCluster};
-pub use link::{CALLS_MAX, CallError, Down, Link, LinkState, NOTES_MAX, STORE_TOS, SUBSCRIPTION_QUEUE_MAX, Subscription};
+pub use link::{
+    CALLS_MAX, CallError, Down, Link, LinkState, NOTES_MAX, STORE_TOS, SUBSCRIPTION_QUEUE_MAX, Subscription,
+};
 pub use peer::{BadPeerName, Peer, PeerKind, PeerName};
 pub use server::{CALLS_PER_CONNECTION_MAX, CONNECTIONS_MAX, Handler, Refusal, serve};
 

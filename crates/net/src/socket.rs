@@ -2,8 +2,8 @@
 
 use rustix::net::sockopt;
 use std::io;
-use std::time::Duration;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 /// Silence after which the kernel asks whether the other host is there.

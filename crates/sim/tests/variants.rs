@@ -9,10 +9,8 @@ use std::path::Path;
 /// Seeds that are tried when the one in the documentation no longer catches it.
 const SEEDS_MAX: u64 = 2_000;
 /// Rules that need a world made for them: seeds lead there too seldom.
-const STORIES: [(Variant, Story); 2] = [
-    (Variant::BelieveHolder, a_former_leader_with_an_old_view),
-    (Variant::TrustStreams, a_leader_whose_streams_stand),
-];
+const STORIES: [(Variant, Story); 2] =
+    [(Variant::BelieveHolder, a_former_leader_with_an_old_view), (Variant::TrustStreams, a_leader_whose_streams_stand)];
 /// A short simulation, with one rule left out or none.
 type Story = fn(Option<Variant>) -> Option<String>;
 const BEGIN: &str = "<!-- variants: written by UPDATE_DOCS=1 cargo test -p dauphin-sim --test variants -->";

@@ -16,7 +16,10 @@ pub(super) async fn client(shared: Shared, number: u32, into: Into) {
     while let Some(session) = line.session().await {
         let done = if writes {
             key += 2;
-            session.rows(&format!("INSERT INTO chaos_fork VALUES ({key}) ON CONFLICT DO NOTHING"), WITHIN).await.map(drop)
+            session
+                .rows(&format!("INSERT INTO chaos_fork VALUES ({key}) ON CONFLICT DO NOTHING"), WITHIN)
+                .await
+                .map(drop)
         } else {
             // the newest group that anybody may have begun
             let sql = "SELECT max(k) FROM chaos_fork";

@@ -98,7 +98,11 @@ fn run(stage: Stage, places: &[(String, &'static str)]) {
 
 #[test]
 fn an_agent_that_dies_between_deciding_and_opening_costs_nothing() {
-    let places = [("after commit-record crash", "commit-record"), ("after promote crash", "promote"), ("before open crash", "open")];
+    let places = [
+        ("after commit-record crash", "commit-record"),
+        ("after promote crash", "promote"),
+        ("before open crash", "open"),
+    ];
     let places: Vec<_> = places.map(|(place, name)| (place.to_owned(), name)).to_vec();
     run(Stage::up("failpoint", &[]), &places);
 }
@@ -107,9 +111,9 @@ fn an_agent_that_dies_between_deciding_and_opening_costs_nothing() {
 fn long_agents_die_and_stand_still_before_and_after_every_kind_of_step() {
     let names = Step::NAMES.into_iter().filter(|name| NOT_HERE.iter().all(|(not, _)| not != name));
     let sides = |name: &'static str| {
-        ["before", "after"].into_iter().flat_map(move |side| {
-            ["crash", "pause 4000"].map(|action| (format!("{side} {name} {action}"), name))
-        })
+        ["before", "after"]
+            .into_iter()
+            .flat_map(move |side| ["crash", "pause 4000"].map(|action| (format!("{side} {name} {action}"), name)))
     };
     let places: Vec<_> = names.flat_map(sides).collect();
     run(Stage::up("failpoints", &[]), &places);

@@ -50,7 +50,8 @@ fn members_on_hosts_of_their_own_live_through_partitions() {
         return;
     }
     let stage = Stage::up("hosts", &["--hosts"]);
-    let hosts: Vec<Value> = stage.show()["members"].as_array().expect("members").iter().map(|m| m["host"].clone()).collect();
+    let hosts: Vec<Value> =
+        stage.show()["members"].as_array().expect("members").iter().map(|m| m["host"].clone()).collect();
     assert!(hosts[0] != hosts[1] && hosts[1] != hosts[2], "{hosts:?}");
     stage.sql(stage.write_port(), "CREATE TABLE t (i int PRIMARY KEY); INSERT INTO t VALUES (0)");
     for (value, kind) in ["partition", "partition-in", "partition-out"].into_iter().enumerate() {

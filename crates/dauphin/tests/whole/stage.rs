@@ -149,7 +149,9 @@ impl Stage {
         let its = shown["members"].as_array().and_then(|m| m.iter().find(|m| m["name"] == member)).expect("it").clone();
         let port = u16::try_from(its["sql_port"].as_u64().expect("a port")).expect("a port");
         for n in 1_000_000.. {
-            if over.load(Ordering::Relaxed) || self.try_sql("admin", port, &format!("INSERT INTO t VALUES ({n})")).is_err() {
+            if over.load(Ordering::Relaxed)
+                || self.try_sql("admin", port, &format!("INSERT INTO t VALUES ({n})")).is_err()
+            {
                 return;
             }
         }

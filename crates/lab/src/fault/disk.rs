@@ -57,11 +57,13 @@ pub(super) fn hit(lab: &Lab, member: &LabMember, kind: DiskFault) -> Result<Vec<
     mend(lab, member)?;
     let (calls, effect) = kind.inject();
     let pids: Vec<i32> = targets.iter().map(|p| p.pid).collect();
-    let held = attach(lab, member, &["-f"], &pids, calls, effect, &|pid| Process::read(pid).is_some())
-        .and_then(|()| match node.agent.as_ref().and_then(|agent| probe_of(agent.pid)) {
-            Some((thread, path)) => attach(lab, member, &[], &[thread], PROBE_CALLS, effect, &|_| path.exists()),
-            None => Ok(()),
-        });
+    let held =
+        attach(lab, member, &["-f"], &pids, calls, effect, &|pid| Process::read(pid).is_some()).and_then(
+            |()| match node.agent.as_ref().and_then(|agent| probe_of(agent.pid)) {
+                Some((thread, path)) => attach(lab, member, &[], &[thread], PROBE_CALLS, effect, &|_| path.exists()),
+                None => Ok(()),
+            },
+        );
     held.inspect_err(|_| {
         let _ = mend(lab, member);
     })?;
@@ -98,7 +100,9 @@ fn attach(
     command.current_dir(lab.member_dir(member).join("log")).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| {
-        LabError::Usage(format!("disk faults are made by strace, which does not start ({error}): apt-get install strace"))
+        LabError::Usage(format!(
+            "disk faults are made by strace, which does not start ({error}): apt-get install strace"
+        ))
     })?;
     let deadline = Instant::now() + START_WAIT_MAX;
     let holder = i32::try_from(child.id()).unwrap_or_default();

@@ -97,9 +97,8 @@ pub(super) fn hit(lab: &Lab, member: &LabMember, kind: LinkFault) -> Result<Stri
     let rules = kind.rules(&lab.members, victim);
     for (index, namespace) in namespaces.iter().enumerate() {
         let lines = rules.iter().filter(|rule| rule.at == index);
-        let line = |rule: &Rule| {
-            format!("rule add pref {number} iif {INSIDE} from {} {} blackhole", rule.from, rule.sort)
-        };
+        let line =
+            |rule: &Rule| format!("rule add pref {number} iif {INSIDE} from {} {} blackhole", rule.from, rule.sort);
         namespace.batch(&lines.map(line).collect::<Vec<_>>())?;
     }
     let others: Vec<&str> = lab.members.iter().filter(|m| m.name != member.name).map(|m| m.name.as_str()).collect();

@@ -94,9 +94,7 @@ pub fn fault(lab: &Lab, member: &str, kind: impl Into<FaultKind>) -> Result<Hit,
     };
     match kind.into() {
         FaultKind::Processes(kind) => processes::hit(lab, member, kind).map(of_processes),
-        FaultKind::Links(kind) => {
-            links::hit(lab, member, kind).map(|text| Hit { processes: Vec::new(), text })
-        }
+        FaultKind::Links(kind) => links::hit(lab, member, kind).map(|text| Hit { processes: Vec::new(), text }),
         FaultKind::Disk(kind) => disk::hit(lab, member, kind).map(of_processes),
     }
 }

@@ -11,12 +11,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 /// Follows Raft's metrics until Raft ends.
-pub(crate) async fn follow(
-    me: NodeId,
-    raft: Raft,
-    hearing: Hearing,
-    health: watch::Sender<StoreHealth>,
-) {
+pub(crate) async fn follow(me: NodeId, raft: Raft, hearing: Hearing, health: watch::Sender<StoreHealth>) {
     let mut metrics = raft.metrics();
     // Not to keep Raft alive: when it is dropped, the metrics end and so does this.
     drop(raft);

@@ -7,7 +7,7 @@ use crate::verb::explain;
 use crate::verb::status;
 use dauphin_api::dto::{Cluster, Done, Explanation, Member, SwitchoverRequest};
 use dauphin_api::{Client, Token};
-use dauphin_lab::{ProcessFault, Lab, LabProxy, Options};
+use dauphin_lab::{Lab, LabProxy, Options, ProcessFault};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
