@@ -11,6 +11,7 @@ use dauphin_engine::postgres::{
 use dauphin_guard::protocol::StartServer;
 use dauphin_ha::{Copying, EngineOutcome, EngineStep, Event};
 use dauphin_model::{Durability, Enforced, MemberName, Position, Spec, Term, Voter};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 const START_LIMIT: Duration = Duration::from_secs(3_600);
 /// How often is looked whether a server that starts has ended.
 const END_POLL: Duration = Duration::from_millis(20);
+/// How often is looked who leads, while a copy waits for log.
+const LEADER_POLL: Duration = Duration::from_millis(250);
 /// How long a fast stop may take before it becomes an immediate one.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long stopping to receive and draining may take.
@@ -105,6 +108,7 @@ impl Server {
     }
 
     async fn start(&self) -> Result<EngineOutcome, Error> {
+        let needs_log = self.needs_log().exists();
         let behind = lock(&self.start_behind).clone();
         if let Some(upstream) = &behind {
             match self.postgres.follow(upstream).await {
@@ -121,9 +125,43 @@ impl Server {
             ready = self.postgres.wait_ready(START_LIMIT) => ready?,
             // it may end before it was ever seen in its folder
             () = self.ends(life) => return Err(self.not_running()),
+            () = self.goes_behind_who_leads(behind.as_ref()), if needs_log => {}
         }
         *lock(&self.start_behind) = None;
+        let _ = std::fs::remove_file(self.needs_log());
         Ok(EngineOutcome::Done)
+    }
+
+    /// Says that the data is consistent only once it has received something, over an end of this agent.
+    fn needs_log(&self) -> PathBuf {
+        self.postgres.instance.member_dir.join("needs-log")
+    }
+
+    fn starts_behind(&self, upstream: Upstream) {
+        *lock(&self.start_behind) = Some(upstream);
+        if let Err(error) = std::fs::write(self.needs_log(), "received log makes this copy whole\n") {
+            tracing::warn!(%error, "it cannot be noted that this copy needs log");
+        }
+    }
+
+    /// A copy that needs log receives it from whoever leads: the one it was made from may have been deposed meanwhile, or
+    /// be unknown since this agent was started again. Nothing of a term before our pledge is received. Never ends.
+    async fn goes_behind_who_leads(&self, first: Option<&Upstream>) {
+        let mut behind = first.cloned();
+        loop {
+            tokio::time::sleep(LEADER_POLL).await;
+            let wanted = {
+                let picture = self.picture.borrow();
+                let record = picture.store.leadership.as_ref().filter(|r| r.term >= picture.durable.pledge);
+                let leader = record.map(|r| r.leader.name.clone()).filter(|name| *name != picture.me);
+                leader.map(|name| (name, Voter::new(picture.me.clone(), picture.durable.incarnation)))
+            };
+            let Some(upstream) = wanted.and_then(|(name, voter)| self.upstream(&name, &voter, true).ok()) else { continue };
+            if behind.as_ref() != Some(&upstream) && self.postgres.follow(&upstream).await.is_ok() {
+                tracing::info!(host = %upstream.host, port = upstream.port, "what this copy needs comes from who leads now");
+                behind = Some(upstream);
+            }
+        }
     }
 
     /// Returns when that life of the server is over.
@@ -298,7 +336,7 @@ impl Server {
             copied = copying => copied?,
             () = telling => unreachable!("it never ends"),
         }
-        *lock(&self.start_behind) = Some(upstream);
+        self.starts_behind(upstream);
         Ok(EngineOutcome::Done)
     }
 
@@ -352,7 +390,7 @@ impl Server {
         if let Some(cut) = cut {
             self.tell_of_cut(cut);
         }
-        *lock(&self.start_behind) = Some(upstream);
+        self.starts_behind(upstream);
         Ok(EngineOutcome::Done)
     }
 }

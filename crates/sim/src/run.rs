@@ -23,7 +23,7 @@ pub struct Outcome {
     pub struck: Vec<Struck>,
     /// How much time went by in the simulation.
     pub simulated: Span,
-    /// Some members wait for a person: see [`needs_a_person`].
+    /// Some members wait for a person: see `needs_a_person` below.
     pub needs_a_person: bool,
     /// One line per event, where asked for.
     pub lines: Vec<String>,

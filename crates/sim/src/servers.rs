@@ -85,6 +85,10 @@ impl World {
             (EngineStep::CloseAccess, Some(running)) => running.access = false,
             _ => {}
         }
+        if matches!(step, EngineStep::SetSync { .. }) {
+            // a sender that takes the new setting up releases by it at once
+            self.release(at);
+        }
         self.trace.line(self.now, at, &format!("engine: {} ({} ms)", step.name(), span.as_ms()));
         let node = &mut self.nodes[at];
         node.step_seq += 1;
