@@ -102,7 +102,7 @@ fn run(given: &Arguments) -> Result<bool> {
         turn += 1;
         let first = given.again.unwrap_or_else(|| next(&legs, cell, given.seed));
         let faults: Vec<_> =
-            (first..first + given.leg).filter_map(|n| schedule::planned(given.seed, n, &kinds)).collect();
+            (first..first + given.leg).filter_map(|n| schedule::planned(cell.seed(given.seed), n, &kinds)).collect();
         let about = leg::Given {
             cell,
             seed: given.seed,

@@ -29,6 +29,17 @@ pub struct Cell {
     pub profile: String,
 }
 
+impl Cell {
+    /// The seed of this cell's schedule: cells that run side by side draw different faults.
+    #[must_use]
+    pub fn seed(&self, seed: u64) -> u64 {
+        let name = format!("{}/{}/{}", self.pg, self.durability, self.profile);
+        // FNV-1a
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ seed, mix)
+    }
+}
+
 /// A running lab.
 pub struct Stage {
     /// The lab.
