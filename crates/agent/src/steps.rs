@@ -156,7 +156,9 @@ impl Server {
                 let leader = record.map(|r| r.leader.name.clone()).filter(|name| *name != picture.me);
                 leader.map(|name| (name, Voter::new(picture.me.clone(), picture.durable.incarnation)))
             };
-            let Some(upstream) = wanted.and_then(|(name, voter)| self.upstream(&name, &voter, true).ok()) else { continue };
+            let Some(upstream) = wanted.and_then(|(name, voter)| self.upstream(&name, &voter, true).ok()) else {
+                continue;
+            };
             if behind.as_ref() != Some(&upstream) && self.postgres.follow(&upstream).await.is_ok() {
                 tracing::info!(host = %upstream.host, port = upstream.port, "what this copy needs comes from who leads now");
                 behind = Some(upstream);
