@@ -25,6 +25,7 @@ mod secrets;
 mod server;
 mod setup;
 mod shared;
+mod start;
 mod steps;
 mod store_leader;
 mod view;

@@ -1,38 +1,22 @@
 //! Each fault does to a cluster what it should: short simulations with one of them, and nothing else.
 
+mod common;
+
+use common::{formed_of, heals, says};
 use dauphin_model::{Durability, Span};
 use dauphin_sim::{Config, Fault, Faults, World, spec};
 
-fn formed(members: u64, durability: Durability) -> World {
-    let faults = Faults { store_restored: 1, ..Faults::default() };
-    let config = Config { spec: spec(members, durability), faults, trace: true, ..Config::of_seed(1) };
-    let mut world = World::new(config);
-    world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
-    world.run_for(Span::ms(3_000));
-    world
-}
-
-fn says(world: &World, text: &str) -> bool {
-    world.lines().iter().any(|line| line.contains(text))
-}
-
-#[track_caller]
-fn heals(world: &mut World) {
-    world.wait_for(Span::ms(60_000), World::whole).unwrap_or_else(|| panic!("heals:\n{}", world.lines().join("\n")));
-    assert_eq!(world.violation(), None);
-}
-
 #[test]
 fn clusters_of_one_and_of_seven_form() {
-    heals(&mut formed(1, Durability::Async));
-    heals(&mut formed(7, Durability::Quorum));
-    heals(&mut formed(7, Durability::Sync));
+    heals(&mut formed_of(1, Durability::Async));
+    heals(&mut formed_of(7, Durability::Quorum));
+    heals(&mut formed_of(7, Durability::Sync));
 }
 
 /// Alone it can only come back itself.
 #[test]
 fn a_cluster_of_one_outlives_its_node() {
-    let mut world = formed(1, Durability::Async);
+    let mut world = formed_of(1, Durability::Async);
     world.strike(0, Fault::KillNode, Span::ms(2_000));
     world.run_for(Span::ms(3_000));
     heals(&mut world);
@@ -40,7 +24,7 @@ fn a_cluster_of_one_outlives_its_node() {
 
 #[test]
 fn a_leader_whose_disk_is_full_makes_room() {
-    let mut world = formed(3, Durability::Quorum);
+    let mut world = formed_of(3, Durability::Quorum);
     let leader = world.leader().expect("a leader");
     world.strike(leader, Fault::FullDisk, Span::ms(20_000));
     world.wait_for(Span::ms(10_000), |w| w.healthy() && w.leader() != Some(leader)).expect("somebody takes over");
@@ -49,7 +33,7 @@ fn a_leader_whose_disk_is_full_makes_room() {
 
 #[test]
 fn a_replica_whose_log_is_gone_at_the_leader_is_copied_again() {
-    let mut world = formed(3, Durability::Quorum);
+    let mut world = formed_of(3, Durability::Quorum);
     let leader = world.leader().expect("a leader");
     let away = (leader + 1) % 3;
     world.strike(away, Fault::KillNode, Span::ms(6_000));
@@ -61,7 +45,7 @@ fn a_replica_whose_log_is_gone_at_the_leader_is_copied_again() {
 
 #[test]
 fn without_a_majority_of_the_store_nobody_leads_and_then_somebody_does() {
-    let mut world = formed(3, Durability::Quorum);
+    let mut world = formed_of(3, Durability::Quorum);
     let before = world.lines().len();
     world.strike(0, Fault::StoreStands, Span::ms(8_000));
     world.run_for(Span::ms(6_000));
@@ -73,7 +57,7 @@ fn without_a_majority_of_the_store_nobody_leads_and_then_somebody_does() {
 /// The members' notes tell: the store is older than what they saw. Nobody leads until a person has looked.
 #[test]
 fn a_store_from_an_old_copy_is_refused() {
-    let mut world = formed(3, Durability::Quorum);
+    let mut world = formed_of(3, Durability::Quorum);
     let before = world.now();
     let leader = world.kill_leader().expect("a leader");
     world.wait_for(Span::ms(10_000), |w| w.healthy() && w.leader() != Some(leader)).expect("somebody takes over");

@@ -1,7 +1,10 @@
 //! Stories that a bug told first: short simulations with one fault, each with what must come of it.
 
+mod common;
+
+use common::{formed_of, heals, says};
 use dauphin_model::{Durability, Span};
-use dauphin_sim::{Asked, Config, Fault, Faults, World, spec};
+use dauphin_sim::{Asked, Config, Fault, World, spec};
 
 fn formed(durability: Durability) -> World {
     let config = Config { spec: spec(3, durability), trace: true, ..Config::of_seed(1) };
@@ -131,25 +134,6 @@ fn where_no_stream_carries_anything_leaders_do_not_follow_one_another() {
     let fenced = world.lines()[before..].iter().filter(|l| l.contains("fenced itself")).count();
     assert!((1..=3).contains(&fenced), "{fenced}: {:#?}", &world.lines()[before..]);
     world.wait_for(Span::ms(60_000), World::healthy).expect("heals");
-    assert_eq!(world.violation(), None);
-}
-
-fn formed_of(members: u64, durability: Durability) -> World {
-    let faults = Faults { store_restored: 1, ..Faults::default() };
-    let config = Config { spec: spec(members, durability), faults, trace: true, ..Config::of_seed(1) };
-    let mut world = World::new(config);
-    world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
-    world.run_for(Span::ms(3_000));
-    world
-}
-
-fn says(world: &World, text: &str) -> bool {
-    world.lines().iter().any(|line| line.contains(text))
-}
-
-#[track_caller]
-fn heals(world: &mut World) {
-    world.wait_for(Span::ms(60_000), World::whole).unwrap_or_else(|| panic!("heals:\n{}", world.lines().join("\n")));
     assert_eq!(world.violation(), None);
 }
 
