@@ -17,6 +17,7 @@ pub mod error;
 pub mod files;
 pub mod follow;
 pub mod freeze;
+mod half_received;
 pub mod hba;
 pub mod history;
 pub mod instance;

@@ -2,7 +2,7 @@
 //! left recovery on exactly that timeline. It stays closed, and waits for nobody's acknowledgement until told whose.
 
 use crate::postgres::control::POLL;
-use crate::postgres::{Error, Postgres, Result, history};
+use crate::postgres::{Error, Postgres, Result, half_received, history};
 use dauphin_model::{SwitchPoint, Timeline};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,6 +33,7 @@ impl Postgres {
             if history::path(dir, timeline).exists() {
                 return refuse("the number was used before; choose a higher one".to_owned());
             }
+            half_received::remove(dir, state.timeline)?;
             // numbers up to where recovery aims, which may lie above where it is, need no stub but harm none
             history::write_stubs(dir, state.timeline, timeline)?;
             self.acts.query("SELECT pg_promote(false)", ASK_LIMIT).await.map_err(Error::sql(doing))?;

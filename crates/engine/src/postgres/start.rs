@@ -4,7 +4,8 @@
 use crate::postgres::config::{FILE, Live, pinned, render, with_include};
 use crate::postgres::hba::{Access, Networks};
 use crate::postgres::roles::Credentials;
-use crate::postgres::{Postgres, Refusal, Result, change, files, history};
+use crate::postgres::{Postgres, Refusal, Result, change, files, half_received, history};
+use dauphin_model::Timeline;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -25,7 +26,7 @@ pub struct ServerCommand {
 
 impl Postgres {
     /// Makes the stopped data directory ready to start as a fenced replica: our files rendered, clients kept out,
-    /// standby.signal there, left-over stub histories gone. `keep_upstream` false starts it following nobody.
+    /// standby.signal there, left-over stub histories and half-received files gone. `keep_upstream` false starts it following nobody.
     ///
     /// # Errors
     /// [`Refusal::HalfRewound`] after an unfinished rewind; [`Error::Running`](crate::postgres::Error::Running);
@@ -65,6 +66,7 @@ impl Postgres {
         files::remove(&instance.socket())?;
         files::remove(&instance.socket().with_extension(format!("{}.lock", instance.port)))?;
         history::remove_trailing_stubs(&instance.data_dir)?;
+        half_received::remove(&instance.data_dir, Timeline(0))?;
         let raised = self.raised_settings().await?;
         self.forget_connections().await;
         Ok(self.command(&raised))

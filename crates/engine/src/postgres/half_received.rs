@@ -1,0 +1,157 @@
+//! Removes the first file of a timeline that was begun to be received and never reached the place where the timeline
+//! begins. A start and a promotion ask for it. Log that nobody else has is never removed.
+//!
+//! Receivers take a new timeline from the beginning of its first segment, which its leader copied from the timeline
+//! before. A server that stops receiving in between has both files, and recovery reads the later one alone: PostgreSQL
+//! 15 to 18 promote with `PANIC: invalid magic number 0000 in WAL segment`, and one that starts again does not find
+//! what it had flushed, and vouched for.
+
+use crate::postgres::history;
+use crate::postgres::{Error, Result, files};
+use dauphin_model::{Lsn, Timeline};
+use std::path::{Path, PathBuf};
+
+/// Where a page says its address, and which bytes of the first page say how large pages are (`xlog_internal.h`).
+const ADDRESS: std::ops::Range<usize> = 8..16;
+const PAGE_SIZE: std::ops::Range<usize> = 36..40;
+/// The magic number of the version.
+const MAGIC: std::ops::Range<usize> = 0..2;
+
+/// Removes such files of timelines after `after`; the receiver must be gone. The timelines they were of.
+///
+/// # Errors
+/// [`Error::File`].
+pub(crate) fn remove(data_dir: &Path, after: Timeline) -> Result<Vec<Timeline>> {
+    let mut removed = Vec::new();
+    for timeline in history::list(data_dir)?.into_iter().filter(|t| *t > after) {
+        // a stub, or a history that others will complain of
+        let Ok(branches) = history::read(data_dir, timeline) else { continue };
+        let Some(last) = branches.last() else { continue };
+        let Some(both) = both(data_dir, timeline, last.timeline, last.end)? else { continue };
+        if half(&both.own, &both.before, last.end) {
+            files::remove(&both.path)?;
+            removed.push(timeline);
+        }
+    }
+    Ok(removed)
+}
+
+/// A timeline's first segment and the same one of the timeline before.
+struct Both {
+    path: PathBuf,
+    own: Vec<u8>,
+    before: Vec<u8>,
+}
+
+/// What is there of the segment of `begin`, where `timeline` left `before`; `None` unless both have it.
+fn both(data_dir: &Path, timeline: Timeline, before: Timeline, begin: Lsn) -> Result<Option<Both>> {
+    let wal = data_dir.join("pg_wal");
+    let named = |size: u64, timeline: Timeline| {
+        let (segment, per_id) = (begin.0 / size, 0x1_0000_0000 / size);
+        wal.join(format!("{:08X}{:08X}{:08X}", timeline.0, segment / per_id, segment % per_id))
+    };
+    // every segment is as long as every other, and 2^20 to 2^30 bytes
+    let is_long = |size: &u64| std::fs::metadata(named(*size, before)).is_ok_and(|file| file.len() == *size);
+    let Some(size) = (20..=30).map(|n| 1 << n).find(is_long) else { return Ok(None) };
+    let path = named(size, timeline);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let read = |path: &Path| std::fs::read(path).map_err(Error::file("read", path));
+    Ok(Some(Both { own: read(&path)?, before: read(&named(size, before))?, path }))
+}
+
+/// Whether `file` ends, before the byte of `begin`, where `before` goes on; and nothing comes after that.
+fn half(file: &[u8], before: &[u8], begin: Lsn) -> bool {
+    let size = before.len() as u64;
+    let word = |bytes: &[u8], at: std::ops::Range<usize>| bytes.get(at).map(<[u8]>::to_vec);
+    let page_size = before.get(PAGE_SIZE).and_then(|b| b.first_chunk::<4>()).map(|b| u32::from_ne_bytes(*b) as usize);
+    let Some(page_size) = page_size.filter(|size| size.is_power_of_two() && (1024..=65536).contains(size)) else {
+        return false;
+    };
+    let first = begin.0 - begin.0 % size;
+    let inside = usize::try_from(begin.0 % size).unwrap_or(0);
+    let Some(known) = before.get(..inside) else { return false };
+    // how many bytes of a page were written
+    let written = |page: &[u8], index: usize| {
+        let address = (first + (index * page_size) as u64).to_ne_bytes();
+        let ours = word(page, ADDRESS).as_deref() == Some(&address[..]) && word(page, MAGIC) == word(before, MAGIC);
+        if ours { page.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1) } else { 0 }
+    };
+    let pages = || known.chunks(page_size).zip(file.chunks(page_size)).enumerate();
+    let differs = pages().find(|(_, (before, file))| file.get(..before.len()) != Some(before));
+    let Some((index, (before, page))) = differs else { return false };
+    let there = written(page, index);
+    let ends_here = before.get(..there).is_some_and(|b| page.get(..there) == Some(b)) && written(before, index) > there;
+    let nothing_more =
+        file.chunks(page_size).enumerate().skip(index + 1).all(|(index, page)| written(page, index) == 0);
+    ends_here && nothing_more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 8192;
+    const SIZE: usize = 1 << 20;
+
+    /// A segment at 0/300000 with so many bytes written.
+    fn segment(written: usize) -> Vec<u8> {
+        let mut bytes = vec![7_u8; written];
+        bytes.resize(SIZE, 0);
+        for page in 0..written.div_ceil(PAGE) {
+            let at = page * PAGE;
+            bytes[at..at + 2].copy_from_slice(&0xD110_u16.to_ne_bytes());
+            bytes[at + 8..at + 16].copy_from_slice(&((0x30_0000 + at) as u64).to_ne_bytes());
+        }
+        bytes[36..40].copy_from_slice(&(PAGE as u32).to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_file_is_half_received_if_it_ends_where_the_one_before_goes_on() {
+        let begin = Lsn(0x30_0000 + 40_000);
+        let before = segment(41_000);
+        for (written, told) in
+            [(0, true), (PAGE, true), (20_000, true), (39_999, true), (40_000, false), (50_000, false)]
+        {
+            assert_eq!(half(&segment(written), &before, begin), told, "{written}");
+        }
+        let mut zeros = segment(0);
+        zeros[36..40].fill(0);
+        assert!(half(&zeros, &before, begin), "just made");
+        assert!(!half(&segment(30_000), &segment(20_000), begin), "the earlier file is the shorter one");
+        assert!(!half(&segment(30_000), &segment(30_000), begin), "neither has more");
+        let mut other = segment(20_000);
+        other[9_000] = 8;
+        assert!(!half(&other, &before, begin), "it holds something else");
+        let mut hole = segment(50_000);
+        hole[PAGE..2 * PAGE].fill(0);
+        assert!(!half(&hole, &before, begin), "more comes after a hole");
+        assert!(!half(&[], &before, begin) && !half(&before, &[], begin), "files that are no segments");
+        // a file that was used before: pages of another place
+        let mut used = segment(20_000);
+        used[24_576..24_578].copy_from_slice(&0xD110_u16.to_ne_bytes());
+        used[24_590] = 1;
+        assert!(half(&used, &before, begin));
+    }
+
+    #[test]
+    fn only_timelines_after_the_one_of_replay_are_looked_at() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let wal = dir.path().join("pg_wal");
+        std::fs::create_dir(&wal).expect("made");
+        let name = |timeline: u32| wal.join(format!("{timeline:08X}0000000000000003"));
+        std::fs::write(name(2), segment(41_000)).expect("written");
+        for timeline in [3, 4] {
+            std::fs::write(name(timeline), segment(PAGE)).expect("written");
+            let path = history::path(dir.path(), Timeline(timeline));
+            std::fs::write(path, "1\t0/200000\tx\n2\t0/309C40\tx\n").expect("written");
+        }
+        assert_eq!(remove(dir.path(), Timeline(4)).expect("looked"), []);
+        assert_eq!(remove(dir.path(), Timeline(3)).expect("looked"), [Timeline(4)]);
+        assert!(name(2).exists() && name(3).exists() && !name(4).exists());
+        assert_eq!(remove(dir.path(), Timeline(1)).expect("looked"), [Timeline(3)]);
+        assert_eq!(remove(dir.path(), Timeline(1)).expect("looked"), []);
+    }
+}
