@@ -101,6 +101,10 @@ impl Fake {
                 let (upstream, voter) = (self.name(*upstream), self.servers.voter(who.index()));
                 self.step(*who, &EngineStep::Follow { upstream, voter })
             }
+            Act::HearOf(who, of) => {
+                self.servers.hear_of(who.index(), of.index());
+                Ok(())
+            }
             Act::Promote(who, timeline) => {
                 // whom to wait for is told later, by another step
                 let (timeline, enforced) = (Timeline(*timeline), Enforced::default());
@@ -171,6 +175,7 @@ impl Fake {
                 FakeStream::Streams => Stream::Streams,
                 FakeStream::LogGone => Stream::LogGone,
                 FakeStream::LogParts => Stream::LogParts,
+                FakeStream::AsksElsewhere => Stream::AsksElsewhere,
             }),
             Look::Standing(ours, theirs) => {
                 let (a, b) = (self.servers.position(ours.index()), self.servers.position(theirs.index()));

@@ -15,6 +15,10 @@ pub fn scenarios() -> Vec<Scenario> {
         ("closing ends the sessions whose commits wait", commits::closed()),
         ("two members promoted from the same point part there, and the loser goes back", logs::fork()),
         ("a replica with a commit that the new leader lacks does not stream until it went back", logs::replica_ahead()),
+        (
+            "a replica that heard of a timeline that came to nothing streams again once it was started anew",
+            logs::heard_of_in_vain(),
+        ),
         ("a promotion loses nothing that was received, replayed or not", logs::promotion_with_pending_log()),
         ("a promoted server acknowledges nothing until it is told whom to wait for", commits::promoted_waits()),
         ("while the setting changes either releases, afterwards the new one alone", commits::names_race()),

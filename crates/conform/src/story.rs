@@ -61,6 +61,8 @@ pub enum Act {
     Freeze(Who),
     /// It receives from that one.
     Follow(Who, Who),
+    /// A replica hears that the second one leads on a new timeline, and aims at it; of its log it receives nothing.
+    HearOf(Who, Who),
     /// It becomes a leader on this timeline, closed to clients.
     Promote(Who, u32),
     /// Clients are let in.
@@ -132,6 +134,8 @@ pub enum Stream {
     LogGone,
     /// Refused: its log holds what its upstream's does not.
     LogParts,
+    /// Refused: it asks for a timeline that its upstream's log does not hold.
+    AsksElsewhere,
 }
 
 /// How one log stands to another.

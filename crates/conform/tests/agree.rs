@@ -15,16 +15,16 @@ use std::time::Instant;
 const ONLY: &str = "DAUPHIN_SCENARIO";
 
 #[test]
-fn long_fake_servers_agree_with_postgresql_15() {
-    support::as_dauphin("long_fake_servers_agree_with_postgresql_15", async {
+fn fake_servers_agree_with_postgresql_15() {
+    support::as_dauphin("fake_servers_agree_with_postgresql_15", async {
         let bin = installed(15).await.expect("PostgreSQL 15 is always tested: scripts/engines.sh postgres-15");
         Box::pin(agree(bin)).await;
     });
 }
 
 #[test]
-fn long_fake_servers_agree_with_postgresql_18() {
-    support::as_dauphin("long_fake_servers_agree_with_postgresql_18", async {
+fn fake_servers_agree_with_postgresql_18() {
+    support::as_dauphin("fake_servers_agree_with_postgresql_18", async {
         match installed(18).await {
             Some(bin) => Box::pin(agree(bin)).await,
             None => eprintln!(

@@ -70,6 +70,8 @@ pub struct Core {
     /// The engine step under way follows another frozen member, not a leader.
     pub(crate) follows_to_catch_up: bool,
     pub(crate) following: Option<Following>,
+    /// The last term in which the server was started anew to make its recovery aim at the leader's timeline.
+    pub(crate) aimed_anew: Option<Term>,
     pub(crate) campaign: Option<Campaign>,
     pub(crate) campaign_rest: Mono,
     /// Since when the record's leader is believed gone.
@@ -125,6 +127,7 @@ impl Core {
             catching_up: None,
             follows_to_catch_up: false,
             following: None,
+            aimed_anew: None,
             campaign: None,
             campaign_rest: Mono::default(),
             gone: None,

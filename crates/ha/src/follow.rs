@@ -6,7 +6,9 @@ use crate::reason::Reason;
 use crate::roles::{Cause, Role};
 use crate::step::{EngineStep, Step};
 use crate::variant::Variant;
-use dauphin_model::{Evidence, Leadership, LeadershipState, MemberName, Mono, Position, Run, Span, Term, Voter};
+use dauphin_model::{
+    Evidence, Leadership, LeadershipState, MemberName, Mono, Position, Run, Span, Term, Timeline, Voter,
+};
 
 /// Whom we receive from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -14,11 +16,11 @@ pub(crate) struct Following {
     pub(crate) term: Term,
     pub(crate) upstream: MemberName,
     /// Since when nothing streams.
-    idle_since: Option<Mono>,
+    pub(crate) idle_since: Option<Mono>,
+    /// Its receiver was seen to ask for this timeline, on which the leader's log does not go on from our place.
+    pub(crate) asks_elsewhere: Option<Timeline>,
 }
 
-/// A replica that has not streamed for this many times `suspect`, though its leader is well, is copied again.
-const STUCK: u64 = 20;
 /// Failed starts of the server before the data is given up.
 const STARTS_MAX: u32 = 5;
 
@@ -199,7 +201,7 @@ impl Core {
 
     /// How far the log was replayed: that is what decides whether a server can follow another timeline. What was
     /// received may end in half a record.
-    fn replayed_position(&self) -> Option<Position> {
+    pub(crate) fn replayed_position(&self) -> Option<Position> {
         let position = self.server.position.clone()?;
         let lsn = self.server.replayed.map_or(position.lsn, |r| r.min(position.lsn));
         Some(Position { lsn, ..position })
@@ -213,7 +215,7 @@ impl Core {
     }
 
     /// Follows the leader if our log leads into its own; goes back to where they part if not.
-    fn go_behind(&mut self) {
+    pub(crate) fn go_behind(&mut self) {
         let Some((record, theirs)) = self.leader_to_follow() else { return };
         let Some(ours) = self.frozen_at.clone().or_else(|| self.replayed_position()) else { return };
         match ours.leads_into(&theirs) {
@@ -260,7 +262,7 @@ impl Core {
         let term = self.record().map(|r| r.term).unwrap_or_default();
         self.frozen_at = None;
         self.journal(Reason::Following { upstream: upstream.clone(), term });
-        self.following = Some(Following { term, upstream, idle_since: None });
+        self.following = Some(Following { term, upstream, idle_since: None, asks_elsewhere: None });
         if matches!(self.role, Role::Frozen | Role::Fenced) {
             self.change(Cause::Follows);
         }
@@ -291,33 +293,7 @@ impl Core {
         if !same {
             return self.go_behind();
         }
-        let parts = self.replayed_position().is_some_and(|ours| ours.leads_into(&theirs).is_err())
-            && !self.broken(Variant::FollowDiverged);
-        // on the way to the end of the timeline before is no streaming if our log goes on beyond that end
-        let streams = |timeline| !parts || timeline >= record.timeline;
-        let (now, streaming) = (self.now, self.server.streaming.is_some_and(streams));
-        let stuck_after = self.spec.profile.suspect().times(STUCK);
-        let Some(following) = &mut self.following else { return };
-        if streaming {
-            following.idle_since = None;
-            return;
-        }
-        let idle = now.since(*following.idle_since.get_or_insert(now));
-        if parts && idle >= self.spec.profile.suspect() {
-            // the stream of before went on until the server had its new upstream, or what its log holds was not replayed
-            // yet when it was looked at: it has what the new one never had
-            return self.go_behind();
-        }
-        let behind = self.server.position.as_ref().is_some_and(|p| p.lsn < theirs.lsn);
-        // a winner that needs us behind its barrier waits as well
-        if behind && idle >= stuck_after && self.may_cut(&record) && self.spec.allow_reclone {
-            let because =
-                format!("nothing streamed for {idle} though the leader is well: the log it needs may be gone");
-            self.journal(Reason::Recloning { from: record.leader.name, because });
-            self.push(Step::Fence);
-            self.server.run = Run::Stopped;
-            self.give_data_up();
-        }
+        self.watch_stream(&record, &theirs);
     }
 
     pub(crate) fn while_rejoining(&mut self) {

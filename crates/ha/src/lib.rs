@@ -20,6 +20,7 @@ pub mod roles;
 mod shown;
 mod stall;
 mod step;
+mod stuck;
 mod switchover;
 mod syncing;
 pub mod variant;

@@ -214,6 +214,13 @@ reasons! {
         /// The leader.
         leader: MemberName
     } "diverged" => ("own log {ours} parts from {leader}'s at {at}: what lies beyond is archived and cut off");
+    /// Recovery aims at a timeline that came to nothing: it had heard of it while its leader lived, and received nothing of it.
+    AimsElsewhere {
+        /// At which.
+        timeline: Timeline,
+        /// Whose log it should receive.
+        leader: MemberName
+    } "aims_elsewhere" => ("starts its server anew: its recovery aims at timeline {timeline}, which {leader}'s log does not hold");
     /// The data cannot be rewound.
     Recloning {
         /// From whom.

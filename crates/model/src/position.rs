@@ -149,6 +149,12 @@ impl Position {
         }
     }
 
+    /// The timeline on which this log goes on from there.
+    #[must_use]
+    pub fn timeline_from(&self, lsn: Lsn) -> Timeline {
+        self.history.iter().find(|branch| lsn < branch.end).map_or(self.timeline, |branch| branch.timeline)
+    }
+
     /// Whether this log holds every record of `other`.
     #[must_use]
     pub fn holds(&self, other: &Self) -> bool {

@@ -66,6 +66,9 @@ pub struct ServerView {
     pub serves: bool,
     /// Whether its receiver streams, and on which timeline.
     pub streaming: Option<Timeline>,
+    /// The timeline that its receiver asks for or streams. It asks for the one that recovery aims at, from the place where
+    /// it stands: one that came to nothing is not in a later leader's history, and only a start makes recovery aim anew.
+    pub asks_for: Option<Timeline>,
     /// Somebody paused its replay.
     pub replay_paused: bool,
     /// Age of the last replayed transaction while there is something left to replay, in milliseconds.

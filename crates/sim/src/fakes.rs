@@ -22,6 +22,8 @@ pub enum FakeStream {
     LogGone,
     /// Its log holds what its upstream's does not.
     LogParts,
+    /// Its recovery aims at a timeline that its upstream's log does not hold.
+    AsksElsewhere,
 }
 
 /// Fake servers, one for each member.
@@ -133,6 +135,12 @@ impl Fakes {
         self.world.nodes[at].pg.position()
     }
 
+    /// The first hears that the second leads, and receives nothing of it.
+    pub fn hear_of(&mut self, at: usize, of: usize) {
+        let theirs = self.world.nodes[of].pg.position();
+        self.world.nodes[at].pg.hear_of(&theirs);
+    }
+
     /// Who streams from it.
     #[must_use]
     pub fn attached(&self, at: usize) -> BTreeSet<MemberName> {
@@ -149,6 +157,9 @@ impl Fakes {
             None => FakeStream::None,
             Some(_) if running.streaming => FakeStream::Streams,
             Some(source) if pg.position().leads_into(&source.position()).is_err() => FakeStream::LogParts,
+            Some(source) if pg.asks_for() != Some(source.position().timeline_from(pg.position().lsn)) => {
+                FakeStream::AsksElsewhere
+            }
             Some(_) => FakeStream::LogGone,
         }
     }

@@ -49,6 +49,8 @@ pub(crate) struct Running {
     pub epoch: u64,
     /// A stream is established.
     pub streaming: bool,
+    /// The newest line that recovery has heard of and taken up: it asks for nothing else while it runs.
+    pub aim: Option<Position>,
     /// Settings that some backend or sender may still use; the last is the one wanted.
     pub enforced: Vec<Enforced>,
     /// Clients are let in.
@@ -74,6 +76,8 @@ pub(crate) struct Postgres {
     pub torn: bool,
     /// It was rewound and is not consistent yet.
     pub needs: Option<Needs>,
+    /// The newest line whose history is on the disk: a start takes it up if the log leads into it.
+    pub newest: Option<Position>,
     /// What lies before this of the log is gone: a replica that needs it cannot stream from here.
     pub kept_from: usize,
     /// The process.
@@ -92,7 +96,37 @@ impl Postgres {
     /// Starts as a replica of nobody. A crash's waiting commits are simply there.
     pub(crate) fn start(&mut self) {
         self.life += 1;
-        self.running = Some(Running { in_recovery: true, enforced: vec![Enforced::default()], ..Running::default() });
+        let ours = self.position();
+        let aim = self.newest.clone().filter(|newest| ours.leads_into(newest).is_ok());
+        let enforced = vec![Enforced::default()];
+        self.running = Some(Running { in_recovery: true, enforced, aim, ..Running::default() });
+    }
+
+    /// Hears of an upstream's line, and aims at it if recovery can go on from what it aimed at before.
+    pub(crate) fn hear_of(&mut self, theirs: &Position) {
+        if self.newest.as_ref().is_none_or(|newest| newest.timeline < theirs.timeline) {
+            self.newest = Some(theirs.clone());
+        }
+        let leads = self.position().leads_into(theirs).is_ok();
+        let Some(running) = &mut self.running else { return };
+        let holds = |timeline| theirs.timeline == timeline || theirs.history.iter().any(|b| b.timeline == timeline);
+        if leads && running.aim.as_ref().is_none_or(|aim| holds(aim.timeline)) {
+            running.aim = Some(theirs.clone());
+        }
+    }
+
+    /// The timeline that the receiver asks for: the one on which recovery goes on.
+    pub(crate) fn asks_for(&self) -> Option<Timeline> {
+        let running = self.running.as_ref().filter(|r| r.upstream.is_some())?;
+        running.aim.as_ref().map(|aim| aim.timeline_from(Lsn(self.log.len() as u64)))
+    }
+
+    /// Up to where it takes log of the timeline that it asks for.
+    pub(crate) fn takes_up_to(&self) -> usize {
+        let here = Lsn(self.log.len() as u64);
+        let aim = self.running.as_ref().and_then(|r| r.aim.as_ref());
+        let ends = aim.and_then(|aim| aim.history.iter().find(|branch| here < branch.end));
+        ends.map_or(usize::MAX, |branch| usize::try_from(branch.end.0).unwrap_or(usize::MAX))
     }
 
     /// The process is gone, whatever it was doing.
@@ -106,10 +140,12 @@ impl Postgres {
         let end = Lsn(self.log.len() as u64);
         self.history.push(Branch { timeline: self.timeline, end });
         self.timeline = timeline;
+        self.newest = None;
         if let Some(running) = &mut self.running {
             running.in_recovery = false;
             running.upstream = None;
             running.streaming = false;
+            running.aim = None;
             running.epoch += 1;
             running.enforced = vec![Enforced { required: 1, ..Enforced::default() }];
             running.access = false;
@@ -185,6 +221,7 @@ impl Postgres {
         let end = Lsn(common as u64);
         self.history = source.history.iter().copied().take_while(|b| b.end < end).collect();
         self.timeline = source.history.get(self.history.len()).map_or(source.timeline, |b| b.timeline);
+        self.newest = Some(source.position());
         true
     }
 
@@ -193,6 +230,7 @@ impl Postgres {
         self.log.clone_from(&source.log);
         self.history.clone_from(&source.history);
         self.timeline = source.timeline;
+        self.newest = Some(source.position());
         self.kept_from = source.kept_from.max(source.log.len().saturating_sub(LOG_KEPT));
         self.has_data = true;
         self.torn = false;

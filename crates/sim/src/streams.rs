@@ -21,12 +21,16 @@ impl World {
         let (epoch, pg_life) = (running.epoch, self.nodes[at].pg.life);
         let linked =
             self.reaches(source, at) && self.reaches(at, source) && self.server_runs(at) && self.server_runs(source);
-        let ours = self.nodes[at].pg.position();
         let theirs = self.nodes[source].pg.position();
         let have = self.nodes[at].pg.log.len();
         let upstream = &self.nodes[source].pg;
         let there = have >= upstream.kept_from && have <= upstream.log.len();
-        let fits = linked && there && ours.leads_into(&theirs).is_ok() && !self.nodes[at].disk_is_full(self.now);
+        if linked {
+            self.nodes[at].pg.hear_of(&theirs);
+        }
+        let asked = self.nodes[at].pg.asks_for() == Some(theirs.timeline_from(Lsn(have as u64)));
+        let leads = self.nodes[at].pg.position().leads_into(&theirs).is_ok();
+        let fits = linked && there && asked && leads && !self.nodes[at].disk_is_full(self.now);
         if let Some(running) = &mut self.nodes[at].pg.running {
             running.streaming = fits;
         }
@@ -42,7 +46,7 @@ impl World {
         if self.now < self.nodes[at].stalled_until.max(self.nodes[source].stalled_until) {
             return;
         }
-        let end = self.nodes[source].pg.log.len().min(have + SHIP_RECORDS_MAX);
+        let end = self.nodes[source].pg.log.len().min(have + SHIP_RECORDS_MAX).min(self.nodes[at].pg.takes_up_to());
         if end == have {
             return;
         }
@@ -154,6 +158,7 @@ impl World {
             in_recovery: Some(running.in_recovery),
             replayed: Some(position.lsn),
             streaming: (running.streaming && running.in_recovery).then_some(pg.timeline),
+            asks_for: pg.asks_for().filter(|_| running.in_recovery),
             attached: running
                 .attached
                 .iter()

@@ -206,3 +206,28 @@ fn who_knows_nothing_newer_than_an_old_store_decides_nothing() {
     assert_eq!(world.violation(), None, "{}", world.lines().join("\n"));
     assert!(!world.healthy(), "nobody leads by an old store");
 }
+
+/// A leader fell before a replica had received anything of its timeline. The next leader's log goes on from before it; the
+/// replica's recovery aimed at what had come to nothing, and streamed no more (found by `make chaos`).
+#[test]
+fn a_replica_that_heard_of_a_leader_that_came_to_nothing_streams_again() {
+    let mut spec = spec(3, Durability::Quorum);
+    spec.members[2].never_leader = true;
+    let mut world = World::new(Config { spec, trace: true, ..Config::of_seed(1) });
+    world.wait_for(Span::ms(30_000), World::whole).expect("a new cluster forms");
+    world.run_for(Span::ms(3_000));
+    let promotions = |w: &World| w.lines().iter().filter(|l| l.contains("engine: promote")).count();
+    let before = promotions(&world);
+    world.strike(2, Fault::StreamStalls, Span::ms(4_000));
+    world.strike(0, Fault::KillServer, Span::ZERO);
+    world.wait_for(Span::ms(5_000), |w| promotions(w) > before).expect("the other one is promoted");
+    world.run_for(Span::ms(1_000));
+    world.kill(1);
+    world
+        .wait_for(Span::ms(20_000), |w| says(w, "starts its server anew"))
+        .unwrap_or_else(|| panic!("{}", world.lines().join("\n")));
+    world.wait_for(Span::ms(5_000), World::healthy).expect("it streams behind the first one");
+    world.revive(1);
+    heals(&mut world);
+    assert!(!says(&world, "copies its data again"), "{}", world.lines().join("\n"));
+}

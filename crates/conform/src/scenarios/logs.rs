@@ -2,8 +2,8 @@
 
 use super::{attached, commit, holds_all, leads, log, parts, rows, stream, timeline};
 use crate::story::Act::{
-    Clone, DropSlot, Follow, Freeze, Kill, Open, PauseReplay, Promote, Recycle, RecycleBeyondSlots, Rewind, Start,
-    Stop, Sync, Write,
+    Clone, DropSlot, Follow, Freeze, HearOf, Kill, Open, PauseReplay, Promote, Recycle, RecycleBeyondSlots, Rewind,
+    Start, Stop, Sync, Write,
 };
 use crate::story::Commit::{Acknowledged, Unknown, Waits};
 use crate::story::Line::{self, Do};
@@ -43,6 +43,36 @@ pub(super) fn fork() -> Vec<Line> {
         rows(M3, &[1, 2]),
         timeline(M3, 4),
         log(M3, &[1, 2]),
+    ]
+}
+
+pub(super) fn heard_of_in_vain() -> Vec<Line> {
+    vec![
+        Do(Write(M1, 1)),
+        commit(1, Acknowledged),
+        log(M3, &[1]),
+        Do(Kill(M1)),
+        Do(Freeze(M2)),
+        Do(Freeze(M3)),
+        Do(Promote(M2, 4)),
+        Do(HearOf(M3, M2)),
+        Do(Kill(M2)),
+        timeline(M3, 3),
+        Do(Start(M1)),
+        Do(Promote(M1, 5)),
+        Do(Sync(M1, vec![], 0)),
+        Do(Open(M1)),
+        leads(M3, M1),
+        Do(Follow(M3, M1)),
+        stream(M3, Stream::AsksElsewhere),
+        Do(Stop(M3)),
+        Do(Start(M3)),
+        Do(Follow(M3, M1)),
+        stream(M3, Stream::Streams),
+        Do(Write(M1, 2)),
+        commit(2, Acknowledged),
+        rows(M3, &[1, 2]),
+        timeline(M3, 5),
     ]
 }
 

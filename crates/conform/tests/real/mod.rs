@@ -12,7 +12,7 @@ use dauphin_engine::postgres::client::{ClientError, Login};
 use dauphin_engine::postgres::config::{self, quote};
 use dauphin_engine::postgres::session::Session;
 use dauphin_engine::postgres::sync::names;
-use dauphin_engine::postgres::{Access, Binaries, Error, StopMode, SyncMethod};
+use dauphin_engine::postgres::{Access, Binaries, Error, StopMode, SyncMethod, history};
 use dauphin_model::{Enforced, Timeline, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -47,6 +47,8 @@ struct Real {
     upstream: [Option<Who>; 3],
     /// How often each member's log had told of a refused stream when its stream was last begun.
     refused: [settle::Refused; 3],
+    /// From whom a member was rewound, that was not started since.
+    rewound: [Option<Who>; 3],
     paused: BTreeSet<Who>,
     no_slot: BTreeSet<(Who, Who)>,
     writers: BTreeMap<u32, Writer>,
@@ -120,6 +122,7 @@ impl Template {
             leads: [false; 3],
             upstream: [None; 3],
             refused: Default::default(),
+            rewound: [None; 3],
             paused: BTreeSet::new(),
             no_slot: BTreeSet::new(),
             writers: BTreeMap::new(),
@@ -205,6 +208,18 @@ impl Real {
         Who::ALL.into_iter().map(tail).collect()
     }
 
+    /// Starts it as a replica of nobody. One that was rewound is whole only once it has received what its source wrote
+    /// meanwhile: it starts behind that one, as an agent does it.
+    async fn start(&mut self, who: Who) {
+        let Some(from) = self.rewound[who.index()].take() else {
+            return self.lab.start(&mut self.members[who.index()], false).await;
+        };
+        let upstream = self.of(from).upstream_for(self.of(who), false);
+        assert!(matches!(self.of(who).pg.follow(&upstream).await, Err(Error::NotRunning { .. })));
+        self.lab.start(&mut self.members[who.index()], true).await;
+        insist(async || self.of(who).pg.freeze(LIMIT).await).await;
+    }
+
     async fn act(&mut self, act: &Act) {
         match act {
             Act::Write(at, value) => self.write(*at, *value).await,
@@ -225,6 +240,13 @@ impl Real {
                 let upstream = self.of(*from).upstream_for(self.of(*who), slot);
                 self.of(*who).pg.follow(&upstream).await.unwrap();
             }
+            Act::HearOf(who, of) => {
+                let timeline = self.of(*of).pg.look(LIMIT).await.position.unwrap().timeline;
+                let path = |member: &Member| history::path(&member.pg.instance.data_dir, timeline);
+                std::fs::copy(path(self.of(*of)), path(self.of(*who))).unwrap();
+                let told = format!("new target timeline is {timeline}");
+                until("recovery to aim anew", async || self.of(*who).log().contains(&told)).await;
+            }
             Act::Promote(who, timeline) => {
                 insist(async || self.of(*who).pg.promote(Timeline(*timeline), LIMIT).await).await;
                 let others = self.voters(who.others());
@@ -238,10 +260,15 @@ impl Real {
             }
             Act::Open(who) => self.let_in(*who, Access::Open).await,
             Act::Close(who) => self.let_in(*who, Access::Closed).await,
-            Act::Kill(who) => self.stop(*who, StopMode::Kill).await,
+            Act::Kill(who) => {
+                // what it wrote last arrives first, as on the fakes; a question alone may make a leader write
+                self.moved = true;
+                self.settle("before a kill").await;
+                self.stop(*who, StopMode::Kill).await;
+            }
             Act::Stop(who) => self.stop(*who, StopMode::Fast).await,
             Act::Start(who) => {
-                self.lab.start(&mut self.members[who.index()], false).await;
+                self.start(*who).await;
                 self.up[who.index()] = true;
                 self.begin_stream(*who, None);
                 self.streams_begin_behind(*who);
@@ -255,6 +282,7 @@ impl Real {
                 let credentials = &self.lab.credentials;
                 let rewind = member.pg.instance.rewind(&upstream, &theirs, &settings, credentials, term(9));
                 rewind.await.unwrap().expect("something is cut off");
+                self.rewound[who.index()] = Some(*from);
             }
             Act::Clone(who, from) => self.copy(*who, *from).await,
             Act::PauseReplay(who) => {

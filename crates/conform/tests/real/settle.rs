@@ -2,7 +2,7 @@
 //! all there is and has said so, every replica has replayed it.
 
 use super::Real;
-use crate::support::until;
+use crate::support::{LIMIT, until};
 use dauphin_conform::{Stream, Who};
 
 /// What a replica's log says when its upstream has not the log that it needs next.
@@ -15,6 +15,8 @@ const GONE: [&str; 4] = [
 /// What it says when its own log is no part of its upstream's.
 const PARTS: [&str; 3] =
     ["forked off current database system timeline", "is behind recovery timeline", "is not in this server's history"];
+/// What it says when its recovery aims at a timeline that its upstream's log does not hold.
+const ELSEWHERE: [&str; 1] = ["is not a child of database system timeline"];
 /// Records that each leader writes: the answer to the second is given after the first has been dealt with.
 const ROUNDS: usize = 2;
 
@@ -23,13 +25,14 @@ const ROUNDS: usize = 2;
 pub(super) struct Refused {
     gone: usize,
     parts: usize,
+    elsewhere: usize,
 }
 
 impl Real {
     fn refused(&self, who: Who) -> Refused {
         let log = self.of(who).log();
         let count = |words: &[&str]| words.iter().map(|word| log.matches(word).count()).sum();
-        Refused { gone: count(&GONE), parts: count(&PARTS) }
+        Refused { gone: count(&GONE), parts: count(&PARTS), elsewhere: count(&ELSEWHERE) }
     }
 
     /// What its log says from now on is of this stream.
@@ -56,6 +59,13 @@ impl Real {
             return Some(Stream::Streams);
         }
         let (before, now) = (self.refused[who.index()], self.refused(who));
+        if now.elsewhere > before.elsewhere {
+            // the agent sees it from what the receiver asks for, while there is one
+            let (ours, theirs) = (self.of(who).pg.look(LIMIT).await, self.of(upstream).pg.look(LIMIT).await);
+            let goes_on = ours.replayed.and_then(|lsn| Some(theirs.position?.timeline_from(lsn)));
+            let elsewhere = ours.asks_for.is_some() && ours.asks_for != goes_on && ours.streaming.is_none();
+            return elsewhere.then_some(Stream::AsksElsewhere);
+        }
         if now.parts > before.parts {
             return Some(Stream::LogParts);
         }

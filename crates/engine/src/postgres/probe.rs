@@ -15,7 +15,9 @@ const STATE: &str = "SELECT 's', r, CASE WHEN r THEN pg_last_wal_receive_lsn() E
      CASE WHEN r AND pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn() THEN \
      greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint \
      WHEN r THEN 0 END, pg_size_bytes(current_setting('wal_segment_size')), \
-     (SELECT wait_event_type || ':' || wait_event FROM pg_stat_activity WHERE backend_type = 'startup') \
+     (SELECT wait_event_type || ':' || wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), \
+     (SELECT a.wait_event = 'WalReceiverMain' OR clock_timestamp() - a.backend_start > '0.5 s' \
+     FROM pg_stat_get_activity(coalesce(w.pid, 0)) AS a) \
      FROM (SELECT pg_is_in_recovery() AS r) AS x LEFT JOIN pg_stat_wal_receiver AS w ON true";
 /// What a function of recovery answers on a leader.
 const NOT_IN_RECOVERY: &str = "55000";
@@ -36,8 +38,11 @@ pub(crate) struct LogState {
     /// Nothing was received on a later timeline than replay has reached.
     pub(crate) on_replayed_timeline: bool,
     pub(crate) paused: bool,
-    /// The receiver streams, on this timeline.
+    /// The receiver streams, on this timeline. It calls itself streaming before it has been answered: one that is refused
+    /// and tries again ten times a second does so each time.
     pub(crate) streaming: Option<Timeline>,
+    /// What it asks for, streaming or not.
+    pub(crate) asks_for: Option<Timeline>,
     pub(crate) lag_ms: Option<u64>,
     /// What the startup process waits for.
     pub(crate) startup_wait: Option<String>,
@@ -80,6 +85,7 @@ impl Postgres {
                 view.in_recovery = Some(state.in_recovery);
                 view.replayed = Some(state.replayed);
                 view.streaming = state.streaming;
+                view.asks_for = state.asks_for;
                 view.replay_paused = state.paused;
                 view.replay_lag_ms = state.lag_ms;
                 view.attached = state.attached;
@@ -160,7 +166,8 @@ impl Postgres {
             replayed: state.parse(3).unwrap_or(flushed),
             on_replayed_timeline: true,
             paused: state.is_true(4),
-            streaming: state.parse(5).filter(|_| state.get(6) == Some("streaming")).map(Timeline),
+            streaming: state.parse(5).filter(|_| state.get(6) == Some("streaming") && state.is_true(10)).map(Timeline),
+            asks_for: state.parse(5).map(Timeline),
             lag_ms: state.parse(7),
             startup_wait: state.get(9).map(str::to_owned),
             attached: rows.iter().filter(|r| r.get(0) == Some("a")).map(attached_replica).collect(),
