@@ -6,9 +6,7 @@ use crate::reason::Reason;
 use crate::roles::{Cause, Role};
 use crate::step::{EngineStep, Step};
 use crate::variant::Variant;
-use dauphin_model::{
-    Evidence, Leadership, LeadershipState, MemberName, Mono, Position, Run, Span, Term, Timeline, Voter,
-};
+use dauphin_model::{Evidence, Leadership, LeadershipState, MemberName, Mono, Position, Run, Span, Term, Voter};
 
 /// Whom we receive from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -17,8 +15,6 @@ pub(crate) struct Following {
     pub(crate) upstream: MemberName,
     /// Since when nothing streams.
     pub(crate) idle_since: Option<Mono>,
-    /// Its receiver was seen to ask for this timeline, on which the leader's log does not go on from our place.
-    pub(crate) asks_elsewhere: Option<Timeline>,
 }
 
 /// Failed starts of the server before the data is given up.
@@ -262,7 +258,7 @@ impl Core {
         let term = self.record().map(|r| r.term).unwrap_or_default();
         self.frozen_at = None;
         self.journal(Reason::Following { upstream: upstream.clone(), term });
-        self.following = Some(Following { term, upstream, idle_since: None, asks_elsewhere: None });
+        self.following = Some(Following { term, upstream, idle_since: None });
         if matches!(self.role, Role::Frozen | Role::Fenced) {
             self.change(Cause::Follows);
         }

@@ -5,12 +5,12 @@ use crate::core::Core;
 use crate::reason::Reason;
 use crate::step::{EngineStep, Step};
 use crate::variant::Variant;
-use dauphin_model::{Leadership, Position, Run};
+use dauphin_model::{Leadership, Position, Run, Timeline};
 
 /// A replica that has not streamed for this many times `suspect`, though its leader is well, is copied again.
 const STUCK: u64 = 20;
-/// One that asks for the wrong timeline is started anew after this many beats: the receiver of before may be seen for a while.
-const ELSEWHERE: u64 = 4;
+/// One that has heard of a timeline that came to nothing is started anew when it has not streamed for this many beats.
+const AIMS_AFTER: u64 = 4;
 
 impl Core {
     /// Looks whether the stream stands; `theirs` is how far the leader's log reaches.
@@ -21,26 +21,24 @@ impl Core {
         let streams = |timeline| !parts || timeline >= record.timeline;
         let (now, streaming) = (self.now, self.server.streaming.is_some_and(streams));
         let profile = self.spec.profile;
-        let goes_on = self.server.replayed.map(|lsn| theirs.timeline_from(lsn));
-        let elsewhere = self.server.asks_for.filter(|asked| goes_on.is_some_and(|timeline| timeline != *asked));
+        let in_vain = |t: &Timeline| *t < theirs.timeline && !theirs.history.iter().any(|b| b.timeline == *t);
+        let aims_at = self.server.heard_of.iter().copied().find(in_vain);
         let Some(following) = &mut self.following else { return };
         if streaming {
             following.idle_since = None;
-            following.asks_elsewhere = None;
             return;
         }
         let idle = now.since(*following.idle_since.get_or_insert(now));
-        following.asks_elsewhere = following.asks_elsewhere.or(elsewhere);
         if parts && idle >= profile.suspect() {
             // the stream of before went on until the server had its new upstream, or what its log holds was not replayed
             // yet when it was looked at: it has what the new one never had
             return self.go_behind();
         }
-        if let Some(timeline) = following.asks_elsewhere
-            && idle >= profile.beat().times(ELSEWHERE)
+        if let Some(timeline) = aims_at
+            && idle >= profile.beat().times(AIMS_AFTER)
             && self.aimed_anew < Some(record.term)
         {
-            // recovery aims at the newest timeline it has heard of, and never lets go of it while it runs
+            // recovery may aim at it, and never lets go of it while it runs
             self.aimed_anew = Some(record.term);
             self.following = None;
             self.journal(Reason::AimsElsewhere { timeline, leader: record.leader.name.clone() });

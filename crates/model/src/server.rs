@@ -66,9 +66,9 @@ pub struct ServerView {
     pub serves: bool,
     /// Whether its receiver streams, and on which timeline.
     pub streaming: Option<Timeline>,
-    /// The timeline that its receiver asks for or streams. It asks for the one that recovery aims at, from the place where
-    /// it stands: one that came to nothing is not in a later leader's history, and only a start makes recovery aim anew.
-    pub asks_for: Option<Timeline>,
+    /// Timelines above its own that it has heard of and that its log leads into, while it is a replica that does not stream.
+    /// Recovery aims at the newest that it hears of, and while it runs it goes on to those alone that descend from it.
+    pub heard_of: Vec<Timeline>,
     /// Somebody paused its replay.
     pub replay_paused: bool,
     /// Age of the last replayed transaction while there is something left to replay, in milliseconds.

@@ -121,6 +121,15 @@ impl Postgres {
         running.aim.as_ref().map(|aim| aim.timeline_from(Lsn(self.log.len() as u64)))
     }
 
+    /// The timelines above its own that it knows and its log leads into, while it does not stream.
+    pub(crate) fn heard_of(&self) -> Vec<Timeline> {
+        let ours = self.position();
+        let Some(running) = self.running.as_ref().filter(|r| r.in_recovery && !r.streaming) else { return Vec::new() };
+        let known = running.aim.iter().chain(&self.newest);
+        let above = known.filter(|line| line.timeline > self.timeline && ours.leads_into(line).is_ok());
+        above.map(|line| line.timeline).collect()
+    }
+
     /// Up to where it takes log of the timeline that it asks for.
     pub(crate) fn takes_up_to(&self) -> usize {
         let here = Lsn(self.log.len() as u64);

@@ -158,7 +158,7 @@ impl World {
             in_recovery: Some(running.in_recovery),
             replayed: Some(position.lsn),
             streaming: (running.streaming && running.in_recovery).then_some(pg.timeline),
-            asks_for: pg.asks_for().filter(|_| running.in_recovery),
+            heard_of: pg.heard_of(),
             attached: running
                 .attached
                 .iter()

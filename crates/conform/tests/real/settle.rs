@@ -4,6 +4,7 @@
 use super::Real;
 use crate::support::{LIMIT, until};
 use dauphin_conform::{Stream, Who};
+use dauphin_model::Timeline;
 
 /// What a replica's log says when its upstream has not the log that it needs next.
 const GONE: [&str; 4] = [
@@ -60,11 +61,12 @@ impl Real {
         }
         let (before, now) = (self.refused[who.index()], self.refused(who));
         if now.elsewhere > before.elsewhere {
-            // the agent sees it from what the receiver asks for, while there is one
+            // the agent sees it from what the server has heard of
             let (ours, theirs) = (self.of(who).pg.look(LIMIT).await, self.of(upstream).pg.look(LIMIT).await);
-            let goes_on = ours.replayed.and_then(|lsn| Some(theirs.position?.timeline_from(lsn)));
-            let elsewhere = ours.asks_for.is_some() && ours.asks_for != goes_on && ours.streaming.is_none();
-            return elsewhere.then_some(Stream::AsksElsewhere);
+            let theirs = theirs.position.map(|p| p.history).unwrap_or_default();
+            let in_vain = |t: &Timeline| !theirs.iter().any(|b| b.timeline == *t);
+            let aims = ours.streaming.is_none() && ours.heard_of.iter().any(in_vain);
+            return aims.then_some(Stream::AsksElsewhere);
         }
         if now.parts > before.parts {
             return Some(Stream::LogParts);

@@ -98,6 +98,15 @@ pub(crate) fn received_on(data_dir: &Path, replayed: Timeline, end: Lsn, segment
     later.into_iter().max().unwrap_or(replayed)
 }
 
+/// Timelines after `timeline` into which a log leads that has been replayed up to `replayed` on it.
+pub(crate) fn heard_of(data_dir: &Path, timeline: Timeline, replayed: Lsn) -> Vec<Timeline> {
+    let mut later = list(data_dir).unwrap_or_default();
+    let goes_on = |branch: &Branch| branch.timeline == timeline && branch.end >= replayed;
+    later.retain(|t| *t > timeline && read(data_dir, *t).is_ok_and(|branches| branches.iter().any(goes_on)));
+    later.sort_unstable();
+    later
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +119,22 @@ mod tests {
         assert_eq!(branches[1], Branch { timeline: Timeline(2), end: Lsn(0x500_0060) });
         assert_eq!(parse(STUB), Some(Vec::new()));
         assert_eq!(parse("x y\n"), None);
+    }
+
+    #[test]
+    fn a_log_leads_into_timelines_that_begin_behind_its_end() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(dir.path().join("pg_wal")).expect("made");
+        let texts =
+            [(2, "1\t0/3000000\tx\n"), (3, "1\t0/3000000\tx\n2\t0/5000060\tx\n"), (4, STUB), (5, "1\t0/4000000\tx\n")];
+        for (timeline, text) in texts {
+            std::fs::write(path(dir.path(), Timeline(timeline)), text).expect("written");
+        }
+        let of = |timeline, lsn| heard_of(dir.path(), Timeline(timeline), Lsn(lsn));
+        assert_eq!(of(1, 0x300_0000), [Timeline(2), Timeline(3), Timeline(5)]);
+        assert_eq!(of(1, 0x300_0001), [Timeline(5)]);
+        assert_eq!(of(2, 0x500_0060), [Timeline(3)]);
+        assert_eq!(of(3, 0), []);
     }
 
     #[test]

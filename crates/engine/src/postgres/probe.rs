@@ -41,8 +41,6 @@ pub(crate) struct LogState {
     /// The receiver streams, on this timeline. It calls itself streaming before it has been answered: one that is refused
     /// and tries again ten times a second does so each time.
     pub(crate) streaming: Option<Timeline>,
-    /// What it asks for, streaming or not.
-    pub(crate) asks_for: Option<Timeline>,
     pub(crate) lag_ms: Option<u64>,
     /// What the startup process waits for.
     pub(crate) startup_wait: Option<String>,
@@ -85,7 +83,9 @@ impl Postgres {
                 view.in_recovery = Some(state.in_recovery);
                 view.replayed = Some(state.replayed);
                 view.streaming = state.streaming;
-                view.asks_for = state.asks_for;
+                if state.in_recovery && state.streaming.is_none() {
+                    view.heard_of = history::heard_of(&self.instance.data_dir, state.timeline, state.replayed);
+                }
                 view.replay_paused = state.paused;
                 view.replay_lag_ms = state.lag_ms;
                 view.attached = state.attached;
@@ -167,7 +167,6 @@ impl Postgres {
             on_replayed_timeline: true,
             paused: state.is_true(4),
             streaming: state.parse(5).filter(|_| state.get(6) == Some("streaming") && state.is_true(10)).map(Timeline),
-            asks_for: state.parse(5).map(Timeline),
             lag_ms: state.parse(7),
             startup_wait: state.get(9).map(str::to_owned),
             attached: rows.iter().filter(|r| r.get(0) == Some("a")).map(attached_replica).collect(),
