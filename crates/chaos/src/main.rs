@@ -35,6 +35,9 @@ struct Arguments {
     /// Only these kinds of fault
     #[arg(long, value_delimiter = ',')]
     kinds: Vec<String>,
+    /// How many members a cluster has
+    #[arg(long, default_value_t = 3)]
+    members: u16,
     /// Faults in a leg
     #[arg(long, default_value_t = 10)]
     leg: u64,
@@ -69,7 +72,7 @@ fn main() -> ExitCode {
 }
 
 fn run(given: &Arguments) -> Result<bool> {
-    let (kinds, skipped) = stage::kinds(&given.kinds);
+    let (kinds, skipped) = stage::kinds(&given.kinds, given.members);
     for (kind, why) in &skipped {
         println!("skipped: {kind} ({why})");
     }
@@ -92,6 +95,11 @@ fn run(given: &Arguments) -> Result<bool> {
     }
     let folder = given.legs.parent().unwrap_or(Path::new("."));
     let dir = std::path::absolute(folder)?.join(format!("lab-{}", given.base_port));
+    // two series in one lab end each other's
+    let lock = std::fs::File::create(dir.with_extension("lock"))?;
+    if lock.try_lock().is_err() {
+        bail!("another series runs in {}: end it, or move this one with --base-port", dir.display());
+    }
     let keep = folder.join("failed");
     let commit = commit();
     let until = Instant::now() + Duration::from_secs(given.minutes * 60);
@@ -159,7 +167,12 @@ fn cells(given: &Arguments) -> Result<Vec<Cell>> {
             continue;
         }
         for durability in &given.durability {
-            cells.push(Cell { pg: pg.clone(), durability: durability.clone(), profile: given.profile.clone() });
+            cells.push(Cell {
+                pg: pg.clone(),
+                durability: durability.clone(),
+                profile: given.profile.clone(),
+                members: given.members,
+            });
         }
     }
     if cells.is_empty() {

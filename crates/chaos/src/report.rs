@@ -121,7 +121,8 @@ pub fn markdown(legs: &[LegLine], skipped: &[(String, String)], machine: &str) -
     let name = |cell: &Cell| {
         let newest = legs.iter().rev().find(|l| l.cell == *cell).map_or("", |l| l.version.as_str());
         let profile = if cell.profile == "standard" { String::new() } else { format!(", {}", cell.profile) };
-        format!("{} on {newest}{profile}", cell.durability)
+        let members = if cell.members == 3 { String::new() } else { format!(", {} members", cell.members) };
+        format!("{} on {newest}{profile}{members}", cell.durability)
     };
     let _ = writeln!(out, "{} | all |", cells.iter().map(|c| name(c)).collect::<Vec<_>>().join(" | "));
     let _ = writeln!(out, "|---|{}", "---|".repeat(cells.len() + 1));

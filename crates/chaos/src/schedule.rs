@@ -83,7 +83,9 @@ pub fn planned(seed: u64, number: u64, kinds: &[&'static str]) -> Option<Planned
     };
     let (kind, fault, whom) = of(&mut dice)?;
     let pause_ms = dice.between(300, 2_500);
-    let lasts_ms = dice.between(500, 9_000);
+    // most are over soon: what takes hold does so within two seconds or three
+    let longest = if dice.percent(70) { 4_000 } else { 9_000 };
+    let lasts_ms = dice.between(500, longest);
     // a fifth of them come in pairs: then a majority may be gone for a while
     let also = dice.percent(20).then(|| of(&mut dice)).flatten();
     let also = also.map(|(kind, fault, whom)| (kind, fault, whom, dice.between(0, 1_500)));

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, anyhow};
 use dauphin_api::Client;
 use dauphin_api::dto::{Cluster, History};
-use dauphin_lab::{Engine, FaultKind, Lab, Options};
+use dauphin_lab::{Engine, FaultKind, Lab, LinkFault, Options};
 use dauphin_model::{Durability, OnShortage, Profile};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,14 @@ pub struct Cell {
     pub durability: String,
     /// `standard` or `fast`.
     pub profile: String,
+    /// How many members.
+    #[serde(default = "three")]
+    pub members: u16,
+}
+
+/// What all clusters had before others were tried.
+fn three() -> u16 {
+    3
 }
 
 impl Cell {
@@ -70,16 +78,16 @@ pub fn binaries(pg: &str) -> Option<PathBuf> {
 
 /// The kinds of fault that can be made here, and those that cannot, with the reason.
 #[must_use]
-pub fn kinds(only: &[String]) -> (Vec<&'static str>, Vec<(String, String)>) {
-    let has =
-        |program: &str| ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].iter().any(|d| Path::new(d).join(program).exists());
-    let (strace, hosts) = (has("strace"), can_have_hosts());
+pub fn kinds(only: &[String], members: u16) -> (Vec<&'static str>, Vec<(String, String)>) {
+    let (strace, hosts, disks) = (has("strace"), can_have_hosts(), can_have_disks());
     let (mut can, mut cannot) = (Vec::new(), Vec::new());
     for (name, kind) in FaultKind::NAMES {
         let why = match kind {
-            FaultKind::Processes(_) => None,
+            FaultKind::Processes(_) | FaultKind::Descriptors => None,
+            FaultKind::Links(LinkFault::Split) if members < 5 => Some("of three members a minority is one: partition"),
             FaultKind::Links(_) => (!hosts).then_some("needs root and `ip`"),
             FaultKind::Disk(_) => (!strace).then_some("needs strace"),
+            FaultKind::PowerCut => (!disks).then_some("needs root, mkfs.ext4, xfs_io and a loop device"),
         };
         match why {
             _ if !only.is_empty() && !only.iter().any(|k| k == name) => {}
@@ -90,9 +98,20 @@ pub fn kinds(only: &[String]) -> (Vec<&'static str>, Vec<(String, String)>) {
     (can, cannot)
 }
 
+fn has(program: &str) -> bool {
+    ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].iter().any(|d| Path::new(d).join(program).exists())
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
 fn can_have_hosts() -> bool {
-    let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
-    root && ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"].iter().any(|p| Path::new(p).exists())
+    is_root() && has("ip") && has("ss")
+}
+
+fn can_have_disks() -> bool {
+    is_root() && has("mkfs.ext4") && has("xfs_io") && Path::new("/dev/loop-control").exists()
 }
 
 impl Stage {
@@ -109,7 +128,7 @@ impl Stage {
         let options = Options {
             dir: dir.to_owned(),
             engine: Engine::Postgres,
-            members: 3,
+            members: cell.members,
             durability: match cell.durability.as_str() {
                 "sync" => Durability::Sync,
                 "async" => Durability::Async,
@@ -122,6 +141,7 @@ impl Stage {
             base_port,
             no_proxy: false,
             hosts: can_have_hosts(),
+            disks: can_have_disks(),
             mesh: None,
             witness: false,
             program: program.to_owned(),

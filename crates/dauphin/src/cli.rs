@@ -116,6 +116,23 @@ pub(crate) enum Lab {
     Fault(LabFault),
     /// End cuts and disk faults, thaw frozen processes, start missing agents
     Heal(LabHeal),
+    /// Carry the frames of a member's link, late: what some faults run
+    #[command(hide = true)]
+    Relay(LabRelay),
+}
+
+#[derive(Args)]
+pub(crate) struct LabRelay {
+    /// Two tap devices
+    #[arg(num_args = 2, required = true)]
+    pub(crate) devices: Vec<PathBuf>,
+    #[arg(long)]
+    pub(crate) delay_ms: u64,
+    #[arg(long)]
+    pub(crate) jitter_ms: u64,
+    /// Of a thousand frames
+    #[arg(long)]
+    pub(crate) lost: u32,
 }
 
 #[derive(Args)]
@@ -147,6 +164,9 @@ pub(crate) struct LabUp {
     /// A network namespace and an address of its own for each member
     #[arg(long)]
     pub(crate) hosts: bool,
+    /// A disk of its own for each member, whose power can be cut
+    #[arg(long)]
+    pub(crate) disks: bool,
     /// A mesh of this many sites
     #[arg(long, value_name = "SITES")]
     pub(crate) mesh: Option<u16>,
@@ -183,8 +203,10 @@ pub(crate) struct LabFault {
     /// Whom it hits
     #[arg(long, value_name = "NAME")]
     pub(crate) member: String,
-    /// kill-server, kill-agent, kill-node, freeze-server, freeze-agent, freeze-node; disk-full, disk-error, disk-slow,
-    /// disk-hang; with --hosts partition, partition-in, partition-out, replication-cut, store-cut, slow
+    /// kill-server, kill-agent, kill-node, freeze-server, freeze-agent, freeze-node, freeze-backend, no-descriptors;
+    /// disk-full, disk-error, disk-slow, disk-hang; with --disks power-cut; with --hosts partition, partition-in,
+    /// partition-out, cut-pair, split, replication-cut, store-cut, client-cut, reset, slow,
+    /// delay, late
     #[arg(long)]
     pub(crate) kind: String,
 }

@@ -1,6 +1,7 @@
 //! The end of a lab. Its processes are killed when their data goes with them, and asked to stop, replicas first, when
 //! it stays. What the lab made is removed. Only processes that work in the lab's folder are touched.
 
+use crate::disks;
 use crate::error::LabError;
 use crate::fault;
 use crate::find;
@@ -119,6 +120,9 @@ fn gone(lab: &Lab, seen: &mut Vec<Process>, wait: Duration, whose: impl Fn(&LabM
 
 /// Removes what `up` made.
 fn remove(lab: &Lab) -> Result<(), LabError> {
+    if lab.disks {
+        disks::remove(lab);
+    }
     for name in &lab.made {
         remove_one(&lab.dir.join(name))?;
     }

@@ -3,6 +3,7 @@
 
 mod binaries;
 mod bundle;
+mod disks;
 mod down;
 mod error;
 mod fault;
@@ -12,6 +13,7 @@ mod leftovers;
 mod network;
 mod options;
 mod process;
+mod relay;
 mod show;
 mod spawn;
 mod state;
@@ -25,6 +27,7 @@ pub use fault::{DiskFault, FaultKind, Healed, Hit, LinkFault, ProcessFault, faul
 pub use network::LabNetwork;
 pub use options::{Engine, Options};
 pub use process::Process;
+pub use relay::{Treatment, run as relay};
 pub use show::{Shown, show};
 pub use state::{Lab, LabMember, LabProxy, LabUser, Login};
 pub use up::up;

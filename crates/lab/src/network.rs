@@ -5,7 +5,7 @@ use crate::error::LabError;
 use crate::state::LabMember;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Name of the one interface in a namespace.
@@ -49,6 +49,11 @@ impl LabNetwork {
         format!("{}.{number}", self.prefix)
     }
 
+    /// The address of whatever is no member.
+    pub(crate) fn outside(&self) -> String {
+        format!("{}.254", self.prefix)
+    }
+
     /// All of its addresses.
     pub(crate) fn subnet(&self) -> String {
         format!("{}.0/24", self.prefix)
@@ -82,12 +87,12 @@ impl LabNetwork {
 
     /// Makes bridge and namespaces.
     pub(crate) fn make(&self, members: &[LabMember]) -> Result<(), LabError> {
-        let (bridge, prefix) = (&self.bridge, &self.prefix);
+        let (bridge, outside) = (&self.bridge, self.outside());
         batch(
             None,
             &[
                 format!("link add {bridge} type bridge"),
-                format!("addr add {prefix}.254/24 dev {bridge}"),
+                format!("addr add {outside}/24 dev {bridge}"),
                 format!("link set {bridge} up"),
             ],
         )?;
@@ -120,6 +125,7 @@ impl LabNetwork {
             let name = self.namespace(member).0;
             // a namespace lives on while a connection in it waits for its end, and its interface with it
             let _ = batch(None, &[format!("link del {name}")]);
+            let _ = batch(None, &[format!("link del {name}p")]);
             let _ = batch(None, &[format!("netns del {name}")]);
         }
         let _ = batch(None, &[format!("link del {}", self.bridge)]);
@@ -146,6 +152,51 @@ impl Namespace {
             self.qdisc(way, "add", &["root", "tbf", "rate", "512kbit", "burst", "3000", "latency", "400ms"])?;
         }
         Ok(())
+    }
+
+    /// Resets every connection with other hosts: both ends learn of it.
+    pub(crate) fn reset(&self) -> Result<(), LabError> {
+        let here = ["netns", "exec", &self.0, "ss", "--kill", "--tcp", "--no-header", "state", "established"];
+        run("ip", &[&here[..], &["not", "dst", "127.0.0.0/8"]].concat(), "").map(drop)
+    }
+
+    /// Leads the link through two tap devices, which it returns: frames go on only if somebody carries them.
+    pub(crate) fn detour(&self, bridge: &str) -> Result<[PathBuf; 2], LabError> {
+        self.straighten(bridge)?;
+        let name = &self.0;
+        // the link's end outside, and a pair of interfaces of which one is on the bridge in its place
+        batch(
+            None,
+            &[
+                format!("link set {name} nomaster"),
+                format!("link add {name}p type veth peer name {name}q"),
+                format!("link set {name}q master {bridge} up"),
+                format!("link set {name}p up"),
+                format!("link add link {name} name {name}a type macvtap mode passthru"),
+                format!("link add link {name}p name {name}b type macvtap mode passthru"),
+                format!("link set {name}a up"),
+                format!("link set {name}b up"),
+            ],
+        )?;
+        let device = |end: &str| {
+            let path = format!("/sys/class/net/{name}{end}/ifindex");
+            let number = std::fs::read_to_string(&path).map_err(LabError::io("cannot read", Path::new(&path)))?;
+            Ok(PathBuf::from(format!("/dev/tap{}", number.trim())))
+        };
+        Ok([device("a")?, device("b")?])
+    }
+
+    /// Ends that. Says whether it was so.
+    pub(crate) fn straighten(&self, bridge: &str) -> Result<bool, LabError> {
+        let name = &self.0;
+        let there: Vec<String> = ["a", "p"]
+            .into_iter()
+            .filter(|end| Path::new(&format!("/sys/class/net/{name}{end}")).exists())
+            .map(|end| format!("link del {name}{end}"))
+            .collect();
+        batch(None, &there)?;
+        batch(None, &[format!("link set {name} master {bridge}")])?;
+        Ok(!there.is_empty())
     }
 
     /// Ends that. Says whether it was so.

@@ -49,6 +49,8 @@ pub struct Options {
     pub no_proxy: bool,
     /// A network namespace for each member.
     pub hosts: bool,
+    /// A disk for each member.
+    pub disks: bool,
     /// Number of sites of a mesh.
     pub mesh: Option<u16>,
     /// The last member is a witness.
@@ -118,6 +120,7 @@ mod tests {
             base_port: 15_000,
             no_proxy: false,
             hosts: false,
+            disks: false,
             mesh: None,
             witness: false,
             program: PathBuf::from("/bin/true"),

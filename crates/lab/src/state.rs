@@ -47,6 +47,9 @@ pub struct Lab {
     /// The members' hosts, when they have hosts of their own.
     #[serde(default)]
     pub network: Option<LabNetwork>,
+    /// Whether each member has a disk of its own.
+    #[serde(default)]
+    pub disks: bool,
     /// Whether `up` made the folder itself.
     pub made_dir: bool,
     /// What `up` made in the folder: what `down` removes.

@@ -8,7 +8,7 @@ use crate::network::LabNetwork;
 use crate::options::Options;
 use crate::process::Process;
 use crate::state::{Lab, LabMember, LabProxy, LabUser, Login};
-use crate::{down, files, find, spawn, user};
+use crate::{disks, down, files, find, spawn, user};
 use dauphin_api::Client;
 use dauphin_api::dto::{Cluster, Member};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -108,6 +108,7 @@ fn plan(options: &Options, engine: &Binaries, made_dir: bool) -> Result<Lab, Lab
     let proxy = LabProxy { host: HOST.into(), write_port: base, read_port: base + 10 };
     let mut made: Vec<String> = members.iter().map(|m| m.name.clone()).collect();
     made.extend(["ca", "proxy", "bin", files::PASSFILE].map(String::from));
+    made.extend(options.disks.then(|| disks::FOLDER.to_owned()));
     let user = user::for_members()?;
     let closed_parent = closed_parent(&options.dir, user.as_ref())?;
     Ok(Lab {
@@ -127,6 +128,7 @@ fn plan(options: &Options, engine: &Binaries, made_dir: bool) -> Result<Lab, Lab
         user,
         closed_parent,
         network,
+        disks: options.disks,
         made_dir,
         made,
     })
@@ -184,6 +186,9 @@ fn free(lab: &Lab) -> Result<(), LabError> {
     if let Some(network) = &lab.network {
         network.check()?;
     }
+    if lab.disks {
+        disks::check(lab)?;
+    }
     // on hosts of their own every port is free
     let shared = lab.members.iter().filter(|_| lab.network.is_none());
     let members = shared.flat_map(|m| [m.sql_port, m.api_port, m.link_port]);
@@ -205,6 +210,9 @@ fn prepare(lab: &mut Lab, options: &Options, engine: &Binaries) -> Result<(), La
     secrets.of("admin").clone_into(&mut lab.admin.password);
     // first of all: from here on `lab down` finds what to remove
     lab.save()?;
+    if lab.disks {
+        disks::make(lab)?;
+    }
     if let Some(user) = &lab.user
         && (lab.closed_parent.is_some() || !user::can_run(&lab.program, user))
     {

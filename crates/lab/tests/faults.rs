@@ -51,6 +51,7 @@ impl Stage {
             closed_parent: None,
             engine_home: None,
             network: None,
+            disks: false,
             made_dir: true,
             made: vec!["m1".into(), "m2".into()],
         };

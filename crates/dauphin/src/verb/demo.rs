@@ -60,6 +60,7 @@ fn options(given: &Demo, dir: PathBuf) -> Result<Options, Failure> {
         base_port: given.base_port,
         no_proxy: false,
         hosts: false,
+        disks: false,
         mesh: None,
         witness: false,
         program: program()?,

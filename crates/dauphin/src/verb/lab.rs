@@ -1,13 +1,14 @@
 //! `dauphin lab`: clusters in a folder of this machine, and faults for them.
 
-use crate::cli::{Lab as Verb, LabDir, LabDown, LabFault, LabHeal, LabUp, Target};
+use crate::cli::{Lab as Verb, LabDir, LabDown, LabFault, LabHeal, LabRelay, LabUp, Target};
 use crate::failure::{DONE, Failure, Outcome};
 use crate::look::{Table, dash};
 use crate::say::{self, Progress, Tone};
-use dauphin_lab::{Engine, FaultKind, Healed, Lab, Options, Shown};
+use dauphin_lab::{Engine, FaultKind, Healed, Lab, Options, Shown, Treatment};
 use dauphin_model::{Durability, OnShortage, Profile};
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub(crate) fn run(target: &Target, verb: Verb) -> Outcome {
     match verb {
@@ -16,7 +17,17 @@ pub(crate) fn run(target: &Target, verb: Verb) -> Outcome {
         Verb::Down(options) => down(target, &options),
         Verb::Fault(options) => fault(target, &options),
         Verb::Heal(options) => heal(target, &options),
+        Verb::Relay(options) => relay(&options),
     }
+}
+
+fn relay(given: &LabRelay) -> Outcome {
+    let [a, b] = given.devices.as_slice() else {
+        return Err(Failure::usage("lab relay takes two devices".to_owned(), ""));
+    };
+    let (delay, jitter) = (Duration::from_millis(given.delay_ms), Duration::from_millis(given.jitter_ms));
+    dauphin_lab::relay([a, b], Treatment { delay, jitter, lost: given.lost })?;
+    Ok(DONE)
 }
 
 fn up(target: &Target, given: &LabUp) -> Outcome {
@@ -54,6 +65,7 @@ fn options(given: &LabUp) -> Result<Options, Failure> {
         base_port: given.base_port,
         no_proxy: given.no_proxy,
         hosts: given.hosts,
+        disks: given.disks,
         mesh: given.mesh,
         witness: given.witness,
         program: program()?,

@@ -2,6 +2,7 @@
 //! goes away without a trace.
 
 mod asynchronous;
+mod disks;
 mod failpoints;
 mod hosts;
 mod stage;

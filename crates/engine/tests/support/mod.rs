@@ -226,6 +226,17 @@ impl Member {
     }
 }
 
+impl Member {
+    /// A killed server leaves a memory segment in the system, which only a start in the same folder would take away: some
+    /// thousands, and no server starts any more.
+    fn forget_memory(&self) {
+        let file = std::fs::read_to_string(self.pg.instance.data_dir.join("postmaster.pid")).unwrap_or_default();
+        if let Some(id) = file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)) {
+            let _ = Command::new("ipcrm").args(["-m", id]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
 impl Drop for Member {
     fn drop(&mut self) {
         if let Some(mut server) = self.server.take() {
@@ -233,6 +244,7 @@ impl Drop for Member {
                 let _ = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
             }
             let _ = server.wait();
+            self.forget_memory();
             if std::thread::panicking() {
                 let log = self.log();
                 let lines: Vec<&str> = log.lines().collect();

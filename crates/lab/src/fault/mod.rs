@@ -2,9 +2,11 @@
 //! go on, missing agents start. Nothing else is mended here: that is the agents' work.
 
 mod disk;
+mod limits;
 mod links;
 mod processes;
 
+use crate::disks;
 use crate::error::LabError;
 use crate::find;
 use crate::process::Process;
@@ -31,22 +33,35 @@ pub enum FaultKind {
     Links(LinkFault),
     /// To its server's disk, as the server sees it.
     Disk(DiskFault),
+    /// Its agent may open no more files or connections.
+    Descriptors,
+    /// Its machine loses its power: processes and everything that was not flushed are gone. Needs `--disks`.
+    PowerCut,
 }
 
 impl FaultKind {
     /// Every kind, with its name.
-    pub const NAMES: [(&'static str, Self); 16] = [
+    pub const NAMES: [(&'static str, Self); 25] = [
         ("kill-server", Self::Processes(ProcessFault::KillServer)),
         ("kill-agent", Self::Processes(ProcessFault::KillAgent)),
         ("kill-node", Self::Processes(ProcessFault::KillNode)),
         ("freeze-server", Self::Processes(ProcessFault::FreezeServer)),
         ("freeze-agent", Self::Processes(ProcessFault::FreezeAgent)),
         ("freeze-node", Self::Processes(ProcessFault::FreezeNode)),
+        ("freeze-backend", Self::Processes(ProcessFault::FreezeBackend)),
+        ("no-descriptors", Self::Descriptors),
+        ("power-cut", Self::PowerCut),
         ("partition", Self::Links(LinkFault::Partition)),
         ("partition-in", Self::Links(LinkFault::PartitionIn)),
         ("partition-out", Self::Links(LinkFault::PartitionOut)),
         ("replication-cut", Self::Links(LinkFault::ReplicationCut)),
         ("store-cut", Self::Links(LinkFault::StoreCut)),
+        ("cut-pair", Self::Links(LinkFault::CutPair)),
+        ("client-cut", Self::Links(LinkFault::ClientCut)),
+        ("split", Self::Links(LinkFault::Split)),
+        ("reset", Self::Links(LinkFault::Reset)),
+        ("delay", Self::Links(LinkFault::Delay)),
+        ("late", Self::Links(LinkFault::Late)),
         ("slow", Self::Links(LinkFault::Slow)),
         ("disk-full", Self::Disk(DiskFault::Full)),
         ("disk-error", Self::Disk(DiskFault::Error)),
@@ -96,7 +111,26 @@ pub fn fault(lab: &Lab, member: &str, kind: impl Into<FaultKind>) -> Result<Hit,
         FaultKind::Processes(kind) => processes::hit(lab, member, kind).map(of_processes),
         FaultKind::Links(kind) => links::hit(lab, member, kind).map(|text| Hit { processes: Vec::new(), text }),
         FaultKind::Disk(kind) => disk::hit(lab, member, kind).map(of_processes),
+        FaultKind::Descriptors => limits::hit(lab, member).map(of_processes),
+        FaultKind::PowerCut => power_cut(lab, member).map(of_processes),
     }
+}
+
+/// Its processes stand still, its disk loses what was not flushed, and only then they are gone: none of them tells anybody
+/// what it did last.
+fn power_cut(lab: &Lab, member: &LabMember) -> Result<Vec<Process>, LabError> {
+    if !lab.disks {
+        let text = "the members of this lab share a disk: power cuts need one made with `dauphin lab up --disks`";
+        return Err(LabError::Usage(text.to_owned()));
+    }
+    disk::mend(lab, member)?;
+    processes::hit(lab, member, ProcessFault::FreezeNode)?;
+    let mut hit = Vec::new();
+    disks::cut(lab, member, || {
+        hit = processes::hit(lab, member, ProcessFault::KillNode)?;
+        Ok(())
+    })?;
+    Ok(hit)
 }
 
 /// What `heal` did.
@@ -123,7 +157,8 @@ pub fn heal(lab: &Lab, only: Option<&str>) -> Result<Healed, LabError> {
     let mut healed = Healed::default();
     for member in members {
         let cut = links::mend(lab, member)?;
-        if disk::mend(lab, member)? || cut {
+        let limited = limits::mend(lab, member)?;
+        if disk::mend(lab, member)? || cut || limited {
             healed.mended.push(member.name.clone());
         }
         let node = find::node(lab, member, &Process::all());
@@ -181,6 +216,7 @@ fn seen(there: impl Fn(&[Process]) -> bool, name: &str) -> Result<(), LabError> 
 pub(crate) fn let_go(lab: &Lab) {
     for member in &lab.members {
         let _ = disk::mend(lab, member);
+        let _ = links::mend(lab, member);
     }
 }
 

@@ -30,13 +30,15 @@ pub enum ProcessFault {
     FreezeAgent,
     /// Agent, guard and server stop.
     FreezeNode,
+    /// The server's process of one client stops, with whatever it holds; one in the middle of something if there is one.
+    FreezeBackend,
 }
 
 impl ProcessFault {
     fn signal(self) -> Signal {
         match self {
             Self::KillServer | Self::KillAgent | Self::KillNode => Signal::KILL,
-            Self::FreezeServer | Self::FreezeAgent | Self::FreezeNode => Signal::STOP,
+            Self::FreezeServer | Self::FreezeAgent | Self::FreezeNode | Self::FreezeBackend => Signal::STOP,
         }
     }
 
@@ -45,6 +47,7 @@ impl ProcessFault {
         match self {
             Self::KillAgent | Self::FreezeAgent => node.agent.iter().cloned().collect(),
             Self::KillServer | Self::FreezeServer => server_first(node),
+            Self::FreezeBackend => backend(&node.server_tree).into_iter().collect(),
             Self::KillNode | Self::FreezeNode => {
                 let mut all: Vec<_> = node.agent.iter().chain(&node.guard).cloned().collect();
                 all.extend(server_first(node));
@@ -53,6 +56,21 @@ impl ProcessFault {
             }
         }
     }
+}
+
+/// A client's process among these: `postgres: lab_m1: app app 10.0.0.254(5000) COMMIT`. One that is stopped already is the
+/// one; else one that does something is preferred.
+fn backend(server: &[Process]) -> Option<Process> {
+    let doing = |p: &&Process| -> Option<bool> {
+        let title = p.arguments.first()?.strip_prefix("postgres: ")?;
+        let words: Vec<&str> = title.split_once(": ").map_or(title, |(_, rest)| rest).split(' ').collect();
+        let client =
+            words.get(2).is_some_and(|w| w.ends_with(')') || *w == "[local]") && words.first() != Some(&"walsender");
+        client.then(|| words.get(3).is_some_and(|w| *w != "idle"))
+    };
+    let clients: Vec<&Process> = server.iter().filter(|p| doing(p).is_some()).collect();
+    let stopped = clients.iter().find(|p| p.is_stopped());
+    stopped.or_else(|| clients.iter().find(|p| doing(p) == Some(true))).or(clients.first()).map(|p| (*p).clone())
 }
 
 fn server_first(node: &Node) -> Vec<Process> {
@@ -96,6 +114,7 @@ fn take_hold(lab: &Lab, member: &LabMember, kind: ProcessFault, hit: &[Process],
             ProcessFault::KillAgent => was_hit(p),
             ProcessFault::KillServer => was_hit(p) || p.start < hit_at,
             ProcessFault::KillNode => true,
+            ProcessFault::FreezeBackend => was_hit(p) && !p.is_stopped(),
             ProcessFault::FreezeServer | ProcessFault::FreezeAgent | ProcessFault::FreezeNode => !p.is_stopped(),
         });
         if left.is_empty() {
@@ -122,6 +141,32 @@ fn ticks_since_boot() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clients_process_is_known_by_its_title() {
+        let process = |pid, title: &str, state| Process {
+            pid,
+            start: 1,
+            parent: 1,
+            state,
+            arguments: vec![title.to_owned()],
+            directory: None,
+        };
+        let mut all = vec![
+            process(1, "/usr/lib/postgresql/15/bin/postgres", 'S'),
+            process(2, "postgres: lab_m1: checkpointer ", 'S'),
+            process(3, "postgres: lab_m1: walsender dauphin_replication 10.0.0.2(5000) streaming 0/3000148", 'S'),
+            process(4, "postgres: lab_m1: logical replication launcher ", 'S'),
+        ];
+        assert_eq!(backend(&all), None);
+        all.push(process(5, "postgres: lab_m1: app app 10.0.0.254(5000) idle", 'S'));
+        assert_eq!(backend(&all).map(|p| p.pid), Some(5));
+        all.push(process(6, "postgres: lab_m1: app app 10.0.0.254(5001) COMMIT", 'S'));
+        all.push(process(7, "postgres: lab_m1: dauphin postgres [local] idle", 'S'));
+        assert_eq!(backend(&all).map(|p| p.pid), Some(6));
+        all.push(process(8, "postgres: lab_m1: app app 10.0.0.254(5002) idle in transaction", 'T'));
+        assert_eq!(backend(&all).map(|p| p.pid), Some(8));
+    }
 
     #[test]
     fn a_node_fault_hits_those_who_could_mend_it_first() {
