@@ -137,7 +137,7 @@ fn on(stage: &Stage, given: &Given<'_>, say: &mut dyn FnMut(&str)) -> Result<Leg
     };
     let ends: Vec<f64> = faults.iter().skip(1).map(|f| f.at).chain([seconds]).collect();
     for (fault, end) in faults.iter_mut().zip(ends) {
-        fault.gap_s = gap(&acks, fault.at, end);
+        fault.gap_s = gap(&acks, fault.at, fault.healed_at, end);
         let led = |at: f64| at >= fault.at && at < end;
         fault.leaderships = leaders.iter().filter(|(at, _, _)| led(*at)).count() as u64;
     }
@@ -305,10 +305,12 @@ async fn rows(config: &Config, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
     session.rows(sql, LAST_READS_WITHIN).await.map_err(|e| anyhow!("{sql}: {e:?}"))
 }
 
-/// The longest time without an acknowledgement that ends after `from` and begins before `to`.
-fn gap(acks: &[f64], from: f64, to: f64) -> f64 {
-    let first = acks.partition_point(|at| *at < from).saturating_sub(1);
-    let end = acks.partition_point(|at| *at < to);
+/// The longest time without an acknowledgement, from the last one before `from` to the last one before `to`; to the first one
+/// after `to` if none came since `healed`.
+fn gap(acks: &[f64], from: f64, healed: f64, to: f64) -> f64 {
+    let before = |moment: f64| acks.partition_point(|at| *at < moment);
+    let (first, end) = (before(from).saturating_sub(1), before(to));
+    let end = if before(healed) == end { end + 1 } else { end }.min(acks.len());
     acks.get(first..end).unwrap_or_default().windows(2).map(|w| w[1] - w[0]).fold(0.0, f64::max)
 }
 
@@ -352,9 +354,10 @@ mod tests {
     #[test]
     fn a_gap_may_begin_before_and_end_after() {
         let acks = [0.0, 1.0, 1.1, 4.0, 4.1];
-        assert!((gap(&acks, 1.05, 3.0) - 0.1).abs() < 1e-9, "the long one ends later");
-        assert!((gap(&acks, 1.05, 5.0) - 2.9).abs() < 1e-9);
-        assert!(gap(&[], 0.0, 1.0).abs() < 1e-9);
+        assert!((gap(&acks, 0.9, 1.05, 3.0) - 1.0).abs() < 1e-9, "the long one is the next fault's");
+        assert!((gap(&acks, 1.05, 2.0, 3.0) - 2.9).abs() < 1e-9, "none came after the heal: it is this one's");
+        assert!((gap(&acks, 1.05, 2.0, 5.0) - 2.9).abs() < 1e-9);
+        assert!(gap(&[], 0.0, 0.5, 1.0).abs() < 1e-9);
         assert_eq!(per_second(&acks, 4.5), [1, 2, 0, 0, 2]);
     }
 }
