@@ -9,7 +9,7 @@ use crate::picture::Picture;
 use crate::secrets::Secrets;
 use crate::setup::GuardStart;
 use dauphin_engine::postgres::rewind::CutOff;
-use dauphin_engine::postgres::{Access, Error, Postgres, StopMode, Upstream};
+use dauphin_engine::postgres::{Access, Error, Postgres, StopMode};
 use dauphin_guard::client::{Event as GuardEvent, Guard, GuardError};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{EngineFailure, EngineStep, Event};
@@ -52,8 +52,6 @@ pub(crate) struct Server {
     /// Held by whoever changes access or runs a step: housekeeping waits for it.
     pub(crate) hand: tokio::sync::Mutex<()>,
     pub(crate) barrier: Mutex<Option<JoinHandle<()>>>,
-    /// Whom to follow at the next start: a rewound copy is consistent only once it has received something.
-    pub(crate) start_behind: Mutex<Option<Upstream>>,
     /// The cluster that this process began: its data may be thrown away if another member's became the cluster.
     pub(crate) begun: Mutex<Option<u64>>,
     /// When it was given other settings.
@@ -101,7 +99,6 @@ impl Server {
             task: Mutex::new(None),
             hand: tokio::sync::Mutex::new(()),
             barrier: Mutex::new(None),
-            start_behind: Mutex::new(None),
             begun: Mutex::new(None),
             changed: Mutex::new(None),
         });

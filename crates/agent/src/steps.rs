@@ -34,6 +34,7 @@ impl Server {
         let postgres = &self.postgres;
         if let EngineStep::Bootstrap { .. }
         | EngineStep::StartDetached
+        | EngineStep::StartBehind { .. }
         | EngineStep::Clone { .. }
         | EngineStep::Rewind { .. } = step
         {
@@ -41,7 +42,10 @@ impl Server {
         }
         match step {
             EngineStep::Bootstrap { timeline } => self.bootstrap(timeline).await,
-            EngineStep::StartDetached => self.start().await,
+            EngineStep::StartDetached => self.start(None).await,
+            EngineStep::StartBehind { upstream, voter } => {
+                self.start(Some(self.upstream(&upstream, &voter, true)?)).await
+            }
             EngineStep::Stop => self.stop().await,
             EngineStep::Freeze => postgres.freeze(FREEZE_LIMIT).await.map(|f| EngineOutcome::Frozen(f.position)),
             EngineStep::Follow { upstream, voter } => {
@@ -139,7 +143,7 @@ impl Server {
             let system = instance.initdb(&self.spec().postgres.locale).await?;
             *lock(&self.begun) = Some(system);
             self.system.send_replace(Some(system));
-            self.start().await?;
+            self.start(None).await?;
         }
         self.postgres.promote(timeline, PROMOTE_LIMIT).await?;
         // nobody is there to wait for yet, and nobody but us is let in
@@ -217,7 +221,7 @@ impl Server {
             }
         }
         instance.wipe()?;
-        let source = Upstream { slot: None, ..upstream.clone() };
+        let source = Upstream { slot: None, ..upstream };
         let copying = instance.clone_from(&source, &settings, &self.secrets.credentials, system, Arc::clone(&progress));
         let telling = async {
             loop {
@@ -230,8 +234,8 @@ impl Server {
             copied = copying => copied?,
             () = telling => unreachable!("it never ends"),
         }
-        self.starts_behind(upstream);
-        Ok(EngineOutcome::Done)
+        // its log came along
+        Ok(EngineOutcome::Copied { needs: None })
     }
 
     /// How far the leader's log reaches, and in which term.
@@ -284,8 +288,7 @@ impl Server {
         if let Some(cut) = cut {
             self.tell_of_cut(cut);
         }
-        self.starts_behind(upstream);
-        Ok(EngineOutcome::Done)
+        Ok(EngineOutcome::Copied { needs: instance.needs().await? })
     }
 }
 

@@ -5,7 +5,9 @@ use crate::core::Core;
 use crate::reason::Reason;
 use crate::roles::{Cause, Role};
 use crate::step::{EngineStep, Step, StoreTxn};
-use dauphin_model::{Evidence, Leadership, LeadershipState, MemberKind, Published, Run, SetVersion, Timeline};
+use dauphin_model::{
+    Evidence, Leadership, LeadershipState, MemberKind, Position, Published, Run, SetVersion, Timeline,
+};
 use std::collections::BTreeSet;
 
 impl Core {
@@ -153,8 +155,9 @@ impl Core {
     }
 
     /// A copy or a rewind is complete.
-    pub(crate) fn copied(&mut self) {
+    pub(crate) fn copied(&mut self, needs: Option<Position>) {
         self.durable.half_done = false;
+        self.durable.needs = needs;
         self.durable.whole_once = true;
         self.has_data = true;
         self.server.run = Run::Stopped;

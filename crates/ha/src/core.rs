@@ -35,6 +35,8 @@ pub struct StepUnderWay {
     pub step: EngineStep,
     /// Since when.
     pub since: Mono,
+    /// It was cut off by a fence, and its end is yet to be told.
+    pub cut: bool,
 }
 
 /// One member's decisions. A copy goes its own way: the explorer follows many.
@@ -57,6 +59,8 @@ pub struct Core {
     pub(crate) has_data: bool,
     pub(crate) role: Role,
     pub(crate) engine: Option<StepUnderWay>,
+    /// What the server said last of its start, and since when.
+    pub(crate) starting: Option<(Option<String>, Mono)>,
     /// How far the copy under way has come.
     pub(crate) copying: Option<Copying>,
     /// No engine step before this moment: the last one failed.
@@ -118,6 +122,7 @@ impl Core {
             has_data,
             role: Role::Boot,
             engine: None,
+            starting: None,
             copying: None,
             engine_rest: Mono::default(),
             failures: 0,
@@ -263,6 +268,11 @@ impl Core {
             Run::Hung => self.server_hung_since.or(Some(self.now)),
             Run::Stopped | Run::Starting | Run::Running | Run::Crashed => None,
         };
+        let (progress, now) = (view.progress.clone(), self.now);
+        self.starting = (view.run == Run::Starting).then(|| match self.starting.take() {
+            Some((before, since)) if before == progress => (before, since),
+            Some(_) | None => (progress, now),
+        });
         self.server = view;
     }
 
@@ -276,7 +286,7 @@ impl Core {
                 self.engine_done(step, outcome);
             }
             Err(EngineFailure { because, bad_data }) => {
-                if bad_data && step == EngineStep::StartDetached {
+                if bad_data && matches!(step, EngineStep::StartDetached | EngineStep::StartBehind { .. }) {
                     self.bad_starts = self.bad_starts.saturating_add(1);
                 }
                 self.failures = self.failures.saturating_add(1);
@@ -303,8 +313,14 @@ impl Core {
                 self.stopped(position);
             }
             (EngineStep::StartDetached, _) => self.server.run = Run::Starting,
+            (EngineStep::StartBehind { .. }, _) => {
+                self.durable.needs = None;
+                self.server.run = Run::Starting;
+            }
             (EngineStep::Follow { upstream, voter }, _) => self.followed(upstream, voter),
-            (EngineStep::Clone { .. } | EngineStep::Rewind { .. }, _) => self.copied(),
+            (EngineStep::Clone { .. } | EngineStep::Rewind { .. }, EngineOutcome::Copied { needs }) => {
+                self.copied(needs)
+            }
             (step, outcome) => self.led(step, outcome),
         }
     }
@@ -322,6 +338,7 @@ impl Core {
             EngineStep::Rewind { .. } => self.durable.half_done = false,
             EngineStep::Bootstrap { .. }
             | EngineStep::StartDetached
+            | EngineStep::StartBehind { .. }
             | EngineStep::Stop
             | EngineStep::Freeze
             | EngineStep::Follow { .. }
@@ -412,7 +429,7 @@ impl Core {
     pub(crate) fn engine(&mut self, step: EngineStep) {
         debug_assert!(self.engine.is_none(), "one engine step at a time");
         self.follows_to_catch_up = false;
-        self.engine = Some(StepUnderWay { step: step.clone(), since: self.now });
+        self.engine = Some(StepUnderWay { step: step.clone(), since: self.now, cut: false });
         self.steps.push(Step::Engine(step));
     }
 

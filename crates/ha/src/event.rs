@@ -75,6 +75,11 @@ pub enum StoreResult {
 pub enum EngineOutcome {
     /// Done.
     Done,
+    /// Copied or rewound. The data is consistent only once it has received its source's log up to here.
+    Copied {
+        /// `None`: it is whole.
+        needs: Option<Position>,
+    },
     /// Frozen here.
     Frozen(Position),
     /// Stopped in order: a log that reaches this far holds everything.

@@ -17,9 +17,6 @@ pub(crate) struct Following {
     pub(crate) idle_since: Option<Mono>,
 }
 
-/// Failed starts of the server before the data is given up.
-const STARTS_MAX: u32 = 5;
-
 impl Core {
     /// Takes in what the store holds.
     pub(crate) fn on_store(&mut self, view: crate::event::StoreView) {
@@ -96,72 +93,6 @@ impl Core {
         (there && position.timeline == record.timeline).then(|| (record.clone(), position))
     }
 
-    /// Starts the server as a replica of nobody.
-    pub(crate) fn keep_running(&mut self) -> bool {
-        match self.server.run {
-            Run::Running if self.server.in_recovery == Some(true) => return true,
-            Run::Running if self.server.in_recovery == Some(false) => {
-                self.push(Step::Fence);
-                self.server.run = Run::Stopped;
-                self.server.in_recovery = None;
-            }
-            Run::Stopped | Run::Crashed
-                if self.engine_idle()
-                    && self.is_saved()
-                    && self.shutting_down.is_none()
-                    && !self.reinitializing()
-                    && !self.gives_way() =>
-            {
-                let gives_up = self.bad_starts >= STARTS_MAX && self.gives_up_starting();
-                if !gives_up {
-                    self.server.in_recovery = None;
-                    self.server.position = None;
-                    self.engine(EngineStep::StartDetached);
-                }
-            }
-            Run::Hung if self.engine.is_none() => {
-                let hung = self.server_hung_since.is_some_and(|s| self.now.since(s) >= self.spec.profile.suspect());
-                if hung {
-                    self.push(Step::Fence);
-                    self.server_hung_since = None;
-                }
-            }
-            _ => {}
-        }
-        false
-    }
-
-    /// A leader that just fell lets the others take over first: its own recovery syncs the whole data directory, and
-    /// what shares the disk with it would feel that. Only for a moment, and only if there are others.
-    fn gives_way(&self) -> bool {
-        let fallen = self.deposed_since.is_some_and(|since| self.now.since(since) < self.spec.profile.suspect());
-        let taken = self.record().is_some_and(|r| r.leader.name != self.me && r.state == LeadershipState::Open);
-        fallen && !taken && self.others().iter().any(|n| self.fresh(n))
-    }
-
-    /// Its server does not start with this data, and somebody leads whom it can be copied from. Where nobody does, it is
-    /// tried on: what kept it from starting may have been its disk.
-    fn gives_up_starting(&mut self) -> bool {
-        let Some(record) = self.record().cloned() else { return false };
-        let leader = record.leader.name.clone();
-        if record.state != LeadershipState::Open || leader == self.me || !self.fresh(&leader) {
-            return false;
-        }
-        if self.spec.allow_reclone {
-            self.journal(Reason::Recloning {
-                from: leader,
-                because: "its server does not start with this data".to_owned(),
-            });
-            self.give_data_up();
-        } else {
-            self.journal(Reason::Quarantined {
-                because: "its server does not start with this data; see its log, then `dauphin reinit`".to_owned(),
-            });
-            self.change(Cause::GiveUp);
-        }
-        true
-    }
-
     pub(crate) fn while_fenced(&mut self) {
         let unfinished = self.record().is_some_and(|r| {
             r.evidence == Evidence::Bootstrap && r.state == LeadershipState::Elected && r.leader.name == self.me
@@ -236,7 +167,7 @@ impl Core {
     }
 
     /// The leader, or the member that the specification names while it is well.
-    fn upstream(&self, record: &Leadership) -> MemberName {
+    pub(crate) fn upstream(&self, record: &Leadership) -> MemberName {
         let leader = record.leader.name.clone();
         let wanted = self.my_spec().and_then(|m| m.follow.clone()).filter(|w| *w != self.me);
         wanted

@@ -19,6 +19,7 @@ mod reason;
 pub mod roles;
 mod shown;
 mod stall;
+mod start;
 mod step;
 mod stuck;
 mod switchover;

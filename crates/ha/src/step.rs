@@ -5,7 +5,7 @@ use crate::event::Refusal;
 use crate::message::Message;
 use crate::reason::Reason;
 use dauphin_model::{
-    Enforced, Incarnation, Leadership, Lease, MemberName, Mono, PastTerm, SetVersion, Term, Timeline, Voter,
+    Enforced, Incarnation, Leadership, Lease, MemberName, Mono, PastTerm, Position, SetVersion, Term, Timeline, Voter,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,9 @@ pub struct Durable {
     /// This copy was whole once: an empty folder in its place is a disk that is not mounted, or a loss.
     #[serde(default)]
     pub whole_once: bool,
+    /// The data was rewound, and is consistent only once the log up to here has been received.
+    #[serde(default)]
+    pub needs: Option<Position>,
 }
 
 /// What a person asked for and the leader works on.
@@ -83,6 +86,13 @@ pub enum EngineStep {
     },
     /// Start as a replica of nobody: it recovers its own log and receives nothing.
     StartDetached,
+    /// Start as a replica of this one, which has log without which the data is not whole; ends when it is.
+    StartBehind {
+        /// Whom.
+        upstream: MemberName,
+        /// As whom.
+        voter: Voter,
+    },
     /// Stop in order; ends with the end of the log.
     Stop,
     /// Stop receiving, drain, and say how far the log reaches.
@@ -141,6 +151,7 @@ impl EngineStep {
         match self {
             Self::Bootstrap { .. } => "bootstrap",
             Self::StartDetached => "start",
+            Self::StartBehind { .. } => "start-behind",
             Self::Stop => "stop",
             Self::Freeze => "freeze",
             Self::Follow { .. } => "follow",

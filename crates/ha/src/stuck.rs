@@ -8,7 +8,7 @@ use crate::variant::Variant;
 use dauphin_model::{Leadership, Position, Run, Timeline};
 
 /// A replica that has not streamed for this many times `suspect`, though its leader is well, is copied again.
-const STUCK: u64 = 20;
+pub(crate) const STUCK: u64 = 20;
 /// One that has heard of a timeline that came to nothing is started anew when it has not streamed for this many beats.
 const AIMS_AFTER: u64 = 4;
 

@@ -225,8 +225,7 @@ impl Faults {
             },
             operator: draw(40, 30),
             drift: draw(50, 1) > 0,
-            // shows what the agent cannot mend yet: docs/simulator.md
-            rewind_waits: false,
+            rewind_waits: true,
         }
     }
 }

@@ -19,11 +19,7 @@ pub(crate) struct Record {
 /// What a rewound copy has yet to receive before its server takes its first connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Needs {
-    /// From whom.
-    pub source: usize,
-    /// The agent that knows from whom: the next one does not.
-    pub life: u64,
-    /// Up to here, as the source had it.
+    /// Up to here, as its source had it.
     pub end: usize,
     /// The last record of that.
     pub last: Record,

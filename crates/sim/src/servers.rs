@@ -6,7 +6,7 @@ use crate::pg::{Needs, Postgres, Record};
 use crate::struck::{How, Work};
 use crate::world::World;
 use dauphin_ha::{EngineFailure, EngineOutcome, EngineStep, Event};
-use dauphin_model::{Lsn, Span, SwitchPoint, Timeline};
+use dauphin_model::{Lsn, Position, Span, SwitchPoint, Timeline};
 
 /// How a step ends.
 type Ends = Result<EngineOutcome, EngineFailure>;
@@ -25,6 +25,7 @@ fn limit_of(step: &EngineStep) -> Option<Span> {
         }
         EngineStep::Bootstrap { .. }
         | EngineStep::StartDetached
+        | EngineStep::StartBehind { .. }
         | EngineStep::Clone { .. }
         | EngineStep::Rewind { .. } => None,
     }
@@ -37,7 +38,7 @@ impl World {
             EngineStep::Bootstrap { .. } => (300, 900),
             EngineStep::Clone { .. } => (200, 2_000),
             EngineStep::Rewind { .. } => (100, 800),
-            EngineStep::StartDetached | EngineStep::Stop => (30, 300),
+            EngineStep::StartDetached | EngineStep::StartBehind { .. } | EngineStep::Stop => (30, 300),
             EngineStep::Promote { .. } => (40, 400),
             EngineStep::Freeze => (2, 60),
             EngineStep::CloseAccess => (5, 100),
@@ -112,7 +113,10 @@ impl World {
             // a server that does not start is blamed on its data, a copy that cannot be made on its source
             Fails::Hopeless => Err(EngineFailure {
                 because: "failed for good (simulated)".to_owned(),
-                bad_data: matches!(step, EngineStep::Rewind { .. } | EngineStep::StartDetached),
+                bad_data: matches!(
+                    step,
+                    EngineStep::Rewind { .. } | EngineStep::StartDetached | EngineStep::StartBehind { .. }
+                ),
             }),
             Fails::No | Fails::Twice => self.engine_does(at, pg_life, step),
             Fails::After => {
@@ -127,7 +131,7 @@ impl World {
     /// A server that ends while it starts is blamed on its data, and a rewind that stops half-way cannot be gone on with.
     fn no_space(&self, at: usize, step: &EngineStep) -> EngineFailure {
         let bad_data = match step {
-            EngineStep::StartDetached => true,
+            EngineStep::StartDetached | EngineStep::StartBehind { .. } => true,
             EngineStep::Rewind { .. } => self.nodes[at].pg.torn,
             _ => false,
         };
@@ -135,25 +139,29 @@ impl World {
     }
 
     /// pg_rewind copies files while the source goes on: they fit together from the end of the source's log on.
-    fn note_needs(&mut self, at: usize, source: usize) {
+    fn note_needs(&mut self, at: usize, source: usize) -> Option<Position> {
         if !self.config.faults.rewind_waits {
-            return;
+            return None;
         }
-        let (life, end) = (self.nodes[at].life, self.nodes[source].pg.log.len());
-        let last = self.nodes[source].pg.log.last().copied();
-        self.nodes[at].pg.needs = last.map(|last| Needs { source, life, end, last });
+        let (end, last) = (self.nodes[source].pg.log.len(), self.nodes[source].pg.log.last().copied());
+        self.nodes[at].pg.needs = last.map(|last| Needs { end, last });
+        Some(self.nodes[source].pg.position())
     }
 
     /// Whether a start goes on because a rewound copy still lacks log. It receives it as soon as it can.
     pub(crate) fn start_waits(&mut self, at: usize, step: &EngineStep) -> bool {
-        let Some(needs) = self.nodes[at].pg.needs.clone().filter(|_| *step == EngineStep::StartDetached) else {
-            return false;
+        let Some(needs) = self.nodes[at].pg.needs.clone() else { return false };
+        let source = match step {
+            EngineStep::StartBehind { upstream, .. } => self.index(upstream),
+            // it would go on for as long as nobody kills it
+            EngineStep::StartDetached => return true,
+            _ => return false,
         };
-        let source = &self.nodes[needs.source].pg;
+        let Some(at_source) = source else { return true };
+        let source = &self.nodes[at_source].pg;
         let has = source.log.get(needs.end - 1) == Some(&needs.last);
         let have = self.nodes[at].pg.log.len();
-        let linked = self.reaches(at, needs.source) && self.reaches(needs.source, at);
-        let there = linked && self.server_runs(needs.source) && needs.life == self.nodes[at].life;
+        let there = self.reaches(at, at_source) && self.reaches(at_source, at) && self.server_runs(at_source);
         if !has || !there || have < source.kept_from {
             return true;
         }
@@ -189,7 +197,7 @@ impl World {
                 }
                 Ok(EngineOutcome::Done)
             }
-            EngineStep::StartDetached => {
+            EngineStep::StartDetached | EngineStep::StartBehind { .. } => {
                 if self.nodes[at].pg.torn {
                     let because = "its data is the rest of a copy or a rewind".to_owned();
                     return Err(EngineFailure { because, bad_data: true });
@@ -270,7 +278,7 @@ impl World {
                 }
                 let copy = self.nodes[source].pg.clone();
                 self.nodes[at].pg.clone_from(&copy);
-                Ok(EngineOutcome::Done)
+                Ok(EngineOutcome::Copied { needs: None })
             }
             EngineStep::Rewind { from } => {
                 let source = self.index(from).ok_or_else(gone)?;
@@ -281,8 +289,7 @@ impl World {
                 }
                 let copy = self.nodes[source].pg.clone();
                 if self.nodes[at].pg.rewind(&copy) {
-                    self.note_needs(at, source);
-                    return Ok(EngineOutcome::Done);
+                    return Ok(EngineOutcome::Copied { needs: self.note_needs(at, source) });
                 }
                 // it would wait for log that nobody has
                 let because = "the source has not the log any more that this takes".to_owned();

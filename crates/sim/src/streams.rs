@@ -4,7 +4,7 @@
 use crate::coming::Coming;
 use crate::pg::Record;
 use crate::world::World;
-use dauphin_ha::{Core, Event};
+use dauphin_ha::{Core, EngineStep, Event};
 use dauphin_model::{Attached, Branch, Lsn, Mono, Position, Run, ServerView, Span, Timeline, Voter};
 
 /// Most records a stream carries at once.
@@ -138,7 +138,10 @@ impl World {
         let view = self.view_of(at);
         let down = self.nodes[at].pg.running.is_none();
         let untold = !self.nodes[at].server_down_told || self.nodes[at].core.as_ref().is_some_and(Core::believes_up);
-        if down && untold && self.nodes[at].pg.has_data {
+        if let (true, Some((_, EngineStep::StartBehind { .. }))) = (down, &self.nodes[at].step) {
+            let starting = ServerView { run: Run::Starting, disk_ok: view.disk_ok, ..ServerView::default() };
+            self.feed(at, Event::Server(Box::new(starting)));
+        } else if down && untold && self.nodes[at].pg.has_data {
             self.nodes[at].server_down_told = true;
             self.feed(at, Event::ServerExited);
         } else if !down {

@@ -90,9 +90,22 @@ impl Postgres {
                 view.replay_lag_ms = state.lag_ms;
                 view.attached = state.attached;
             }
-            Err(error) => view.run = self.run_from(&error),
+            Err(error) => {
+                view.run = self.run_from(&error);
+                if view.run == Run::Starting {
+                    view.progress = self.progress();
+                }
+            }
         }
         view
+    }
+
+    /// Which segment recovery is at, and how far the receiver has come: what processes call themselves, as nothing else can
+    /// be asked before the data is consistent. A receiver that was not answered says nothing that counts.
+    fn progress(&self) -> Option<String> {
+        let children = self.instance.postmaster()?.children(&self.instance.data_dir);
+        let of = |kind: &str| children.iter().find(|c| c.title.contains(kind)).map(|c| c.title.clone());
+        Some([of(": startup "), of(": walreceiver streaming")].into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 
     /// Settings that wait for a restart. Costs more than a look: ask for it now and then.

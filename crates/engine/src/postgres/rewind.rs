@@ -76,6 +76,19 @@ impl Instance {
         Ok(Position { history: history::read(&self.data_dir, timeline)?, timeline, lsn })
     }
 
+    /// Up to where a rewound, stopped copy must receive its source's log before it is consistent.
+    ///
+    /// # Errors
+    /// [`Error::PositionUnknown`], [`Error::Tool`].
+    pub async fn needs(&self) -> Result<Option<Position>> {
+        let control = self.control_data().await?;
+        let (timeline, lsn) = (control.minimum_recovery_timeline, control.minimum_recovery);
+        if lsn == Lsn::default() {
+            return Ok(None);
+        }
+        Ok(Some(Position { history: history::read(&self.data_dir, timeline)?, timeline, lsn }))
+    }
+
     async fn end_of_log(&self, control: &ControlData) -> Result<Lsn> {
         let dump = Tool::new(&self.bin, "pg_waldump")
             .arg("--path")

@@ -1,0 +1,140 @@
+//! Whether and how this member's server is started as a replica, and when its data is given up because it does not. Whoever
+//! thinks for a member that should run calls it; whom to follow is `follow`'s.
+
+use crate::core::{Core, StepUnderWay};
+use crate::reason::Reason;
+use crate::roles::Cause;
+use crate::step::{EngineStep, Step};
+use crate::stuck::STUCK;
+use dauphin_model::{LeadershipState, MemberName, Run};
+
+/// Failed starts of the server before the data is given up.
+const STARTS_MAX: u32 = 5;
+
+impl Core {
+    /// Starts the server as a replica of nobody; behind the leader, if only the leader's log makes its data whole. Says
+    /// whether it runs as a replica.
+    pub(crate) fn keep_running(&mut self) -> bool {
+        if self.starts_behind_another() {
+            self.push(Step::Fence);
+            return false;
+        }
+        if let Some(leader) = self.starts_in_vain() {
+            self.push(Step::Fence);
+            self.server.run = Run::Stopped;
+            self.give_up_for(
+                leader,
+                "its start came no further though the leader is well: the log it needs may be gone",
+            );
+            return false;
+        }
+        match self.server.run {
+            Run::Running if self.server.in_recovery == Some(true) => return true,
+            Run::Running if self.server.in_recovery == Some(false) => {
+                self.push(Step::Fence);
+                self.server.run = Run::Stopped;
+                self.server.in_recovery = None;
+            }
+            Run::Stopped | Run::Crashed
+                if self.engine_idle()
+                    && self.is_saved()
+                    && self.shutting_down.is_none()
+                    && !self.reinitializing()
+                    && !self.gives_way() =>
+            {
+                let gives_up = self.bad_starts >= STARTS_MAX && self.gives_up_starting();
+                if !gives_up && let Some(step) = self.start() {
+                    self.server.in_recovery = None;
+                    self.server.position = None;
+                    self.engine(step);
+                }
+            }
+            Run::Hung if self.engine.is_none() => {
+                let hung = self.server_hung_since.is_some_and(|s| self.now.since(s) >= self.spec.profile.suspect());
+                if hung {
+                    self.push(Step::Fence);
+                    self.server_hung_since = None;
+                }
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// How it starts; not at all while nobody leads whose log its data needs.
+    fn start(&mut self) -> Option<EngineStep> {
+        let Some(needs) = self.durable.needs.clone() else { return Some(EngineStep::StartDetached) };
+        let (record, theirs) = self.leader_to_follow()?;
+        if needs.leads_into(&theirs).is_err() {
+            if self.may_cut(&record) {
+                let because =
+                    format!("what it was rewound to, up to {needs}, came to nothing before it had received it");
+                self.give_up_for(record.leader.name, &because);
+            }
+            return None;
+        }
+        let (upstream, voter) = (self.upstream(&record), self.voter());
+        Some(EngineStep::StartBehind { upstream, voter })
+    }
+
+    /// Whether a start is under way behind somebody who does not lead any more, or one that an agent before this one began
+    /// behind nobody knows whom. Told once.
+    fn starts_behind_another(&mut self) -> bool {
+        let leader = self.leader_to_follow().map(|(record, _)| self.upstream(&record));
+        let starting = self.server.run == Run::Starting;
+        match &mut self.engine {
+            Some(StepUnderWay { step: EngineStep::StartBehind { upstream, .. }, cut, .. }) => {
+                let other = !*cut && leader.is_some_and(|leader| leader != *upstream);
+                *cut |= other;
+                other
+            }
+            Some(_) => false,
+            None if starting && self.durable.needs.is_some() => {
+                self.server.run = Run::Crashed;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Whether the start under way behind this leader has stood still for long.
+    fn starts_in_vain(&self) -> Option<MemberName> {
+        let under_way = self.engine.as_ref().filter(|e| !e.cut)?;
+        let EngineStep::StartBehind { upstream, .. } = &under_way.step else { return None };
+        let (record, _) = self.leader_to_follow()?;
+        let since = self.starting.as_ref().map_or(under_way.since, |(_, since)| under_way.since.max(*since));
+        let stuck = self.now.since(since) >= self.spec.profile.suspect().times(STUCK);
+        (stuck && self.may_cut(&record) && self.upstream(&record) == *upstream).then_some(record.leader.name)
+    }
+
+    /// A leader that just fell lets the others take over first: its own recovery syncs the whole data directory, and
+    /// what shares the disk with it would feel that. Only for a moment, and only if there are others.
+    fn gives_way(&self) -> bool {
+        let fallen = self.deposed_since.is_some_and(|since| self.now.since(since) < self.spec.profile.suspect());
+        let taken = self.record().is_some_and(|r| r.leader.name != self.me && r.state == LeadershipState::Open);
+        fallen && !taken && self.others().iter().any(|n| self.fresh(n))
+    }
+
+    /// Its server does not start with this data, and somebody leads whom it can be copied from. Where nobody does, it is
+    /// tried on: what kept it from starting may have been its disk.
+    fn gives_up_starting(&mut self) -> bool {
+        let Some(record) = self.record().cloned() else { return false };
+        let leader = record.leader.name.clone();
+        if record.state != LeadershipState::Open || leader == self.me || !self.fresh(&leader) {
+            return false;
+        }
+        self.give_up_for(leader, "its server does not start with this data");
+        true
+    }
+
+    /// This copy of the data is of no use any more: another is made, or a person is waited for.
+    fn give_up_for(&mut self, leader: MemberName, because: &str) {
+        if self.spec.allow_reclone {
+            self.journal(Reason::Recloning { from: leader, because: because.to_owned() });
+            self.give_data_up();
+        } else {
+            self.journal(Reason::Quarantined { because: format!("{because}; see its log, then `dauphin reinit`") });
+            self.change(Cause::GiveUp);
+        }
+    }
+}
