@@ -205,8 +205,10 @@ impl Core {
         }
         if self.spec.durability == Durability::Async && record.published.voters.is_empty() && !record.published.degraded
         {
-            let ended =
-                self.broken(Variant::IgnoreLease) || self.now.since(self.store.lease_seen) >= self.spec.profile.lease();
+            // its holder may go by another specification than we do
+            let told = self.store.lease.map(|l| l.length).unwrap_or_default();
+            let length = self.spec.profile.lease().max(told);
+            let ended = self.broken(Variant::IgnoreLease) || self.now.since(self.store.lease_seen) >= length;
             return (ended && !campaign.answers.is_empty()).then_some(Evidence::LeaseEnded);
         }
         let voters: Vec<Voter> =

@@ -10,7 +10,7 @@ use crate::step::{EngineStep, OpId, Rev, Step, StoreTxn};
 use crate::switchover::Switchover;
 use crate::variant::Variant;
 use dauphin_model::{
-    Enforced, Evidence, Leadership, LeadershipState, Lsn, Mono, Run, SwitchPoint, Term, Timeline, Voter,
+    Enforced, Evidence, Leadership, LeadershipState, Lsn, Mono, Run, Span, SwitchPoint, Term, Timeline, Voter,
 };
 use std::collections::BTreeMap;
 
@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Renewal {
     pub(crate) op: OpId,
     pub(crate) sent: Mono,
+    /// The length that it tells.
+    pub(crate) length: Span,
 }
 
 /// A change of the record by us whose end is not seen yet.
@@ -58,6 +60,8 @@ pub(crate) struct Lead {
     pub(crate) counter: u64,
     pub(crate) renewal: Option<Renewal>,
     pub(crate) next_renewal: Mono,
+    /// A renewal of our own was committed: whoever waits for the end of a lease waits for ours.
+    pub(crate) renewed: bool,
     pub(crate) granted_until: Option<Mono>,
     pub(crate) missing: BTreeMap<Voter, Mono>,
     /// Voters that are behind.
@@ -103,6 +107,7 @@ impl Core {
             counter: 0,
             renewal: None,
             next_renewal: self.now,
+            renewed: false,
             granted_until: Some(self.now + self.spec.profile.lease() - self.spec.profile.margin()),
             missing: BTreeMap::new(),
             behind: BTreeMap::new(),

@@ -10,7 +10,7 @@ use dauphin_model::{Lease, Mono};
 impl Core {
     /// Renews when it is due; says whether the lease still holds.
     pub(crate) fn keep_lease(&mut self) -> bool {
-        let (now, beat) = (self.now, self.spec.profile.beat());
+        let (now, beat, length) = (self.now, self.spec.profile.beat(), self.spec.profile.lease());
         let rev = self.store.leadership_rev;
         let counter = self.store.lease.map_or(0, |l| l.counter);
         let Some(lead) = &mut self.lead else { return true };
@@ -19,10 +19,10 @@ impl Core {
         if lead.next_renewal <= now && (lead.renewal.is_none() || stuck) {
             lead.next_renewal = now + beat;
             lead.counter = lead.counter.max(counter) + 1;
-            let lease = Lease { term: lead.term, counter: lead.counter };
+            let lease = Lease { term: lead.term, counter: lead.counter, length };
             let op = self.commit(StoreTxn { expect_leadership: Some(rev), lease: Some(lease), ..StoreTxn::default() });
             if let Some(lead) = &mut self.lead {
-                lead.renewal = Some(Renewal { op, sent: now });
+                lead.renewal = Some(Renewal { op, sent: now, length });
             }
         }
         !lost
@@ -30,13 +30,14 @@ impl Core {
 
     /// Takes in how a renewal ended.
     pub(crate) fn renewed(&mut self, op: OpId, result: StoreResult) {
-        let (lease, margin, beat) = (self.spec.profile.lease(), self.spec.profile.margin(), self.spec.profile.beat());
+        let (margin, beat) = (self.spec.profile.margin(), self.spec.profile.beat());
         let now = self.now;
         let Some(lead) = &mut self.lead else { return };
         let Some(renewal) = lead.renewal.take_if(|r| r.op == op) else { return };
         match result {
             StoreResult::Committed(_) => {
-                let until: Mono = renewal.sent + lease - margin;
+                let until: Mono = renewal.sent + renewal.length - margin;
+                lead.renewed = true;
                 lead.granted_until = Some(lead.granted_until.map_or(until, |g| g.max(until)));
                 let deadline = lead.granted_until;
                 self.push(Step::Deadline(deadline));

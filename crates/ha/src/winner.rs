@@ -157,7 +157,7 @@ impl Core {
 
     /// Publishes the new set and state `open`, in one compare-and-set.
     pub(crate) fn open(&mut self, lead: &Lead, enforced: &Enforced, degraded: bool) {
-        let held = lead.granted_until.is_some_and(|g| g > self.now) && lead.counter > 0 && lead.renewal.is_none();
+        let held = lead.renewed && lead.granted_until.is_some_and(|g| g > self.now) && lead.renewal.is_none();
         let Some(record) = self.record().cloned() else { return };
         if lead.publishing.is_some() || !held || record.leader != self.voter() {
             return self.settle_publishing();

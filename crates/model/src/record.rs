@@ -3,6 +3,7 @@
 use crate::name::{Term, Timeline, Voter};
 use crate::position::Lsn;
 use crate::sync_set::Published;
+use crate::time::Span;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -72,6 +73,9 @@ pub struct Lease {
     pub term: Term,
     /// Grows with every renewal.
     pub counter: u64,
+    /// How long its holder goes by it: the specification may be another for whoever waits for its end.
+    #[serde(default)]
+    pub length: Span,
 }
 
 /// One leadership that came to be open: what `history` shows, and which timelines are ours.

@@ -90,6 +90,8 @@ pub struct Faults {
     pub notes: Ways,
     /// A person asks for something.
     pub operator: u64,
+    /// People change the specification.
+    pub changes: u64,
     /// The members' clocks run at different rates.
     pub drift: bool,
     /// A rewound copy starts only once it has received from its source what was written meanwhile.
@@ -224,6 +226,7 @@ impl Faults {
                 ..Ways::default()
             },
             operator: draw(40, 30),
+            changes: draw(25, 20),
             drift: draw(50, 1) > 0,
             rewind_waits: true,
         }

@@ -28,6 +28,8 @@ pub(crate) struct Watch {
     /// Who was given which timeline.
     pub(crate) decided: BTreeMap<Timeline, MemberName>,
     pub(crate) last: Option<(Term, Timeline, u64)>,
+    /// The fewest copies that a specification of this run has promised, once people have changed it: who leads may go by any.
+    pub(crate) least_promised: Option<u32>,
 }
 
 impl Watch {

@@ -26,7 +26,7 @@ pub use fakes::{FakeStream, Fakes};
 pub use faults::Fault;
 pub use run::{Outcome, run};
 pub use shrink::{Shrunk, shrink};
-pub use struck::{Asked, How, Struck, What, Work};
+pub use struck::{Asked, Change, How, Struck, What, Work};
 pub use trace::Trace;
 pub use turns::{Lasts, Turn};
 pub use world::World;

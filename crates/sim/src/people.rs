@@ -2,7 +2,7 @@
 //! Part of the world; it decides nothing.
 
 use crate::coming::Coming;
-use crate::struck::Asked;
+use crate::struck::{Asked, Change};
 use crate::world::World;
 use dauphin_ha::variant::Variant;
 use dauphin_ha::{Command, Core, Event, Role, StoreView};
@@ -42,6 +42,28 @@ impl World {
         }
         self.later(Span::ms(1), Coming::Tick(at));
         self.later(Span::ms(5), Coming::StoreSeen(at));
+    }
+
+    /// People change the specification in the store, if it takes the change; each member hears of it some time later.
+    pub(crate) fn change_spec(&mut self, change: Change) {
+        if self.now < self.stores.stands_until {
+            return;
+        }
+        let mut spec = self.stores.now.view.spec.clone().unwrap_or_else(|| self.config.spec.clone());
+        match change {
+            Change::Durability(durability) => spec.durability = durability,
+            Change::Required(required) => spec.required = required,
+            Change::Shortage(on_shortage) => spec.on_shortage = on_shortage,
+            Change::Profile(profile) => spec.profile = profile,
+        }
+        self.trace.line(self.now, 0, &format!("CHANGE {change:?}"));
+        let before = self.watch.least_promised.unwrap_or_else(|| self.config.spec.required_min());
+        self.watch.least_promised = Some(before.min(spec.required_min()));
+        self.stores.now.view.spec = Some(spec);
+        for at in 0..self.nodes.len() {
+            let span = self.pause() + self.pause();
+            self.later(span, Coming::StoreSeen(at));
+        }
     }
 
     /// A client writes wherever it is let in, as one that was not told yet would.

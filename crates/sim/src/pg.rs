@@ -126,12 +126,15 @@ impl Postgres {
         above.map(|line| line.timeline).collect()
     }
 
-    /// Up to where it takes log of the timeline that it asks for.
-    pub(crate) fn takes_up_to(&self) -> usize {
+    /// Up to where it takes log from an upstream on that line: if it aims at another one, to the end of the timeline that it
+    /// asks for, as either of them has it.
+    pub(crate) fn takes_up_to(&self, theirs: &Position) -> usize {
         let here = Lsn(self.log.len() as u64);
-        let aim = self.running.as_ref().and_then(|r| r.aim.as_ref());
-        let ends = aim.and_then(|aim| aim.history.iter().find(|branch| here < branch.end));
-        ends.map_or(usize::MAX, |branch| usize::try_from(branch.end.0).unwrap_or(usize::MAX))
+        let aim = self.running.as_ref().and_then(|r| r.aim.as_ref()).filter(|aim| aim.timeline != theirs.timeline);
+        let Some(aim) = aim else { return usize::MAX };
+        let end_on = |line: &Position| line.history.iter().find(|b| here < b.end).map(|b| b.end.0);
+        let end = end_on(aim).into_iter().chain(end_on(theirs)).min();
+        end.map_or(usize::MAX, |end| usize::try_from(end).unwrap_or(usize::MAX))
     }
 
     /// The process is gone, whatever it was doing.

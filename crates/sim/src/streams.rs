@@ -46,7 +46,8 @@ impl World {
         if self.now < self.nodes[at].stalled_until.max(self.nodes[source].stalled_until) {
             return;
         }
-        let end = self.nodes[source].pg.log.len().min(have + SHIP_RECORDS_MAX).min(self.nodes[at].pg.takes_up_to());
+        let end =
+            self.nodes[source].pg.log.len().min(have + SHIP_RECORDS_MAX).min(self.nodes[at].pg.takes_up_to(&theirs));
         if end == have {
             return;
         }

@@ -3,7 +3,7 @@
 
 use crate::faults::Fault;
 use dauphin_ha::Command;
-use dauphin_model::{Mono, Span};
+use dauphin_model::{Durability, Mono, OnShortage, Profile, Span};
 use std::fmt;
 
 /// One thing that went wrong.
@@ -26,6 +26,8 @@ pub enum What {
     Hits(Fault),
     /// A person asked a member for something.
     Asks(Asked),
+    /// People changed the specification.
+    Sets(Change),
     /// The next work of this kind went another way. Replayed in another run it is the first that begins then or later.
     Bends(Work, How),
 }
@@ -86,6 +88,19 @@ impl From<Asked> for Command {
     }
 }
 
+/// A change of the specification while the cluster runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// How durable a commit is.
+    Durability(Durability),
+    /// How many replicas must hold it.
+    Required(Option<u32>),
+    /// What happens when replicas are short.
+    Shortage(OnShortage),
+    /// How fast failures are believed.
+    Profile(Profile),
+}
+
 impl fmt::Display for Struck {
     /// `  12.345  m2 node killed, for 2.10 s`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,6 +114,7 @@ impl fmt::Display for What {
         match self {
             Self::Hits(fault) => fault.fmt(f),
             Self::Asks(asked) => write!(f, "a person asks: {}", format!("{asked:?}").to_lowercase()),
+            Self::Sets(change) => write!(f, "the specification is changed: {change:?}"),
             Self::Bends(work, how) => write!(f, "{work}: {how}"),
         }
     }

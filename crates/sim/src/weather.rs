@@ -5,9 +5,9 @@ use crate::coming::Coming;
 use crate::config::{Config, Faults, Ways};
 use crate::faults::Fault;
 use crate::rng::Rng;
-use crate::struck::{Asked, How, Struck, What, Work};
+use crate::struck::{Asked, Change, How, Struck, What, Work};
 use crate::world::World;
-use dauphin_model::{Mono, Span};
+use dauphin_model::{Durability, Mono, OnShortage, Profile, Span};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Average time between two moments at which faults strike.
@@ -40,7 +40,7 @@ impl Plan {
         let mut plan = Self::default();
         for struck in list {
             match struck.what {
-                What::Hits(_) | What::Asks(_) => plan.hits.push_back(*struck),
+                What::Hits(_) | What::Asks(_) | What::Sets(_) => plan.hits.push_back(*struck),
                 What::Bends(work, _) => plan.bends.entry((struck.member, work)).or_default().push_back(*struck),
             }
         }
@@ -190,6 +190,10 @@ impl World {
                 self.hit(Struck { at, member, what: What::Hits(fault), lasts });
             }
         }
+        if self.weather.rng.chance(self.config.faults.changes) {
+            let change = self.drawn_change();
+            self.hit(Struck { at, member, what: What::Sets(change), lasts: Span::ZERO });
+        }
         if self.weather.rng.chance(operator) {
             let asked = [Asked::Switchover, Asked::Switchover, Asked::Restart, Asked::Reinit, Asked::Failover];
             if let Some(asked) = self.weather.rng.pick(&asked) {
@@ -198,11 +202,29 @@ impl World {
         }
     }
 
+    /// What people change. With `async` commits may be lost, before and after: whoever begins with it stays with it, and who
+    /// begins without never takes it.
+    fn drawn_change(&mut self) -> Change {
+        let rng = &mut self.weather.rng;
+        let voters = self.config.spec.members.iter().filter(|m| m.may_vote()).count().saturating_sub(1) as u64;
+        let waits = self.config.spec.durability != Durability::Async;
+        match rng.below(4) {
+            0 if waits => Change::Durability(if rng.chance(50) { Durability::Sync } else { Durability::Quorum }),
+            1 if waits => {
+                let required = 1 + rng.below(voters.max(1));
+                Change::Required(if rng.chance(50) { u32::try_from(required).ok() } else { None })
+            }
+            2 => Change::Shortage(if rng.chance(50) { OnShortage::Wait } else { OnShortage::Degrade }),
+            _ => Change::Profile(if rng.chance(50) { Profile::Standard } else { Profile::Fast }),
+        }
+    }
+
     fn hit(&mut self, struck: Struck) {
         let member = struck.member;
         match struck.what {
             What::Hits(fault) => self.strike(member, fault, struck.lasts),
             What::Asks(asked) if self.nodes[member].core.is_some() => self.ask(member, asked.into()),
+            What::Sets(change) => self.change_spec(change),
             What::Asks(_) | What::Bends(..) => return,
         }
         self.weather.struck.push(struck);
@@ -217,7 +239,7 @@ impl World {
         self.weather.struck.push(struck);
         match struck.what {
             What::Bends(_, how) => Some((how, struck.lasts)),
-            What::Hits(_) | What::Asks(_) => None,
+            What::Hits(_) | What::Asks(_) | What::Sets(_) => None,
         }
     }
 
