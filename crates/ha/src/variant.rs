@@ -26,6 +26,8 @@ pub enum Variant {
     WinInPlace,
     /// An `async` election does not wait for the lease.
     IgnoreLease,
+    /// It waits as long as its own specification says, not the holder's.
+    OwnLeaseLength,
     /// A frozen voter follows the old leader again when its election failed.
     UnfreezeToOldLeader,
     /// A voter's own word that it led the last open term is believed.
@@ -59,7 +61,7 @@ pub enum Variant {
 
 impl Variant {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::SkipFreeze,
         Self::ForgetPledge,
         Self::PublishBeforeConfigure,
@@ -71,6 +73,7 @@ impl Variant {
         Self::SkipHolders,
         Self::WinInPlace,
         Self::IgnoreLease,
+        Self::OwnLeaseLength,
         Self::UnfreezeToOldLeader,
         Self::BelieveHolder,
         Self::UnconfirmedReload,
@@ -102,6 +105,9 @@ impl Variant {
             Self::SkipHolders => "a smaller set is published before its voters hold everything acknowledged",
             Self::WinInPlace => "a deposed leader goes on until its lease ends, and promotes itself in place",
             Self::IgnoreLease => "an `async` election does not wait for the lease",
+            Self::OwnLeaseLength => {
+                "an `async` election waits as long as its own specification says, not the lease's holder's"
+            }
             Self::UnfreezeToOldLeader => "a frozen voter follows the old leader again when its election failed",
             Self::BelieveHolder => "a voter's own word that it led the last open term is believed",
             Self::UnconfirmedReload => "a setting counts as enforced as soon as it was asked for",

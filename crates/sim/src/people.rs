@@ -45,7 +45,7 @@ impl World {
     }
 
     /// People change the specification in the store, if it takes the change; each member hears of it some time later.
-    pub(crate) fn change_spec(&mut self, change: Change) {
+    pub fn change_spec(&mut self, change: Change) {
         if self.now < self.stores.stands_until {
             return;
         }

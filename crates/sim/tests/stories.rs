@@ -4,7 +4,7 @@ mod common;
 
 use common::{formed_of, heals, says};
 use dauphin_model::{Durability, Span};
-use dauphin_sim::{Asked, Config, Fault, World, spec};
+use dauphin_sim::{Asked, Change, Config, Fault, World, spec};
 
 fn formed(durability: Durability) -> World {
     let config = Config { spec: spec(3, durability), trace: true, ..Config::of_seed(1) };
@@ -230,4 +230,16 @@ fn a_replica_that_heard_of_a_leader_that_came_to_nothing_streams_again() {
     world.revive(1);
     heals(&mut world);
     assert!(!says(&world, "copies its data again"), "{}", world.lines().join("\n"));
+}
+
+/// `async` became `quorum`, and the leader died before it had made it so: nobody vouched, and nobody waited for its lease.
+#[test]
+fn a_leader_that_dies_while_async_becomes_quorum_is_followed() {
+    let mut world = formed_of(3, Durability::Async);
+    world.change_spec(Change::Durability(Durability::Quorum));
+    let dead = world.kill_leader().expect("a leader");
+    let taken = world.wait_for(Span::ms(30_000), |w| w.healthy() && w.leader() != Some(dead));
+    taken.unwrap_or_else(|| panic!("nobody took over:\n{}", world.lines().join("\n")));
+    world.revive(dead);
+    heals(&mut world);
 }
