@@ -17,6 +17,7 @@ mod message;
 mod operate;
 mod reason;
 pub mod roles;
+mod shared;
 mod shown;
 mod stall;
 mod start;
