@@ -212,7 +212,7 @@ pub enum Step {
 
 impl Step {
     /// Every name that [`Self::name`] can give.
-    pub const NAMES: [&'static str; 29] = [
+    pub const NAMES: [&'static str; 30] = [
         "save",
         "beat",
         "pre-vote",
@@ -226,6 +226,7 @@ impl Step {
         "commit-other",
         "bootstrap",
         "start",
+        "start-behind",
         "stop",
         "freeze",
         "follow",

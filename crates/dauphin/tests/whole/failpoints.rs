@@ -33,7 +33,7 @@ fn provoke(stage: &Stage, name: &str) {
         "stop" | "close" | "commit-other" => drop(stage.run(&["switchover"])),
         "clone" => drop(stage.run(&["reinit", replica])),
         "elect-store" => drop(stage.run(&["lab", "fault", "--member", &leader, "--kind", "kill-node"])),
-        "rewind" => {
+        "rewind" | "start-behind" => {
             // what the old leader writes alone is cut off when it is back
             let over = AtomicBool::new(false);
             std::thread::scope(|scope| {
