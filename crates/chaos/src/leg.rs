@@ -170,8 +170,15 @@ fn start(stage: &Stage) -> Result<Running> {
         session.rows(watch::TABLE, WITHIN).await.map_err(|e| anyhow!("making tables: {e:?}"))?;
         Ok::<_, anyhow::Error>(())
     })?;
-    let shared =
-        Shared { config, clock, stop: Arc::clone(&stop), next: Arc::new(AtomicU64::new(1)), errors: Arc::default() };
+    let reading = stage.reading();
+    let shared = Shared {
+        config,
+        reading,
+        clock,
+        stop: Arc::clone(&stop),
+        next: Arc::new(AtomicU64::new(1)),
+        errors: Arc::default(),
+    };
     let errors = Arc::clone(&shared.errors);
     let began = Instant::now();
     let clients = runtime.spawn(clients::run(shared));

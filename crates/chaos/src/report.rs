@@ -48,6 +48,7 @@ struct Sum {
     late: usize,
     lists: u64,
     bank: u64,
+    reads: u64,
     recovered: u64,
     violations: usize,
     oracles: usize,
@@ -66,6 +67,7 @@ fn sum<'a>(legs: impl Iterator<Item = &'a LegLine>) -> Sum {
         late: 0,
         lists: 0,
         bank: 0,
+        reads: 0,
         recovered: 0,
         violations: 0,
         oracles: 0,
@@ -83,6 +85,7 @@ fn sum<'a>(legs: impl Iterator<Item = &'a LegLine>) -> Sum {
         s.late += leg.faults.iter().filter(|f| f.late.is_some()).count();
         s.lists += v.lists.0;
         s.bank += v.bank.0 + v.bank.1;
+        s.reads += v.reads;
         s.recovered += v.recovered;
         s.violations += v.violations.len();
         s.oracles += leg.oracles.len();
@@ -142,6 +145,7 @@ pub fn markdown(legs: &[LegLine], skipped: &[(String, String)], machine: &str) -
     row("**acknowledged beside a later leader**", &|s| s.dual);
     row("list-append transactions checked", &|s| s.lists);
     row("transfers and reads of accounts", &|s| s.bank);
+    row("reads on replicas", &|s| s.reads);
     row("unknown to the client, and there", &|s| s.recovered);
     row("**findings of the checkers**", &|s| s.violations as u64);
     row("**findings of the oracles** (terms, reasons, panics, secrets, growth)", &|s| s.oracles as u64);

@@ -205,6 +205,13 @@ impl Stage {
         self.config(host, port, &self.lab.app.user, &self.lab.app.password)
     }
 
+    /// Where clients read from replicas.
+    #[must_use]
+    pub fn reading(&self) -> Config {
+        let (host, port) = self.lab.proxy.as_ref().map_or(("127.0.0.1", 0), |p| (p.host.as_str(), p.read_port));
+        self.config(host, port, &self.lab.app.user, &self.lab.app.password)
+    }
+
     /// Each member's server, for an administrator.
     #[must_use]
     pub fn members(&self) -> Vec<Config> {

@@ -35,6 +35,9 @@ pub struct Verdict {
     pub lost: u64,
     /// Inserts of unknown outcome that are there.
     pub recovered: u64,
+    /// Reads on replicas.
+    #[serde(default)]
+    pub reads: u64,
     /// The watch's acknowledged writes.
     pub watch_acked: u64,
     /// Of those, lost.
@@ -89,7 +92,9 @@ fn tell(into: &mut Vec<String>, what: &str, found: impl ExactSizeIterator<Item =
 }
 
 fn check_set(found: &mut Verdict, lossless: bool, histories: &Histories, last: &Final) {
-    let result = set::check(&histories.adds, &last.sets);
+    let reads: Vec<set::Read> = histories.reads.iter().chain(&last.sets).cloned().collect();
+    let result = set::check(&histories.adds, &reads);
+    found.reads = histories.reads.len() as u64;
     found.acked = histories.adds.iter().filter(|a| a.outcome == Outcome::Ok).count() as u64;
     found.lost = result.lost.len() as u64;
     found.recovered = result.recovered.len() as u64;

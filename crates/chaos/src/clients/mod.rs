@@ -26,6 +26,8 @@ const AGAIN: Duration = Duration::from_millis(30);
 pub struct Shared {
     /// The proxy's write port.
     pub config: Config,
+    /// Its read port.
+    pub reading: Config,
     /// Their clock.
     pub clock: Clock,
     /// Set at the end of a leg.
@@ -56,6 +58,8 @@ impl Shared {
 pub struct Histories {
     /// Unique inserts.
     pub adds: Vec<adds::Add>,
+    /// Reads of the newest of them, on replicas.
+    pub reads: Vec<adds::Read>,
     /// List-append transactions.
     pub lists: Vec<lists::Txn>,
     /// Reads of all accounts.
@@ -93,6 +97,7 @@ pub async fn run(shared: Shared) -> Histories {
     for _ in 0..SETS {
         clients.spawn(set::client(shared.clone(), Arc::clone(&into)));
     }
+    clients.spawn(set::reader(shared.clone(), Arc::clone(&into)));
     for n in 0..APPENDS {
         clients.spawn(append::client(shared.clone(), n, Arc::clone(&into)));
     }

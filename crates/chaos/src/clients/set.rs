@@ -1,12 +1,16 @@
-//! Unique inserts, one a commit: what was acknowledged must be there in the end.
+//! Unique inserts, one a commit: what was acknowledged must be there in the end. And reads on replicas meanwhile, which may
+//! lag, and show nothing that nobody wrote.
 
-use super::{Into, Line, Shared, WITHIN, note};
-use dauphin_histories::set::Add;
+use super::{Into, Line, Shared, WITHIN, note, numbers};
+use dauphin_histories::set::{Add, Read};
 use dauphin_histories::{During, Outcome};
 use std::time::Duration;
 
 pub(super) const TABLE: &str = "CREATE TABLE chaos_set(v bigint PRIMARY KEY)";
 const THINK: Duration = Duration::from_millis(15);
+/// Between two reads on a replica.
+const READ_EVERY: Duration = Duration::from_millis(250);
+const READ: &str = "SELECT v FROM chaos_set ORDER BY v DESC LIMIT 500";
 
 pub(super) async fn client(shared: Shared, into: Into) {
     let mut line = Line::new(&shared);
@@ -21,5 +25,23 @@ pub(super) async fn client(shared: Shared, into: Into) {
             line.failed(&broken).await;
         }
         tokio::time::sleep(THINK).await;
+    }
+}
+
+/// Reads by the read port.
+pub(super) async fn reader(shared: Shared, into: Into) {
+    let shared = Shared { config: shared.reading.clone(), ..shared };
+    let mut line = Line::new(&shared);
+    while let Some(session) = line.session().await {
+        let from = shared.clock.now();
+        match session.rows(READ, WITHIN).await {
+            Ok(rows) => {
+                let values = numbers(&rows).into_iter().collect();
+                let during = During { from, to: shared.clock.now() };
+                note(&into, |all| all.reads.push(Read { values, during, may_lag: true }));
+            }
+            Err(broken) => line.failed(&broken).await,
+        }
+        tokio::time::sleep(READ_EVERY).await;
     }
 }
