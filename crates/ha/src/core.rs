@@ -267,10 +267,13 @@ impl Core {
             Run::Stopped | Run::Starting | Run::Running | Run::Crashed => None,
         };
         let (progress, now) = (view.progress.clone(), self.now);
-        self.starting = (view.run == Run::Starting).then(|| match self.starting.take() {
-            Some((before, since)) if before == progress => (before, since),
-            Some(_) | None => (progress, now),
-        });
+        self.starting = match (view.run, self.starting.take()) {
+            (Run::Starting, Some((before, since))) if before.is_some() && before == progress => Some((before, since)),
+            (Run::Starting, _) => Some((progress, now)),
+            // one look that got no answer says nothing of it
+            (Run::Hung, before) => before,
+            (Run::Running | Run::Stopped | Run::Crashed, _) => None,
+        };
         self.server = view;
     }
 

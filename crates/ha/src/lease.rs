@@ -20,6 +20,12 @@ impl Core {
             lead.next_renewal = now + beat;
             lead.counter = lead.counter.max(counter) + 1;
             let lease = Lease { term: lead.term, counter: lead.counter, length };
+            let until = now + length - self.spec.profile.margin();
+            if lead.granted_until.is_some_and(|granted| granted > until) {
+                // the specification has a shorter one now: whoever hears of it waits no longer than that
+                lead.granted_until = Some(until);
+                self.push(Step::Deadline(Some(until)));
+            }
             let op = self.commit(StoreTxn { expect_leadership: Some(rev), lease: Some(lease), ..StoreTxn::default() });
             if let Some(lead) = &mut self.lead {
                 lead.renewal = Some(Renewal { op, sent: now, length });
@@ -38,9 +44,8 @@ impl Core {
             StoreResult::Committed(_) => {
                 let until: Mono = renewal.sent + renewal.length - margin;
                 lead.renewed = true;
-                lead.granted_until = Some(lead.granted_until.map_or(until, |g| g.max(until)));
-                let deadline = lead.granted_until;
-                self.push(Step::Deadline(deadline));
+                lead.granted_until = Some(until);
+                self.push(Step::Deadline(Some(until)));
             }
             // our own publishing moved the record, or we are deposed: the record will tell
             StoreResult::Conflict => lead.next_renewal = now + beat.over(8),

@@ -1,7 +1,7 @@
 //! Whether and how this member's server is started as a replica, and when its data is given up because it does not. Whoever
 //! thinks for a member that should run calls it; whom to follow is `follow`'s.
 
-use crate::core::{Core, StepUnderWay};
+use crate::core::Core;
 use crate::reason::Reason;
 use crate::roles::Cause;
 use crate::step::{EngineStep, Step};
@@ -29,7 +29,11 @@ impl Core {
             return false;
         }
         match self.server.run {
-            Run::Running if self.server.in_recovery == Some(true) => return true,
+            Run::Running if self.server.in_recovery == Some(true) => {
+                // a replica that answers is consistent
+                self.durable.needs = None;
+                return true;
+            }
             Run::Running if self.server.in_recovery == Some(false) => {
                 self.push(Step::Fence);
                 self.server.run = Run::Stopped;
@@ -64,7 +68,10 @@ impl Core {
     /// How it starts; not at all while nobody leads whose log its data needs.
     fn start(&mut self) -> Option<EngineStep> {
         let Some(needs) = self.durable.needs.clone() else { return Some(EngineStep::StartDetached) };
-        let (record, theirs) = self.leader_to_follow()?;
+        let Some((record, theirs)) = self.leader_to_follow() else {
+            // perhaps it has received what it needs, and is needed itself
+            return self.leader_gone().map(|_| EngineStep::StartDetached);
+        };
         if needs.leads_into(&theirs).is_err() {
             if self.may_cut(&record) {
                 let because =
@@ -77,34 +84,41 @@ impl Core {
         Some(EngineStep::StartBehind { upstream, voter })
     }
 
-    /// Whether a start is under way behind somebody who does not lead any more, or one that an agent before this one began
-    /// behind nobody knows whom. Told once.
+    /// Whether a start is under way behind somebody who does not lead any more (or behind nobody, while somebody leads), or
+    /// one that an agent before this one began behind nobody knows whom. Told once.
     fn starts_behind_another(&mut self) -> bool {
-        let leader = self.leader_to_follow().map(|(record, _)| self.upstream(&record));
-        let starting = self.server.run == Run::Starting;
-        match &mut self.engine {
-            Some(StepUnderWay { step: EngineStep::StartBehind { upstream, .. }, cut, .. }) => {
-                let other = !*cut && leader.is_some_and(|leader| leader != *upstream);
-                *cut |= other;
-                other
-            }
-            Some(_) => false,
-            None if starting && self.durable.needs.is_some() => {
+        let needs = self.durable.needs.is_some();
+        let Some(under_way) = &self.engine else {
+            let unknown = needs && self.server.run == Run::Starting;
+            if unknown {
                 self.server.run = Run::Crashed;
-                true
             }
-            None => false,
+            return unknown;
+        };
+        let behind = match &under_way.step {
+            EngineStep::StartBehind { upstream, .. } => Some(upstream),
+            EngineStep::StartDetached if needs => None,
+            _ => return false,
+        };
+        let Some((record, _)) = self.leader_to_follow().filter(|_| !under_way.cut) else { return false };
+        let wanted = self.my_spec().and_then(|m| m.follow.as_ref());
+        let another = behind != Some(&record.leader.name) && (behind.is_none() || behind != wanted);
+        if let Some(under_way) = &mut self.engine {
+            under_way.cut |= another;
         }
+        another
     }
 
-    /// Whether the start under way behind this leader has stood still for long.
+    /// Whether the start under way behind this leader waits for log and has got none for long. Where no copy may be made it
+    /// goes on waiting: what is in the way may be mended.
     fn starts_in_vain(&self) -> Option<MemberName> {
         let under_way = self.engine.as_ref().filter(|e| !e.cut)?;
-        let EngineStep::StartBehind { upstream, .. } = &under_way.step else { return None };
+        let (EngineStep::StartBehind { .. }, Run::Starting) = (&under_way.step, self.server.run) else { return None };
         let (record, _) = self.leader_to_follow()?;
-        let since = self.starting.as_ref().map_or(under_way.since, |(_, since)| under_way.since.max(*since));
-        let stuck = self.now.since(since) >= self.spec.profile.suspect().times(STUCK);
-        (stuck && self.may_cut(&record) && self.upstream(&record) == *upstream).then_some(record.leader.name)
+        let (waits, since) = self.starting.as_ref()?;
+        let stuck = self.now.since(under_way.since.max(*since)) >= self.spec.profile.suspect().times(STUCK);
+        let vain = stuck && waits.is_some() && self.may_cut(&record) && self.spec.allow_reclone;
+        vain.then_some(record.leader.name)
     }
 
     /// A leader that just fell lets the others take over first: its own recovery syncs the whole data directory, and

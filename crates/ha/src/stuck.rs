@@ -22,7 +22,9 @@ impl Core {
         let (now, streaming) = (self.now, self.server.streaming.is_some_and(streams));
         let profile = self.spec.profile;
         let in_vain = |t: &Timeline| *t < theirs.timeline && !theirs.history.iter().any(|b| b.timeline == *t);
-        let aims_at = self.server.heard_of.iter().copied().find(in_vain);
+        // a start aims at the newest that it has heard of: that must be the leader's by then
+        let knows = self.server.heard_of.contains(&theirs.timeline);
+        let aims_at = self.server.heard_of.iter().copied().find(in_vain).filter(|_| knows);
         let Some(following) = &mut self.following else { return };
         if streaming {
             following.idle_since = None;

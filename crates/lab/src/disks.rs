@@ -85,6 +85,18 @@ pub(crate) fn cut(
     mount(lab, member)
 }
 
+/// A disk whose power was cut and did not come back is mounted again.
+pub(crate) fn revive(lab: &Lab, member: &LabMember) -> Result<(), LabError> {
+    let place = lab.member_dir(member);
+    match std::fs::File::create(place.join("alive")) {
+        Ok(_) => {
+            let _ = std::fs::remove_file(place.join("alive"));
+            Ok(())
+        }
+        Err(_) => unmount(&place).and_then(|()| mount(lab, member)),
+    }
+}
+
 fn image(lab: &Lab, member: &LabMember) -> PathBuf {
     lab.dir.join(FOLDER).join(format!("{}.img", member.name))
 }

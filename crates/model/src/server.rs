@@ -69,7 +69,7 @@ pub struct ServerView {
     /// Timelines above its own that it has heard of and that its log leads into, while it is a replica that does not stream.
     /// Recovery aims at the newest that it hears of, and while it runs it goes on to those alone that descend from it.
     pub heard_of: Vec<Timeline>,
-    /// What its processes say of recovery while it starts: other words mean that it comes on.
+    /// Where its recovery is, while it starts and waits for log; other words mean that it comes on. `None`: it works.
     pub progress: Option<String>,
     /// Somebody paused its replay.
     pub replay_paused: bool,

@@ -140,7 +140,8 @@ impl World {
         let down = self.nodes[at].pg.running.is_none();
         let untold = !self.nodes[at].server_down_told || self.nodes[at].core.as_ref().is_some_and(Core::believes_up);
         if let (true, Some((_, EngineStep::StartBehind { .. }))) = (down, &self.nodes[at].step) {
-            let starting = ServerView { run: Run::Starting, disk_ok: view.disk_ok, ..ServerView::default() };
+            let progress = self.nodes[at].pg.needs.as_ref().map(|_| "waits".to_owned());
+            let starting = ServerView { run: Run::Starting, disk_ok: view.disk_ok, progress, ..ServerView::default() };
             self.feed(at, Event::Server(Box::new(starting)));
         } else if down && untold && self.nodes[at].pg.has_data {
             self.nodes[at].server_down_told = true;

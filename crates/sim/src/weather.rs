@@ -160,6 +160,10 @@ impl World {
             self.start_agent(at);
             self.later(Span::ms(2), Coming::StoreSeen(at));
         }
+        if self.stores.now.view.spec.as_ref().is_some_and(|spec| spec.profile == Profile::Wan) {
+            // a minute is not long enough for those who believe a failure after eight seconds
+            self.change_spec(Change::Profile(self.config.spec.profile));
+        }
         self.trace.line(self.now, 0, "=== all faults healed ===");
     }
 
@@ -215,7 +219,7 @@ impl World {
                 Change::Required(if rng.chance(50) { u32::try_from(required).ok() } else { None })
             }
             2 => Change::Shortage(if rng.chance(50) { OnShortage::Wait } else { OnShortage::Degrade }),
-            _ => Change::Profile(if rng.chance(50) { Profile::Standard } else { Profile::Fast }),
+            _ => Change::Profile(rng.pick(&[Profile::Standard, Profile::Fast, Profile::Wan]).unwrap_or_default()),
         }
     }
 

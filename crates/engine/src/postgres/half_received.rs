@@ -61,7 +61,8 @@ fn both(data_dir: &Path, timeline: Timeline, before: Timeline, begin: Lsn) -> Re
     Ok(Some(Both { own: read(&path)?, before: read(&named(size, before))?, path }))
 }
 
-/// Whether `file` ends, before the byte of `begin`, where `before` goes on; and nothing comes after that.
+/// Whether `file` lacks, before the byte of `begin`, what `before` has, and has nothing that `before` lacks. What lies
+/// behind a hole was never flushed: nobody was told of it.
 fn half(file: &[u8], before: &[u8], begin: Lsn) -> bool {
     let size = before.len() as u64;
     let word = |bytes: &[u8], at: std::ops::Range<usize>| bytes.get(at).map(<[u8]>::to_vec);
@@ -78,14 +79,15 @@ fn half(file: &[u8], before: &[u8], begin: Lsn) -> bool {
         let ours = word(page, ADDRESS).as_deref() == Some(&address[..]) && word(page, MAGIC) == word(before, MAGIC);
         if ours { page.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1) } else { 0 }
     };
-    let pages = || known.chunks(page_size).zip(file.chunks(page_size)).enumerate();
-    let differs = pages().find(|(_, (before, file))| file.get(..before.len()) != Some(before));
-    let Some((index, (before, page))) = differs else { return false };
-    let there = written(page, index);
-    let ends_here = before.get(..there).is_some_and(|b| page.get(..there) == Some(b)) && written(before, index) > there;
-    let nothing_more =
-        file.chunks(page_size).enumerate().skip(index + 1).all(|(index, page)| written(page, index) == 0);
-    ends_here && nothing_more
+    let mut lacks = false;
+    for (index, (page, before)) in file.chunks(page_size).zip(known.chunks(page_size)).enumerate() {
+        let there = written(page, index).min(before.len());
+        if page.get(..there) != before.get(..there) {
+            return false;
+        }
+        lacks |= there < written(before, index);
+    }
+    lacks
 }
 
 #[cfg(test)]
@@ -125,9 +127,11 @@ mod tests {
         let mut other = segment(20_000);
         other[9_000] = 8;
         assert!(!half(&other, &before, begin), "it holds something else");
-        let mut hole = segment(50_000);
-        hole[PAGE..2 * PAGE].fill(0);
-        assert!(!half(&hole, &before, begin), "more comes after a hole");
+        for written in [30_000, 50_000] {
+            let mut hole = segment(written);
+            hole[PAGE..2 * PAGE].fill(0);
+            assert!(half(&hole, &before, begin), "what comes after a hole was never flushed ({written})");
+        }
         assert!(!half(&[], &before, begin) && !half(&before, &[], begin), "files that are no segments");
         // a file that was used before: pages of another place
         let mut used = segment(20_000);

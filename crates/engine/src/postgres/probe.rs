@@ -2,6 +2,7 @@
 //! It changes nothing, and a hanging server costs it the time limit, never more.
 
 use crate::postgres::client::{Client, ClientError, Row};
+use crate::postgres::process::ticks_at_rest;
 use crate::postgres::session::login;
 use crate::postgres::{Error, Postgres, Result, history};
 use dauphin_model::{Attached, Lsn, Position, Run, ServerView, Timeline, Voter};
@@ -16,7 +17,8 @@ const STATE: &str = "SELECT 's', r, CASE WHEN r THEN pg_last_wal_receive_lsn() E
      greatest(0, extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint \
      WHEN r THEN 0 END, pg_size_bytes(current_setting('wal_segment_size')), \
      (SELECT wait_event_type || ':' || wait_event FROM pg_stat_activity WHERE backend_type = 'startup'), \
-     (SELECT a.wait_event = 'WalReceiverMain' OR clock_timestamp() - a.backend_start > '0.5 s' \
+     (SELECT a.wait_event = 'WalReceiverMain' OR (clock_timestamp() - a.backend_start > '0.5 s' \
+     AND coalesce(a.wait_event, '') NOT ILIKE 'libpqwalreceiver%') \
      FROM pg_stat_get_activity(coalesce(w.pid, 0)) AS a) \
      FROM (SELECT pg_is_in_recovery() AS r) AS x LEFT JOIN pg_stat_wal_receiver AS w ON true";
 /// What a function of recovery answers on a leader.
@@ -67,6 +69,9 @@ impl LogState {
     }
 }
 
+/// Clock ticks in half a second; `/proc` counts a hundred a second on every architecture that people run servers on.
+const HALF_A_SECOND: u64 = 50;
+
 impl Postgres {
     /// One look, bounded by `limit`. It never fails: what cannot be learned is missing from the view. `disk_ok` is left
     /// true; the disk has a probe of its own.
@@ -100,12 +105,16 @@ impl Postgres {
         view
     }
 
-    /// Which segment recovery is at, and how far the receiver has come: what processes call themselves, as nothing else can
-    /// be asked before the data is consistent. A receiver that was not answered says nothing that counts.
+    /// Which segment recovery is at, how far the receiver has come, and how much it has worked, in halves of a second: what
+    /// is seen from outside, as nothing can be asked before the data is consistent. `None` while recovery works: it runs, or
+    /// waits for the disk.
     fn progress(&self) -> Option<String> {
         let children = self.instance.postmaster()?.children(&self.instance.data_dir);
-        let of = |kind: &str| children.iter().find(|c| c.title.contains(kind)).map(|c| c.title.clone());
-        Some([of(": startup "), of(": walreceiver streaming")].into_iter().flatten().collect::<Vec<_>>().join("; "))
+        let of = |kind: &str| children.iter().find(|c| c.title.contains(kind));
+        let startup = of(": startup")?;
+        let ticks = ticks_at_rest(startup.pid)?;
+        let receiver = of(": walreceiver streaming").map(|c| c.title.as_str()).unwrap_or_default();
+        Some(format!("{}; {receiver}; {}", startup.title, ticks / HALF_A_SECOND))
     }
 
     /// Settings that wait for a restart. Costs more than a look: ask for it now and then.

@@ -138,6 +138,9 @@ struct Stat {
     started: u64,
     ended: bool,
     stopped: bool,
+    rests: bool,
+    /// Processor time, in clock ticks.
+    ticks: u64,
 }
 
 fn stat(pid: i32) -> Option<Stat> {
@@ -147,9 +150,16 @@ fn stat(pid: i32) -> Option<Stat> {
     Some(Stat {
         ended: matches!(*fields.first()?, "Z" | "X"),
         stopped: matches!(*fields.first()?, "T" | "t"),
+        rests: *fields.first()? == "S",
+        ticks: fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?,
         parent: fields.get(1)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
     })
+}
+
+/// How much processor time a process has used, in clock ticks; `None` while it runs or waits for a disk.
+pub(crate) fn ticks_at_rest(pid: i32) -> Option<u64> {
+    stat(pid).filter(|s| s.rests).map(|s| s.ticks)
 }
 
 fn works_in(pid: i32, data_dir: &Path) -> bool {

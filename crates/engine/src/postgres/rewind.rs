@@ -81,11 +81,12 @@ impl Instance {
     /// # Errors
     /// [`Error::PositionUnknown`], [`Error::Tool`].
     pub async fn needs(&self) -> Result<Option<Position>> {
-        let control = self.control_data().await?;
-        let (timeline, lsn) = (control.minimum_recovery_timeline, control.minimum_recovery);
-        if lsn == Lsn::default() {
+        if !self.data_dir.join("backup_label").exists() {
+            // nothing was rewound
             return Ok(None);
         }
+        let control = self.control_data().await?;
+        let (timeline, lsn) = (control.minimum_recovery_timeline, control.minimum_recovery);
         Ok(Some(Position { history: history::read(&self.data_dir, timeline)?, timeline, lsn }))
     }
 

@@ -118,6 +118,7 @@ fn attach(
         }
         std::thread::sleep(LOOK_EVERY);
     }
+    super::reap(child);
     Ok(())
 }
 

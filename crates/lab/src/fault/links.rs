@@ -190,8 +190,17 @@ fn relay_on(lab: &Lab, member: &LabMember, namespace: &Namespace, treatment: Tre
     // known by its folder later; in a group of its own, so that Ctrl-C does not end it
     command.args(relay::arguments(&devices, treatment)).current_dir(lab.member_dir(member).join("log"));
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().map_err(LabError::io("cannot start", &lab.program))?;
+    let child = command.spawn().map_err(LabError::io("cannot start", &lab.program))?;
+    super::reap(child);
     Ok(())
+}
+
+/// Ends the relay alone: its folder lies on the member's disk.
+pub(super) fn leave_disk(lab: &Lab, member: &LabMember) -> Result<(), LabError> {
+    match &lab.network {
+        Some(network) => relay_off(lab, member, &network.namespace(member)).map(drop),
+        None => Ok(()),
+    }
 }
 
 /// Ends that. Says whether it was so.
@@ -214,8 +223,8 @@ pub(super) fn mend(lab: &Lab, member: &LabMember) -> Result<bool, LabError> {
     }
     let (victim, namespaces) = hosts(lab, member)?;
     let mine = first_rule(victim)..first_rule(victim) + KINDS;
-    let mut any = namespaces[victim].speed_up()?;
-    any |= relay_off(lab, member, &namespaces[victim])?;
+    let mut any = relay_off(lab, member, &namespaces[victim])?;
+    any |= namespaces[victim].speed_up()?;
     for namespace in &namespaces {
         any |= namespace.remove_rules(|number| mine.contains(&number))?;
     }

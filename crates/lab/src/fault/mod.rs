@@ -124,6 +124,7 @@ fn power_cut(lab: &Lab, member: &LabMember) -> Result<Vec<Process>, LabError> {
         return Err(LabError::Usage(text.to_owned()));
     }
     disk::mend(lab, member)?;
+    links::leave_disk(lab, member)?;
     processes::hit(lab, member, ProcessFault::FreezeNode)?;
     let mut hit = Vec::new();
     disks::cut(lab, member, || {
@@ -131,6 +132,11 @@ fn power_cut(lab: &Lab, member: &LabMember) -> Result<Vec<Process>, LabError> {
         Ok(())
     })?;
     Ok(hit)
+}
+
+/// Waits for a process that something else ends: it must not stay behind as a zombie.
+fn reap(mut child: std::process::Child) {
+    std::thread::spawn(move || child.wait());
 }
 
 /// What `heal` did.
@@ -172,6 +178,9 @@ pub fn heal(lab: &Lab, only: Option<&str>) -> Result<Healed, LabError> {
             healed.thawed.push(member.name.clone());
         }
         if node.agent.is_none() {
+            if lab.disks {
+                disks::revive(lab, member)?;
+            }
             spawn::agent(lab, member)?;
             seen(|all| find::node(lab, member, all).agent.is_some(), &member.name)?;
             healed.started.push(member.name.clone());
