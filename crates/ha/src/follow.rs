@@ -227,11 +227,15 @@ impl Core {
         if !self.engine_idle() {
             return;
         }
-        let Some((record, _)) = self.leader_to_follow().filter(|(r, _)| self.may_cut(r)) else { return };
+        let Some((record, theirs)) = self.leader_to_follow().filter(|(r, _)| self.may_cut(r)) else { return };
         match self.server.run {
             Run::Running | Run::Starting => self.engine(EngineStep::Stop),
             Run::Hung => self.push(Step::Fence),
-            Run::Stopped | Run::Crashed if !self.durable.half_done => self.durable.half_done = true,
+            Run::Stopped | Run::Crashed if !self.durable.half_done => {
+                self.durable.half_done = true;
+                // should its end not be told: so much at least
+                self.durable.needs = Some(theirs);
+            }
             Run::Stopped | Run::Crashed => {
                 if self.is_saved() {
                     self.engine(EngineStep::Rewind { from: record.leader.name });

@@ -48,6 +48,8 @@ pub(crate) struct Lead {
     pub(crate) barrier: bool,
     /// The barrier under way; an older one's end says nothing.
     pub(crate) barrier_serial: u64,
+    /// It asked the store to open, behind its barrier or degraded.
+    pub(crate) opening: bool,
     pub(crate) open: bool,
     pub(crate) access: bool,
     pub(crate) switch: Option<SwitchPoint>,
@@ -97,6 +99,7 @@ impl Core {
             attach: false,
             barrier: false,
             barrier_serial: 0,
+            opening: false,
             open: false,
             access: false,
             switch: None,

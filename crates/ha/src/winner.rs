@@ -185,6 +185,9 @@ impl Core {
             switch: Some(switch),
             ..record
         };
+        if let Some(lead) = &mut self.lead {
+            lead.opening = true;
+        }
         self.publish(StoreTxn { past: Some(past), intent: Some(None), ..StoreTxn::of(next) });
     }
 
@@ -206,7 +209,11 @@ impl Core {
         if self.role != Role::Winner || record.state != LeadershipState::Open || record.leader != self.voter() {
             return;
         }
-        let Some(lead) = self.lead.as_mut().filter(|l| l.running && record.timeline == l.timeline) else { return };
+        let any = self.broken(Variant::AnyOpening);
+        // one that lands late may be of an earlier try of ours in this term, from before the server fell: behind today's
+        // barrier nobody stands yet
+        let ours = |l: &&mut Lead| l.running && record.timeline == l.timeline && (l.opening || any);
+        let Some(lead) = self.lead.as_mut().filter(ours) else { return };
         lead.open = true;
         lead.term = record.term;
         let (term, voters, answers) =

@@ -218,6 +218,7 @@ impl World {
             return;
         }
         self.coming.retain(|_, coming| !matches!(coming, Coming::StoreApply { .. }));
+        self.i7_restored();
         for at in 0..self.nodes.len() {
             self.stop_agent(at);
             let back = Span::ms(self.rng.between(RESTORED_WITHIN_MS.0, RESTORED_WITHIN_MS.1));

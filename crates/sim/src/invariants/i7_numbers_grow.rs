@@ -13,4 +13,15 @@ impl World {
         }
         self.watch.last = Some(now);
     }
+
+    /// The store was restored from an old copy. What no member had noted of it by then is as if it had never been: nobody acted
+    /// by it.
+    pub(crate) fn i7_restored(&mut self) {
+        let Some((term, timeline, version)) = self.watch.last else { return };
+        let noted = self.nodes.iter().map(|n| (n.disk.term, n.disk.set_version.0));
+        let (terms, versions): (Vec<_>, Vec<_>) = noted.unzip();
+        let seen = |highest: Option<u64>| version.min(highest.unwrap_or_default());
+        let term = term.min(terms.into_iter().max().unwrap_or_default());
+        self.watch.last = Some((term, timeline, seen(versions.into_iter().max())));
+    }
 }
