@@ -147,7 +147,9 @@ impl World {
     fn cut_step(&mut self, at: usize, life: u64) {
         let Some((_, step)) = self.nodes[at].step.take() else { return };
         let pg_life = self.nodes[at].pg.life;
-        if let Some((How::Twice, _)) = self.bent(at, Work::Fence) {
+        // a start that still waits for log is not done in any moment
+        let waits = self.start_waits(at, &step);
+        if let (Some((How::Twice, _)), false) = (self.bent(at, Work::Fence), waits) {
             let result = Box::new(self.engine_does(at, pg_life, &step));
             self.later(Span(200), Coming::EngineTold { at, life, result });
         }
