@@ -28,8 +28,6 @@ pub enum Variant {
     IgnoreLease,
     /// It waits as long as its own specification says, not the holder's.
     OwnLeaseLength,
-    /// A record that says "open" opens a winner, even if an earlier try of its own wrote that.
-    AnyOpening,
     /// A frozen voter follows the old leader again when its election failed.
     UnfreezeToOldLeader,
     /// A voter's own word that it led the last open term is believed.
@@ -63,7 +61,7 @@ pub enum Variant {
 
 impl Variant {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 26] = [
         Self::SkipFreeze,
         Self::ForgetPledge,
         Self::PublishBeforeConfigure,
@@ -76,7 +74,6 @@ impl Variant {
         Self::WinInPlace,
         Self::IgnoreLease,
         Self::OwnLeaseLength,
-        Self::AnyOpening,
         Self::UnfreezeToOldLeader,
         Self::BelieveHolder,
         Self::UnconfirmedReload,
@@ -108,7 +105,6 @@ impl Variant {
             Self::SkipHolders => "a smaller set is published before its voters hold everything acknowledged",
             Self::WinInPlace => "a deposed leader goes on until its lease ends, and promotes itself in place",
             Self::IgnoreLease => "an `async` election does not wait for the lease",
-            Self::AnyOpening => "a record that says open opens a winner, even if an earlier try of its own wrote that",
             Self::OwnLeaseLength => {
                 "an `async` election waits as long as its own specification says, not the lease's holder's"
             }

@@ -209,10 +209,9 @@ impl Core {
         if self.role != Role::Winner || record.state != LeadershipState::Open || record.leader != self.voter() {
             return;
         }
-        let any = self.broken(Variant::AnyOpening);
         // one that lands late may be of an earlier try of ours in this term, from before the server fell: behind today's
         // barrier nobody stands yet
-        let ours = |l: &&mut Lead| l.running && record.timeline == l.timeline && (l.opening || any);
+        let ours = |l: &&mut Lead| l.running && record.timeline == l.timeline && l.opening;
         let Some(lead) = self.lead.as_mut().filter(ours) else { return };
         lead.open = true;
         lead.term = record.term;
