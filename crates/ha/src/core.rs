@@ -313,8 +313,8 @@ impl Core {
                 self.server.streaming = None;
                 self.stopped(position);
             }
-            (EngineStep::StartDetached, _) => self.server.run = Run::Starting,
-            (EngineStep::StartBehind { .. }, _) => {
+            (EngineStep::StartDetached | EngineStep::StartBehind { .. }, _) => {
+                // it took connections: its data is consistent
                 self.durable.needs = None;
                 self.server.run = Run::Starting;
             }
