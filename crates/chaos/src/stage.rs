@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, anyhow};
 use dauphin_api::Client;
 use dauphin_api::dto::{Cluster, History};
-use dauphin_lab::{Engine, FaultKind, Lab, LinkFault, Options};
+use dauphin_lab::{Engine, FaultKind, Lab, LinkFault, Options, can_have_disks, can_have_hosts, installed};
 use dauphin_model::{Durability, OnShortage, Profile};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ pub fn binaries(pg: &str) -> Option<PathBuf> {
 /// The kinds of fault that can be made here, and those that cannot, with the reason.
 #[must_use]
 pub fn kinds(only: &[String], members: u16) -> (Vec<&'static str>, Vec<(String, String)>) {
-    let (strace, hosts, disks) = (has("strace"), can_have_hosts(), can_have_disks());
+    let (strace, hosts, disks) = (installed("strace"), can_have_hosts(), can_have_disks());
     let (mut can, mut cannot) = (Vec::new(), Vec::new());
     for (name, kind) in FaultKind::NAMES {
         let why = match kind {
@@ -96,22 +96,6 @@ pub fn kinds(only: &[String], members: u16) -> (Vec<&'static str>, Vec<(String, 
         }
     }
     (can, cannot)
-}
-
-fn has(program: &str) -> bool {
-    ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].iter().any(|d| Path::new(d).join(program).exists())
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
-}
-
-fn can_have_hosts() -> bool {
-    is_root() && has("ip") && has("ss")
-}
-
-fn can_have_disks() -> bool {
-    is_root() && has("mkfs.ext4") && has("xfs_io") && Path::new("/dev/loop-control").exists()
 }
 
 impl Stage {

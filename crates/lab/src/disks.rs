@@ -20,6 +20,13 @@ const AGAIN: Duration = Duration::from_millis(50);
 const PROGRAMS: [(&str, &str); 4] =
     [("mkfs.ext4", "e2fsprogs"), ("mount", "mount"), ("umount", "mount"), ("xfs_io", "xfsprogs")];
 
+/// Whether this machine can make them: root, the programs, loop devices.
+#[must_use]
+pub fn can_have_disks() -> bool {
+    let programs = PROGRAMS.iter().all(|(program, _)| installed(program));
+    rustix::process::geteuid().is_root() && programs && Path::new("/dev/loop-control").exists()
+}
+
 /// Refuses what this machine cannot make.
 pub(crate) fn check(lab: &Lab) -> Result<(), LabError> {
     if !rustix::process::geteuid().is_root() {
@@ -40,7 +47,9 @@ pub(crate) fn check(lab: &Lab) -> Result<(), LabError> {
     }
 }
 
-fn installed(program: &str) -> bool {
+/// Whether a program is where systems have theirs.
+#[must_use]
+pub fn installed(program: &str) -> bool {
     ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|dir| Path::new(dir).join(program).exists())
 }
 

@@ -21,10 +21,11 @@ mod up;
 mod user;
 
 pub use bundle::{Secrets, make_private, random_word, write_private, write_public};
+pub use disks::{can_have_disks, installed};
 pub use down::down;
 pub use error::LabError;
 pub use fault::{DiskFault, FaultKind, Healed, Hit, LinkFault, ProcessFault, fault, heal};
-pub use network::LabNetwork;
+pub use network::{LabNetwork, can_have_hosts};
 pub use options::{Engine, Options};
 pub use process::Process;
 pub use relay::{Treatment, run as relay};

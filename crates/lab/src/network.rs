@@ -1,6 +1,7 @@
 //! The hosts of a lab made with `--hosts`: a network namespace with an address of its own for each member, on a bridge
 //! that this machine's own clients, the proxy and the command line reach them through. `up` makes it, `down` removes it.
 
+use crate::disks::installed;
 use crate::error::LabError;
 use crate::state::LabMember;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,12 @@ pub(crate) struct Namespace(String);
 enum Way {
     In,
     Out,
+}
+
+/// Whether this machine can make networks and cut them: root, `ip`, `ss`.
+#[must_use]
+pub fn can_have_hosts() -> bool {
+    rustix::process::geteuid().is_root() && installed("ip") && installed("ss")
 }
 
 impl Way {

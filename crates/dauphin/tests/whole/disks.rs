@@ -6,25 +6,13 @@
 
 use crate::EXPECTED;
 use crate::stage::Stage;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 const TEST: &str = "power_cuts_lose_nothing_that_was_acknowledged";
 
-fn can_have_disks() -> bool {
-    let root = std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
-    let has =
-        |program: &str| ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|d| Path::new(d).join(program).exists());
-    let can = root && has("mkfs.ext4") && has("xfs_io") && Path::new("/dev/loop-control").exists();
-    if !can {
-        println!("skipped: {TEST} (disks need root, mkfs.ext4, xfs_io and loop devices)");
-    }
-    can
-}
-
 #[test]
 fn power_cuts_lose_nothing_that_was_acknowledged() {
-    if !can_have_disks() {
+    if !dauphin_lab::can_have_disks() {
+        println!("skipped: {TEST} (disks need root, mkfs.ext4, xfs_io and loop devices)");
         return;
     }
     let stage = Stage::up("disks", &["--disks"]);

@@ -6,7 +6,6 @@
 use crate::EXPECTED;
 use crate::stage::Stage;
 use serde_json::Value;
-use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
 
 /// More warnings than those of dead processes.
@@ -20,12 +19,11 @@ const ALSO: &[&str] = &[
 
 /// Whether network namespaces can be made; said by name where they cannot.
 pub(crate) fn can_have_hosts(test: &str) -> bool {
-    let root = std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
-    let ip = ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"].iter().any(|p| std::path::Path::new(p).exists());
-    if !(root && ip) {
-        println!("skipped: {test} (hosts need root and `ip`)");
+    let can = dauphin_lab::can_have_hosts();
+    if !can {
+        println!("skipped: {test} (hosts need root, `ip` and `ss`)");
     }
-    root && ip
+    can
 }
 
 fn expected() -> Vec<&'static str> {

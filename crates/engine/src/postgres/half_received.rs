@@ -30,6 +30,7 @@ pub(crate) fn remove(data_dir: &Path, after: Timeline) -> Result<Vec<Timeline>> 
         let Some(both) = both(data_dir, timeline, last.timeline, last.end)? else { continue };
         if half(&both.own, &both.before, last.end) {
             files::remove(&both.path)?;
+            tracing::info!(%timeline, "the first file of a timeline that was not received up to its beginning is removed");
             removed.push(timeline);
         }
     }

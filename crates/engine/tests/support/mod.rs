@@ -290,3 +290,21 @@ pub fn took(what: &str, begun: Instant) {
 pub fn term(n: u64) -> Term {
     Term(n)
 }
+
+/// A leader with one replica that streams.
+pub async fn pair(lab: &Lab) -> (Member, Member) {
+    let one = lab.leader("m1").await;
+    let mut two = lab.member("m2");
+    lab.clone_of(&one, &mut two).await;
+    one.pg.ensure_slots(std::slice::from_ref(&two.voter)).await.unwrap();
+    lab.start(&mut two, false).await;
+    two.pg.follow(&one.upstream_for(&two, true)).await.unwrap();
+    two.pg.wait_streaming(Timeline(2), LIMIT).await.unwrap();
+    one.psql("app", "CREATE TABLE t (n int)").await.unwrap();
+    (one, two)
+}
+
+/// Where its log ends.
+pub async fn look(member: &Member) -> dauphin_model::Position {
+    member.pg.look(LIMIT).await.position.unwrap()
+}
