@@ -1,15 +1,12 @@
 //! What lies under which key in the store, as JSON that a person can read; and the core's compare-and-sets as transactions
 //! on them. Nothing here waits or decides.
 
-use dauphin_ha::{Intent, Rev, StoreTxn, StoreView};
+use dauphin_ha::{Intent, PAST_MAX, Rev, StoreTxn, StoreView};
 use dauphin_model::{Leadership, Lease, Lsn, Mono, PastTerm, Spec, Timeline};
 use dauphin_store::{Entry, Key, Snapshot, Txn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
-
-/// Terms kept in the history; older ones are dropped.
-pub(crate) const HISTORY_MAX: usize = 200;
 
 /// A term of the history, with the wall clock for people.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -110,7 +107,7 @@ pub(crate) fn view(snapshot: &Snapshot, now: Mono, instant: Instant) -> Option<S
         intent_since: under_way.map(|r| r.since),
         paused: get(snapshot, &paused()).unwrap_or(false),
         spec: get::<SpecRecord>(snapshot, &spec()).map(|s| s.spec),
-        timelines: past.iter().map(|h| (h.past.timeline, h.past.term)).collect(),
+        past: past.into_iter().map(|h| h.past.wrote()).collect(),
     })
 }
 
@@ -138,7 +135,7 @@ pub(crate) fn transaction(txn: &StoreTxn, snapshot: &Snapshot) -> Txn {
         // the record is expected to be as we saw it, and only its writer touches the history
         let mut all: Vec<HistoryRecord> = get(snapshot, &history()).unwrap_or_default();
         all.push(HistoryRecord { past: past.clone(), at: now_text() });
-        let from = all.len().saturating_sub(HISTORY_MAX);
+        let from = all.len().saturating_sub(PAST_MAX);
         out.put.push((history(), json(&&all[from..])));
     }
     if let Some(value) = &txn.intent {
@@ -181,7 +178,7 @@ mod tests {
             evidence: Evidence::Frozen { voters: (0..7).map(voter).collect() },
         };
         let record = HistoryRecord { past, at: now_text() };
-        let all = vec![record; HISTORY_MAX];
+        let all = vec![record; PAST_MAX];
         // a record that does not fit would keep a winner from opening
         assert!(json(&all).len() < dauphin_store::VALUE_BYTES_MAX, "{} bytes", json(&all).len());
     }

@@ -170,19 +170,27 @@ impl Core {
     }
 
     pub(crate) fn half_done_data(&mut self, unfinished: bool) {
-        if unfinished || self.spec.allow_reclone {
-            let from = self.record().map_or_else(|| self.me.clone(), |r| r.leader.name.clone());
-            self.journal(Reason::Recloning {
-                from,
-                because: "its data is the rest of a copy or rewind that did not end".to_owned(),
-            });
-            self.give_data_up();
-        } else {
-            self.journal(Reason::Quarantined {
-                because: "its data is the rest of a rewind that did not end; `dauphin reinit` copies it again"
-                    .to_owned(),
-            });
-            self.change(Cause::GiveUp);
+        if unfinished {
+            // nothing was ever acknowledged with it
+            return self.copy_again("its data is the rest of a first start that did not end");
         }
+        self.needs_a_copy("its data is the rest of a copy or rewind that did not end");
+    }
+
+    /// This copy of the data is of no use any more: another is made, or a person is waited for.
+    pub(crate) fn needs_a_copy(&mut self, because: &str) {
+        if self.spec.allow_reclone {
+            return self.copy_again(because);
+        }
+        let because =
+            format!("{because}; the specification forbids a fresh copy (allow_reclone): `dauphin reinit` makes one");
+        self.journal(Reason::Quarantined { because });
+        self.change(Cause::GiveUp);
+    }
+
+    fn copy_again(&mut self, because: &str) {
+        let from = self.record().map_or_else(|| self.me.clone(), |r| r.leader.name.clone());
+        self.journal(Reason::Recloning { from, because: because.to_owned() });
+        self.give_data_up();
     }
 }

@@ -15,6 +15,9 @@ use dauphin_model::{
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
+/// How long an elector waits for further answers once it has enough: a better placed winner may be among them.
+const GRACE: Span = Span::ms(150);
+
 /// What speaks for a candidate beside its log.
 struct Merits {
     /// It was asked for.
@@ -224,6 +227,22 @@ impl Core {
         let forced = matches!(campaign.kind, Kind::Forced { allow_data_loss: true });
         let late = self.now.since(campaign.started) >= self.spec.profile.suspect();
         (forced && late && !campaign.answers.is_empty()).then_some(Evidence::DataLossAccepted)
+    }
+
+    /// How long further answers are worth waiting for once there are enough.
+    pub(crate) fn waits_for_more(&self, campaign: &Campaign, record: &Leadership, evidence: &Evidence) -> Span {
+        let out = |n: &MemberName| campaign.answers.keys().any(|v| v.name == *n) || campaign.refused.contains(n);
+        let missed = |n: &MemberName| self.fresh(n) && !out(n);
+        let own = !out(&self.me) && self.freezing.as_ref().is_some_and(|f| f.term == campaign.term);
+        // what a former leader acknowledged with `async`, it may hold alone: it may have to start its server first
+        let alone = |v: &Voter| missed(&v.name) || (v.name == self.me && !out(&self.me));
+        if *evidence == Evidence::LeaseEnded && record.holder.as_ref().is_some_and(alone) {
+            self.spec.profile.suspect()
+        } else if own || self.others().iter().any(|n| *n != record.leader.name && missed(n)) {
+            GRACE
+        } else {
+            Span::ZERO
+        }
     }
 
     pub(crate) fn while_too_few(&mut self, campaign: &Campaign, record: &Leadership) {

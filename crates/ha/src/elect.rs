@@ -15,9 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 const GIVES_MAX: u32 = 3;
 /// Doublings of an elector's patience.
 const STOOD_MAX: u32 = 2;
-/// How long an elector waits for further answers once it has enough: a better placed winner may be among them.
-const GRACE: Span = Span::ms(150);
-
 /// Why this election runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
@@ -359,14 +356,6 @@ impl Core {
         if let Some(c) = &mut self.campaign {
             c.enough_since = Some(enough_since);
         }
-        let answered = |n: &MemberName| campaign.answers.keys().any(|v| v.name == *n);
-        let own = !answered(&self.me) && self.freezing.as_ref().is_some_and(|f| f.term == campaign.term);
-        let waiting = own
-            || self
-                .others()
-                .iter()
-                .any(|n| self.fresh(n) && *n != record.leader.name && !campaign.refused.contains(n) && !answered(n));
-        let patience = self.now.since(enough_since) < GRACE;
         if let Kind::HandOver(Some(to)) = &campaign.kind {
             let answered = campaign.answers.keys().any(|v| v.name == *to);
             let soon = self.now.since(campaign.started) < self.spec.profile.suspect();
@@ -374,7 +363,7 @@ impl Core {
                 return;
             }
         }
-        if waiting && patience {
+        if self.now.since(enough_since) < self.waits_for_more(&campaign, record, &evidence) {
             return;
         }
         self.choose(&campaign, record, evidence);

@@ -3,10 +3,11 @@
 use crate::message::Message;
 use crate::reason::Reason;
 use crate::step::{Intent, OpId, Rev};
-use dauphin_model::{
-    Leadership, Lease, Lsn, MemberName, Mono, Position, ServerView, Spec, SwitchPoint, Term, Timeline,
-};
+use dauphin_model::{Leadership, Lease, Lsn, MemberName, Mono, Position, ServerView, Spec, SwitchPoint, Wrote};
 use std::fmt;
+
+/// Leaderships that came to be open and that the store remembers; older ones are dropped.
+pub const PAST_MAX: usize = 200;
 
 /// What the store holds, as applied here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -31,8 +32,8 @@ pub struct StoreView {
     pub paused: bool,
     /// The specification, when it is newer than the one given.
     pub spec: Option<Spec>,
-    /// Timelines handed out to terms that came to be open.
-    pub timelines: Vec<(Timeline, Term)>,
+    /// Who wrote which timeline, of the leaderships that came to be open: oldest first, the last [`PAST_MAX`].
+    pub past: Vec<Wrote>,
 }
 
 /// How far a copy of a member's data has come.

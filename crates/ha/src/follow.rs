@@ -2,11 +2,12 @@
 //! It only ever follows a leader of its pledged term or later, and cuts off nothing that is not archived.
 
 use crate::core::Core;
+use crate::event::PAST_MAX;
 use crate::reason::Reason;
 use crate::roles::{Cause, Role};
 use crate::step::{EngineStep, Step};
 use crate::variant::Variant;
-use dauphin_model::{Evidence, Leadership, LeadershipState, MemberName, Mono, Position, Run, Span, Term, Voter};
+use dauphin_model::{Evidence, Leadership, LeadershipState, MemberName, Mono, Position, Run, Span, Term, Voter, Wrote};
 
 /// Whom we receive from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,7 +33,13 @@ impl Core {
         let Some(record) = self.record().cloned() else { return };
         if self.store_is_old(&record) {
             if self.role != Role::Quarantined {
-                self.journal(Reason::StoreRolledBack { seen: self.durable.term, store: record.term });
+                let went_on = self.forgotten_by(&record);
+                self.journal(match went_on {
+                    Some(wrote) => {
+                        Reason::StoreWentOn { leader: wrote.leader, timeline: wrote.timeline, store: record.term }
+                    }
+                    None => Reason::StoreRolledBack { seen: self.durable.term, store: record.term },
+                });
                 self.push(Step::Fence);
                 self.lead = None;
                 self.role = Role::Quarantined;
@@ -41,6 +48,10 @@ impl Core {
         }
         self.durable.term = record.term;
         self.durable.set_version = record.published.version;
+        self.durable.elected = Some(record.wrote());
+        if record.state == LeadershipState::Open {
+            self.durable.opened = Some(record.wrote());
+        }
         if self.durable.cluster_id.is_empty() {
             self.durable.cluster_id.clone_from(&self.store.cluster_id);
         }
@@ -78,7 +89,23 @@ impl Core {
 
     /// Whether this member's notes say more than the store: it was restored from an old copy.
     pub(crate) fn store_is_old(&self, record: &Leadership) -> bool {
-        record.term < self.durable.term || record.published.version < self.durable.set_version
+        record.term < self.durable.term
+            || record.published.version < self.durable.set_version
+            || self.forgotten_by(record).is_some()
+    }
+
+    /// A leadership that this member has seen and that the store knows nothing of: it was restored from an old copy and
+    /// grew beyond this member's numbers while that was away. Its log is not the one of the same timeline here.
+    fn forgotten_by(&self, record: &Leadership) -> Option<Wrote> {
+        if self.broken(Variant::TrustNumbers) {
+            return None;
+        }
+        let (past, now) = (&self.store.past, record.wrote());
+        let known = || past.iter().chain([&now]);
+        let another = |ours: &&Wrote| known().any(|w| w.timeline == ours.timeline && w.leader != ours.leader);
+        let lost = |ours: &&Wrote| past.len() < PAST_MAX && !known().any(|w| w == *ours);
+        let (elected, opened) = (self.durable.elected.as_ref(), self.durable.opened.as_ref());
+        opened.filter(lost).or(elected.filter(another)).or(opened.filter(another)).cloned()
     }
 
     /// The leader to go behind, when it is there, ours to follow, and takes us.
@@ -249,15 +276,6 @@ impl Core {
         if self.role != Role::Rejoining {
             return;
         }
-        if self.spec.allow_reclone {
-            let from = self.record().map_or_else(|| self.me.clone(), |r| r.leader.name.clone());
-            self.journal(Reason::Recloning { from, because: format!("it cannot be rewound: {because}") });
-            self.give_data_up();
-        } else {
-            self.journal(Reason::Quarantined {
-                because: format!("it cannot be rewound ({because}) and the specification forbids a fresh copy (allow_reclone); `dauphin reinit` makes one"),
-            });
-            self.change(Cause::GiveUp);
-        }
+        self.needs_a_copy(&format!("it cannot be rewound ({because})"));
     }
 }

@@ -30,7 +30,7 @@ mod vouch;
 mod winner;
 
 pub use core::{Core, Peer, StepUnderWay};
-pub use event::{Command, Copying, EngineFailure, EngineOutcome, Event, Refusal, StoreResult, StoreView};
+pub use event::{Command, Copying, EngineFailure, EngineOutcome, Event, PAST_MAX, Refusal, StoreResult, StoreView};
 pub use message::{Beat, Leading, Message, ReplicaSeen};
 pub use reason::{Gone, Reason};
 pub use roles::{Cause, ROWS, Role, Row};

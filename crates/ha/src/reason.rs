@@ -247,6 +247,15 @@ reasons! {
         /// What the store holds.
         store: Term
     } "store_rolled_back" => ("the store holds term {store} and this member has seen term {seen}: it was restored from an old copy; this member does nothing until the newer store is back, or its own folders are emptied and it is added again (dauphin store add)");
+    /// The store was older than what this member has seen, and has grown since.
+    StoreWentOn {
+        /// Whose leadership this member has seen.
+        leader: Voter,
+        /// The timeline that it wrote.
+        timeline: Timeline,
+        /// What the store holds.
+        store: Term
+    } "store_went_on" => ("this member has seen {leader} write timeline {timeline} and the store, now at term {store}, knows nothing of it: it was restored from an old copy and went on from there; this member does nothing until the other store is back, or its own folders are emptied and it is added again (dauphin store add)");
     /// A switchover began.
     SwitchoverStarted {
         /// To whom.

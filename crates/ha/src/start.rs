@@ -2,11 +2,9 @@
 //! thinks for a member that should run calls it; whom to follow is `follow`'s.
 
 use crate::core::Core;
-use crate::reason::Reason;
-use crate::roles::Cause;
 use crate::step::{EngineStep, Step};
 use crate::stuck::STUCK;
-use dauphin_model::{LeadershipState, MemberName, Run};
+use dauphin_model::{LeadershipState, Run};
 
 /// Failed starts of the server before the data is given up.
 const STARTS_MAX: u32 = 5;
@@ -19,13 +17,10 @@ impl Core {
             self.push(Step::Fence);
             return false;
         }
-        if let Some(leader) = self.starts_in_vain() {
+        if self.starts_in_vain() {
             self.push(Step::Fence);
             self.server.run = Run::Stopped;
-            self.give_up_for(
-                leader,
-                "its start came no further though the leader is well: the log it needs may be gone",
-            );
+            self.needs_a_copy("its start came no further though the leader is well: the log it needs may be gone");
             return false;
         }
         match self.server.run {
@@ -76,7 +71,7 @@ impl Core {
             if self.may_cut(&record) {
                 let because =
                     format!("what it was rewound to, up to {needs}, came to nothing before it had received it");
-                self.give_up_for(record.leader.name, &because);
+                self.needs_a_copy(&because);
             }
             return None;
         }
@@ -111,44 +106,32 @@ impl Core {
 
     /// Whether the start under way behind this leader waits for log and has got none for long. Where no copy may be made it
     /// goes on waiting: what is in the way may be mended.
-    fn starts_in_vain(&self) -> Option<MemberName> {
-        let under_way = self.engine.as_ref().filter(|e| !e.cut)?;
-        let (EngineStep::StartBehind { .. }, Run::Starting) = (&under_way.step, self.server.run) else { return None };
-        let (record, _) = self.leader_to_follow()?;
-        let (waits, since) = self.starting.as_ref()?;
+    fn starts_in_vain(&self) -> bool {
+        let Some(under_way) = self.engine.as_ref().filter(|e| !e.cut) else { return false };
+        let (EngineStep::StartBehind { .. }, Run::Starting) = (&under_way.step, self.server.run) else { return false };
+        let (Some((record, _)), Some((waits, since))) = (self.leader_to_follow(), &self.starting) else { return false };
         let stuck = self.now.since(under_way.since.max(*since)) >= self.spec.profile.suspect().times(STUCK);
-        let vain = stuck && waits.is_some() && self.may_cut(&record) && self.spec.allow_reclone;
-        vain.then_some(record.leader.name)
+        stuck && waits.is_some() && self.may_cut(&record) && self.spec.allow_reclone
     }
 
     /// A leader that just fell lets the others take over first: its own recovery syncs the whole data directory, and
-    /// what shares the disk with it would feel that. Only for a moment, and only if there are others.
+    /// what shares the disk with it would feel that. Only for a moment, and only if others vouch for what it acknowledged.
     fn gives_way(&self) -> bool {
         let fallen = self.deposed_since.is_some_and(|since| self.now.since(since) < self.spec.profile.suspect());
         let taken = self.record().is_some_and(|r| r.leader.name != self.me && r.state == LeadershipState::Open);
-        fallen && !taken && self.others().iter().any(|n| self.fresh(n))
+        let vouched = self.record().is_some_and(|r| !r.published.voters.is_empty());
+        fallen && !taken && vouched && self.others().iter().any(|n| self.fresh(n))
     }
 
     /// Its server does not start with this data, and somebody leads whom it can be copied from. Where nobody does, it is
     /// tried on: what kept it from starting may have been its disk.
     fn gives_up_starting(&mut self) -> bool {
-        let Some(record) = self.record().cloned() else { return false };
-        let leader = record.leader.name.clone();
-        if record.state != LeadershipState::Open || leader == self.me || !self.fresh(&leader) {
+        let Some(record) = self.record() else { return false };
+        let leader = &record.leader.name;
+        if record.state != LeadershipState::Open || *leader == self.me || !self.fresh(leader) {
             return false;
         }
-        self.give_up_for(leader, "its server does not start with this data");
+        self.needs_a_copy("its server does not start with this data: see its log");
         true
-    }
-
-    /// This copy of the data is of no use any more: another is made, or a person is waited for.
-    fn give_up_for(&mut self, leader: MemberName, because: &str) {
-        if self.spec.allow_reclone {
-            self.journal(Reason::Recloning { from: leader, because: because.to_owned() });
-            self.give_data_up();
-        } else {
-            self.journal(Reason::Quarantined { because: format!("{because}; see its log, then `dauphin reinit`") });
-            self.change(Cause::GiveUp);
-        }
     }
 }

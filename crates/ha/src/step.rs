@@ -6,6 +6,7 @@ use crate::message::Message;
 use crate::reason::Reason;
 use dauphin_model::{
     Enforced, Incarnation, Leadership, Lease, MemberName, Mono, PastTerm, Position, SetVersion, Term, Timeline, Voter,
+    Wrote,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,12 @@ pub struct Durable {
     pub pledge: Term,
     /// Highest version of the published set seen.
     pub set_version: SetVersion,
+    /// Who was elected to write which timeline, by the last record seen.
+    #[serde(default)]
+    pub elected: Option<Wrote>,
+    /// The same, of the last record seen that was open.
+    #[serde(default)]
+    pub opened: Option<Wrote>,
     /// Which copy of the data this is; 0: there is none yet.
     pub incarnation: Incarnation,
     /// The data directory was being cloned or rewound: it must not be started as it is.

@@ -49,12 +49,11 @@ impl Core {
         let behind = self.server.position.as_ref().is_some_and(|p| p.lsn < theirs.lsn);
         // a winner that needs us behind its barrier waits as well
         if behind && idle >= profile.suspect().times(STUCK) && self.may_cut(record) && self.spec.allow_reclone {
-            let because =
-                format!("nothing streamed for {idle} though the leader is well: the log it needs may be gone");
-            self.journal(Reason::Recloning { from: record.leader.name.clone(), because });
             self.push(Step::Fence);
             self.server.run = Run::Stopped;
-            self.give_data_up();
+            self.needs_a_copy(&format!(
+                "nothing streamed for {idle} though the leader is well: the log it needs may be gone"
+            ));
         }
     }
 }

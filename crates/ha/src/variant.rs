@@ -57,11 +57,13 @@ pub enum Variant {
     TrustStreams,
     /// One member's silence is enough to begin an election.
     AloneIsEnough,
+    /// A store whose numbers are high enough is taken for the one that was seen before.
+    TrustNumbers,
 }
 
 impl Variant {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::SkipFreeze,
         Self::ForgetPledge,
         Self::PublishBeforeConfigure,
@@ -88,6 +90,7 @@ impl Variant {
         Self::AnyBarrier,
         Self::TrustStreams,
         Self::AloneIsEnough,
+        Self::TrustNumbers,
     ];
 
     /// In words, for the documentation.
@@ -124,6 +127,7 @@ impl Variant {
             Self::AnyBarrier => "the end of an earlier barrier counts for a later one",
             Self::TrustStreams => "a stream counts as long as it stands, carrying anything or not",
             Self::AloneIsEnough => "one member's word is enough to believe the leader gone",
+            Self::TrustNumbers => "a store that was restored from an old copy is believed once its numbers have grown",
         }
     }
 }

@@ -16,7 +16,7 @@ pub mod time;
 pub use file::{ClusterFile, FileErrors, Local, ProxyFile};
 pub use name::{BadName, ClusterName, Incarnation, MemberName, SetVersion, Term, Timeline, Voter};
 pub use position::{BadLsn, Branch, Lsn, Position, Relation};
-pub use record::{Evidence, Leadership, LeadershipState, Lease, PastTerm, SwitchPoint};
+pub use record::{Evidence, Leadership, LeadershipState, Lease, PastTerm, SwitchPoint, Wrote};
 pub use remark::Remark;
 pub use route::{ReplicaTarget, Route, RouteState, Target};
 pub use server::{Attached, Run, ServerView};

@@ -93,6 +93,31 @@ pub struct PastTerm {
     pub evidence: Evidence,
 }
 
+/// Who writes a timeline: no two leaderships share one, except where a store was restored from an old copy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Wrote {
+    /// The timeline.
+    pub timeline: Timeline,
+    /// Its writer.
+    pub leader: Voter,
+}
+
+impl PastTerm {
+    /// Who wrote its timeline.
+    #[must_use]
+    pub fn wrote(&self) -> Wrote {
+        Wrote { timeline: self.timeline, leader: self.leader.clone() }
+    }
+}
+
+impl Leadership {
+    /// Who writes its timeline.
+    #[must_use]
+    pub fn wrote(&self) -> Wrote {
+        Wrote { timeline: self.timeline, leader: self.leader.clone() }
+    }
+}
+
 /// The leadership record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Leadership {

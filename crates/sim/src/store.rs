@@ -76,7 +76,7 @@ impl Store {
             self.view.lease_rev = rev;
         }
         if let Some(past) = &txn.past {
-            self.view.timelines.push((past.timeline, past.term));
+            self.view.past.push(past.wrote());
         }
         if let Some(intent) = &txn.intent {
             self.view.intent.clone_from(intent);

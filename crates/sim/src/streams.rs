@@ -31,6 +31,10 @@ impl World {
         let asked = self.nodes[at].pg.asks_for() == Some(theirs.timeline_from(Lsn(have as u64)));
         let leads = self.nodes[at].pg.position().leads_into(&theirs).is_ok();
         let fits = linked && there && asked && leads && !self.nodes[at].disk_is_full(self.now);
+        let begins = fits && self.nodes[at].pg.running.as_ref().is_some_and(|r| !r.streaming);
+        if begins {
+            self.i7_streams(at, source);
+        }
         if let Some(running) = &mut self.nodes[at].pg.running {
             running.streaming = fits;
         }

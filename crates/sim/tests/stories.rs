@@ -243,3 +243,20 @@ fn a_leader_that_dies_while_async_becomes_quorum_is_followed() {
     world.revive(dead);
     heals(&mut world);
 }
+
+/// With `async` the leader before may hold what nobody else does. It is there, and needs a moment to start its server in
+/// recovery: so long it is waited for.
+#[test]
+fn with_async_what_a_former_leader_brings_back_is_not_given_up() {
+    for late in (0..=1_000).step_by(50) {
+        let mut world = formed(Durability::Async);
+        world.run_for(Span::ms(2_000));
+        let leader = world.leader().expect("a leader");
+        world.strike(leader, Fault::StreamStalls, Span::ms(2_600 + late));
+        world.strike(leader, Fault::LosesStore, Span::ms(5_000));
+        let fenced = |w: &World| says(w, "fenced itself as leader of term 1");
+        world.wait_for(Span::ms(10_000), fenced).expect("its lease runs out");
+        heals(&mut world);
+        assert!(!says(&world, "are given up"), "{late} ms later:\n{}", world.lines().join("\n"));
+    }
+}

@@ -1,4 +1,6 @@
-//! I7: terms, timelines and versions of the set only grow.
+//! I7: terms, timelines and versions of the set only grow, and two logs whose numbers say that one is the other's beginning
+//! are so. A store that was restored from an old copy may count again what most members have not seen; whoever has seen it
+//! must not take the one for the other.
 
 use crate::world::World;
 use dauphin_model::Leadership;
@@ -12,16 +14,27 @@ impl World {
             self.watch.violate(format!("I7: {now:?} after {last:?}"));
         }
         self.watch.last = Some(now);
+        let more = self.nodes.iter().map(|n| &n.disk).filter(|notes| {
+            let timeline = notes.elected.as_ref().map(|wrote| wrote.timeline);
+            notes.term > now.0 || timeline > Some(now.1) || notes.set_version.0 > now.2
+        });
+        if self.stores.restored && more.count() * 2 > self.nodes.len() {
+            self.watch.violate(format!("I7: {now:?}, and most members have seen more"));
+        }
     }
 
-    /// The store was restored from an old copy. What no member had noted of it by then is as if it had never been: nobody acted
-    /// by it.
+    /// The store was restored from an old copy: it counts on from there.
     pub(crate) fn i7_restored(&mut self) {
-        let Some((term, timeline, version)) = self.watch.last else { return };
-        let noted = self.nodes.iter().map(|n| (n.disk.term, n.disk.set_version.0));
-        let (terms, versions): (Vec<_>, Vec<_>) = noted.unzip();
-        let seen = |highest: Option<u64>| version.min(highest.unwrap_or_default());
-        let term = term.min(terms.into_iter().max().unwrap_or_default());
-        self.watch.last = Some((term, timeline, seen(versions.into_iter().max())));
+        self.watch.last = None;
+    }
+
+    /// A stream begins: by their numbers, the replica's log is the beginning of its source's.
+    pub(crate) fn i7_streams(&mut self, at: usize, source: usize) {
+        let (ours, theirs) = (&self.nodes[at].pg, &self.nodes[source].pg);
+        if !theirs.log.starts_with(&ours.log) {
+            let (name, from) = (&self.nodes[at].name, &self.nodes[source].name);
+            let text = format!("I7: {name} streams from {from} behind another log on timeline {}", ours.timeline);
+            self.watch.violate(text);
+        }
     }
 }
