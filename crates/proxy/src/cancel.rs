@@ -2,19 +2,32 @@
 //! The login calls it; the client's own connection closes only after the server's has, so that its next statement is
 //! not hit by a late cancel.
 
-use crate::hub::Hub;
+use crate::hub::{CancelTarget, Hub};
 use crate::server::OpenError;
+use crate::shard::Shards;
 use dauphin_wire::postgres::startup::cancel_request;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::spawn_local;
 
 /// How long a server may take to take a cancel request.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Forwards, or drops a key that is not known or runs nothing.
-pub(crate) async fn forward(hub: &Hub, pid: u32, secret: u32) {
-    let Some(target) = hub.find(pid, secret).and_then(|entry| entry.running_on()) else { return };
-    hub.stats.cancels.add();
+pub(crate) async fn forward(hub: &Hub, shards: &Shards, pid: u32, secret: u32) {
+    let Some(shard) = hub.find(pid, secret) else { return };
+    let done = shards.ask(shard, move |shard, done| {
+        let Some(target) = shard.running_on(pid) else { return };
+        spawn_local(async move {
+            shard.hub.stats.cancels.add();
+            send(&shard.hub, &target).await;
+            let _ = done.send(());
+        });
+    });
+    done.await;
+}
+
+async fn send(hub: &Hub, target: &CancelTarget) {
     let forward = async {
         let (mut stream, _) = hub.dial.connect(&target.member, target.address).await?;
         stream.write_all(&cancel_request(target.pid, target.secret)).await?;

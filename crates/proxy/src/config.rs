@@ -89,6 +89,8 @@ pub struct Config {
     pub tls: Option<ClientTls>,
     /// TLS to servers; none: connections to them are plain.
     pub server_tls: Option<ServerTls>,
+    /// Threads that sessions live on.
+    pub shards: usize,
     /// What bounds the proxy.
     pub limits: Limits,
 }

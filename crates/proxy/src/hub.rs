@@ -1,4 +1,4 @@
-//! What all sessions share: the view of where clients go, the register of sessions for cancelling and waking, counters.
+//! What all shards share: the view of where clients go, the register of clients' keys, counters.
 //! The service publishes views here; sessions read them. It never touches a socket.
 
 use crate::config::Limits;
@@ -7,7 +7,6 @@ use crate::stats::Stats;
 use crate::table::View;
 use dauphin_model::{MemberName, Target, Term};
 use dauphin_wire::postgres::scram;
-use futures_util::task::AtomicWaker;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,41 +28,24 @@ pub(crate) struct CancelTarget {
     pub(crate) secret: u32,
 }
 
-/// A session as others see it.
-#[derive(Debug, Default)]
-pub(crate) struct Entry {
-    /// The key given to the client.
-    pub(crate) pid: u32,
-    pub(crate) secret: u32,
-    /// Wakes the session's task.
-    pub(crate) waker: AtomicWaker,
-    /// Something of this client runs on the server now.
-    pub(crate) busy: AtomicBool,
-    target: Mutex<Option<CancelTarget>>,
-}
-
-impl Entry {
-    /// The session has another server, or none.
-    pub(crate) fn set_target(&self, target: Option<CancelTarget>) {
-        *lock(&self.target) = target;
-    }
-
-    /// Where to cancel what the session runs now; none when it runs nothing.
-    pub(crate) fn running_on(&self) -> Option<CancelTarget> {
-        let target = lock(&self.target).clone();
-        target.filter(|_| self.busy.load(Ordering::Acquire))
-    }
+/// A client's key to cancel its own statements, and the shard that its session lives on.
+#[derive(Debug, Clone, Copy)]
+struct Key {
+    secret: u32,
+    shard: usize,
 }
 
 /// A registered session; leaves the register when dropped.
 pub(crate) struct Registered {
     hub: Arc<Hub>,
-    pub(crate) entry: Arc<Entry>,
+    /// The key given to the client.
+    pub(crate) pid: u32,
+    pub(crate) secret: u32,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        lock(&self.hub.sessions).remove(&self.entry.pid);
+        lock(&self.hub.sessions).remove(&self.pid);
     }
 }
 
@@ -90,7 +72,7 @@ pub(crate) struct Hub {
     term: AtomicU64,
     /// Grows with every change that sessions have to look at.
     epoch: AtomicU64,
-    sessions: Mutex<HashMap<u32, Arc<Entry>>>,
+    sessions: Mutex<HashMap<u32, Key>>,
     readers: Mutex<BTreeMap<MemberName, usize>>,
     stopping: AtomicBool,
     /// First come, first served.
@@ -124,13 +106,13 @@ impl Hub {
         })
     }
 
-    /// Publishes a view and wakes sessions if it concerns them; gives the view before.
+    /// Publishes a view; shards wake their sessions if it concerns them. Gives the view before.
     pub(crate) fn publish(&self, view: View) -> Arc<View> {
         // The term first: from here on nothing of an older one is acknowledged.
         self.term.fetch_max(view.term.0, Ordering::AcqRel);
         let view = Arc::new(view);
         let mut before = Arc::clone(&view);
-        let concerns = self.view.send_if_modified(|current| {
+        self.view.send_if_modified(|current| {
             before = std::mem::replace(current, Arc::clone(&view));
             let concerns = before.differs_for_sessions(&view);
             if concerns {
@@ -139,16 +121,7 @@ impl Hub {
             }
             concerns
         });
-        if concerns {
-            self.wake_all();
-        }
         before
-    }
-
-    fn wake_all(&self) {
-        for entry in lock(&self.sessions).values() {
-            entry.waker.wake();
-        }
     }
 
     /// Tells every session that the proxy stops.
@@ -157,7 +130,6 @@ impl Hub {
         self.view.send_modify(|_| {
             self.epoch.fetch_add(1, Ordering::AcqRel);
         });
-        self.wake_all();
     }
 
     /// Whether the proxy stops.
@@ -185,28 +157,27 @@ impl Hub {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Registers a session under a key of its own.
+    /// Registers a session of this shard under a key of its own.
     ///
     /// # Errors
     /// When the system gives no random bytes.
-    pub(crate) fn register(self: &Arc<Self>) -> Result<Registered, getrandom::Error> {
+    pub(crate) fn register(self: &Arc<Self>, shard: usize) -> Result<Registered, getrandom::Error> {
         let mut sessions = lock(&self.sessions);
         for _ in 0..KEY_DRAWS {
             let (pid, secret) = (getrandom::u32()? & 0x7fff_ffff, getrandom::u32()?);
             if pid == 0 || sessions.contains_key(&pid) {
                 continue;
             }
-            let entry = Arc::new(Entry { pid, secret, ..Entry::default() });
-            sessions.insert(pid, Arc::clone(&entry));
-            return Ok(Registered { hub: Arc::clone(self), entry });
+            sessions.insert(pid, Key { secret, shard });
+            return Ok(Registered { hub: Arc::clone(self), pid, secret });
         }
         Err(getrandom::Error::UNEXPECTED)
     }
 
-    /// The session with this key.
-    pub(crate) fn find(&self, pid: u32, secret: u32) -> Option<Arc<Entry>> {
-        let entry = lock(&self.sessions).get(&pid).map(Arc::clone)?;
-        scram::equal(&entry.secret.to_be_bytes(), &secret.to_be_bytes()).then_some(entry)
+    /// The shard of the session with this key.
+    pub(crate) fn find(&self, pid: u32, secret: u32) -> Option<usize> {
+        let key = lock(&self.sessions).get(&pid).copied()?;
+        scram::equal(&key.secret.to_be_bytes(), &secret.to_be_bytes()).then_some(key.shard)
     }
 
     /// The usable replica with the fewest readers.

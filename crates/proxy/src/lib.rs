@@ -10,6 +10,7 @@ mod journal;
 mod login;
 mod server;
 mod session;
+mod shard;
 mod source;
 mod stats;
 mod stream;
@@ -28,17 +29,20 @@ use dial::Dial;
 use hub::Hub;
 use login::Door;
 use session::{Port, Session};
+use shard::{Shard, Shards};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Stream;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
 
 /// Connections that may wait to be accepted: a storm of clients after a failover must not be refused.
 const BACKLOG: u32 = 4096;
@@ -83,6 +87,9 @@ pub enum ProxyError {
     /// The CA that servers' certificates are checked against cannot be used.
     #[error("servers' certificates cannot be checked: {0}")]
     Trust(String),
+    /// The system gives no thread, or no way to wait for sockets.
+    #[error("cannot start a thread: {0}")]
+    Threads(io::Error),
     /// The certificates for the agents' links cannot be used.
     #[error("{0}")]
     Identity(#[from] dauphin_net::IdentityError),
@@ -98,6 +105,9 @@ pub struct Proxy {
     read: Vec<SocketAddr>,
     /// Ends every accept loop when dropped.
     accepting: mpsc::Sender<()>,
+    /// Ends the shards when dropped.
+    #[expect(dead_code, reason = "held for its drop")]
+    life: watch::Sender<()>,
     /// Closed once every connection's task has ended.
     ended: mpsc::Receiver<()>,
 }
@@ -129,8 +139,11 @@ impl Proxy {
         let hub = Hub::new(config.limits.clone(), config.read_from_leader, Dial::new(config)?);
         tokio::spawn(journal::publish(Arc::clone(&hub), RouteTable::new(config.cluster.clone()), heard));
         let verifiers = verifier::Verifiers::start(Arc::clone(&hub), &config.auth_database, password.clone());
+        let (life, alive) = watch::channel(());
+        let shards = Shards::start(&hub, config.shards, &alive)?;
         let door = Arc::new(Door {
             hub: Arc::clone(&hub),
+            shards,
             verifiers,
             tls,
             tls_required: config.tls.as_ref().is_some_and(|tls| tls.required),
@@ -138,7 +151,7 @@ impl Proxy {
         });
         let (accepting, _) = mpsc::channel(1);
         let (running, ended) = mpsc::channel(1);
-        let proxy = Self { hub, write: addresses(&write), read: addresses(&read), accepting, ended };
+        let proxy = Self { hub, write: addresses(&write), read: addresses(&read), accepting, life, ended };
         let ports = write.into_iter().map(|listener| (Port::Write, listener));
         for (port, (_, listener)) in ports.chain(read.into_iter().map(|listener| (Port::Read, listener))) {
             tokio::spawn(accept(Arc::clone(&door), listener, port, running.clone(), proxy.accepting.downgrade()));
@@ -211,11 +224,17 @@ async fn accept(
     accepting: mpsc::WeakSender<()>,
 ) {
     let mut stopped = door.hub.subscribe();
+    let mut turns = (0..door.shards.count()).cycle();
     while accepting.upgrade().is_some() {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    tokio::spawn(connection(Arc::clone(&door), stream, port, running.clone()));
+                // What cannot be taken off its first thread is gone already.
+                Ok((stream, _)) => if let Ok(stream) = stream.into_std() {
+                    let (entered, running) = (Arc::clone(&door), running.clone());
+                    let job = move |shard| {
+                        spawn_local(connection(shard, entered, stream, port, running));
+                    };
+                    door.shards.run(turns.next().unwrap_or_default(), Box::new(job)).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -228,10 +247,17 @@ async fn accept(
     }
 }
 
-async fn connection(door: Arc<Door>, stream: TcpStream, port: Port, running: mpsc::Sender<()>) {
-    let hub = Arc::clone(&door.hub);
+async fn connection(
+    shard: Rc<Shard>,
+    door: Arc<Door>,
+    stream: std::net::TcpStream,
+    port: Port,
+    running: mpsc::Sender<()>,
+) {
+    let hub = Arc::clone(&shard.hub);
     let _running = running;
     let _client = stats::Gauge::new(&hub.stats.clients);
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
     // What cannot be set on a socket is gone already.
     let _ = stream.set_nodelay(true);
     let limits = &hub.limits;
@@ -239,12 +265,12 @@ async fn connection(door: Arc<Door>, stream: TcpStream, port: Port, running: mps
         hub.stats.refused.add();
         return turn_away(stream).await;
     }
-    if let Some(session) = enter(door, stream, port).await.map(run_session) {
+    if let Some(session) = enter(shard, door, stream, port).await.map(run_session) {
         session.await;
     }
 }
 
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 
 // Each stage of a connection has a box of its own, given back when the stage ends: an idle client pays for its session
 // only, and not for what its login needed.
@@ -256,11 +282,10 @@ fn turn_away(stream: TcpStream) -> Boxed<()> {
     })
 }
 
-fn enter(door: Arc<Door>, stream: TcpStream, port: Port) -> Boxed<Option<Session>> {
+fn enter(shard: Rc<Shard>, door: Arc<Door>, stream: TcpStream, port: Port) -> Boxed<Option<Session>> {
     Box::pin(async move {
-        let hub = Arc::clone(&door.hub);
-        let _logging_in = stats::Gauge::new(&hub.stats.logging_in);
-        door.enter(stream, port).await
+        let _logging_in = stats::Gauge::new(&shard.hub.stats.logging_in);
+        door.enter(&shard, stream, port).await
     })
 }
 

@@ -4,12 +4,14 @@
 use crate::cancel;
 use crate::hub::Hub;
 use crate::session::{Identity, Port, Session};
+use crate::shard::{Shard, Shards};
 use crate::stream::Stream;
 use crate::verifier::{LookupError, Verifiers};
 use dauphin_wire::postgres::message;
 use dauphin_wire::postgres::scram::{self, Keys, MESSAGE_BYTES_MAX, ScramError, Secret, ServerExchange, Verifier};
 use dauphin_wire::postgres::startup::{self, BadStartup, First, Startup};
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -30,6 +32,8 @@ const LOOKUP_RETRY: Duration = Duration::from_millis(50);
 /// What a login needs.
 pub(crate) struct Door {
     pub(crate) hub: Arc<Hub>,
+    /// Cancel requests find their session's by its number.
+    pub(crate) shards: Shards,
     pub(crate) verifiers: Verifiers,
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) tls_required: bool,
@@ -81,16 +85,16 @@ impl LoginError {
 
 impl Door {
     /// Brings a client in; none when it only wanted to cancel, or was refused.
-    pub(crate) async fn enter(&self, stream: TcpStream, port: Port) -> Option<Session> {
+    pub(crate) async fn enter(&self, shard: &Rc<Shard>, stream: TcpStream, port: Port) -> Option<Session> {
         let mut deadline = Instant::now() + self.hub.limits.handshake;
         let mut client = Stream::Plain(stream);
         let login = self.login(&mut client, &mut deadline).await;
         let refused = match login {
             Ok(None) => return None,
-            Ok(Some((startup, keys))) => match self.hub.register() {
+            Ok(Some((startup, keys))) => match self.hub.register(shard.number) {
                 Ok(registered) => {
                     let identity = Identity::new(startup, Secret::Keys(keys));
-                    return Some(Session::new(Arc::clone(&self.hub), registered, port, client, identity));
+                    return Some(Session::new(shard, registered, port, client, identity));
                 }
                 Err(error) => LoginError::Random(error),
             },
@@ -109,7 +113,7 @@ impl Door {
         let startup = match first {
             First::Startup(startup) => startup,
             First::Cancel { pid, secret } => {
-                cancel::forward(&self.hub, pid, secret).await;
+                cancel::forward(&self.hub, &self.shards, pid, secret).await;
                 return Ok(None);
             }
             First::Tls | First::Gss => return Err(LoginError::Protocol),

@@ -27,6 +27,11 @@ pub(crate) fn run(target: &Target, options: &Service) -> Outcome {
     Ok(DONE)
 }
 
+/// Half of the processors: a server may stand beside the proxy.
+fn shards() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+}
+
 fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
     let agents = file.spec.members.iter().map(|member| AgentLink {
         member: member.name.clone(),
@@ -52,6 +57,7 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         auth_database: AUTH_DATABASE.to_owned(),
         tls: Some(clients),
         server_tls,
+        shards: shards(),
         limits,
     }
 }

@@ -8,6 +8,7 @@ mod relay;
 
 use crate::hub::{CancelTarget, Hub, ReadSlot, Registered};
 use crate::server::Server;
+use crate::shard::{Seated, Shard};
 use crate::stream::{Stream, write_or_keep};
 use crate::table::View;
 use crate::track::Track;
@@ -19,8 +20,8 @@ use dauphin_wire::postgres::warnings;
 use end::End;
 use relay::Event;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 
 /// The setting that may hide warnings, and the highest level that does not.
@@ -116,6 +117,7 @@ impl Backend {
 pub(crate) struct Session {
     hub: Arc<Hub>,
     registered: Registered,
+    seated: Seated,
     port: Port,
     identity: Box<Identity>,
     client: Stream,
@@ -135,10 +137,17 @@ pub(crate) struct Session {
 
 impl Session {
     /// A session whose client has proved who it is.
-    pub(crate) fn new(hub: Arc<Hub>, registered: Registered, port: Port, client: Stream, identity: Identity) -> Self {
+    pub(crate) fn new(
+        shard: &Rc<Shard>,
+        registered: Registered,
+        port: Port,
+        client: Stream,
+        identity: Identity,
+    ) -> Self {
         let track = Track::new(identity.startup.is_replication());
         Self {
-            hub,
+            hub: Arc::clone(&shard.hub),
+            seated: shard.seat(registered.pid),
             registered,
             port,
             identity: Box::new(identity),
@@ -226,7 +235,7 @@ impl Session {
         }
         self.admitted = false;
         self.track.detached();
-        self.registered.entry.set_target(None);
+        self.seated.seat.target.take();
         self.mark_busy();
     }
 
@@ -260,7 +269,7 @@ impl Session {
     fn adopt(&mut self, server: Server, right: Right) {
         let (pid, secret) = server.key;
         let Server { stream, address, member, rest: carry, parameters, .. } = server;
-        self.registered.entry.set_target(Some(CancelTarget { member, address, pid, secret }));
+        self.seated.seat.target.replace(Some(Rc::new(CancelTarget { member, address, pid, secret })));
         if !self.greeted {
             message::put_authentication_ok(&mut self.to_client);
         }
@@ -274,8 +283,7 @@ impl Session {
         if self.greeted {
             self.hub.stats.reattached.add();
         } else {
-            let entry = &self.registered.entry;
-            message::put_backend_key(&mut self.to_client, entry.pid, entry.secret);
+            message::put_backend_key(&mut self.to_client, self.registered.pid, self.registered.secret);
             message::put(&mut self.to_client, b'Z', b"I");
             self.greeted = true;
         }
@@ -284,7 +292,7 @@ impl Session {
 
     /// Lets cancel requests know whether something runs.
     fn mark_busy(&self) {
-        self.registered.entry.busy.store(self.track.is_in_flight(), Ordering::Release);
+        self.seated.seat.busy.set(self.track.is_in_flight());
     }
 }
 

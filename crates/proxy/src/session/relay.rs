@@ -35,7 +35,7 @@ pub(super) enum Event {
 impl Session {
     /// Moves what can be moved.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        self.registered.entry.waker.register(cx.waker());
+        self.seated.seat.register(cx.waker());
         let epoch = self.hub.epoch();
         if epoch != self.epoch {
             self.epoch = epoch;

@@ -265,6 +265,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         auth_database: "postgres".into(),
         tls: None,
         server_tls: None,
+        shards: 2,
         limits: Limits { wait: Duration::from_secs(10), ..Limits::default() },
     }
 }
