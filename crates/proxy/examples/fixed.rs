@@ -23,6 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         auth_database: rest.first().cloned().unwrap_or_else(|| "postgres".to_owned()),
         tls: None,
         server_tls: None,
+        pooling: dauphin_proxy::Pooling::Transaction,
         shards: 1,
         limits: Limits::default(),
     };

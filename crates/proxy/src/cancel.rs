@@ -2,7 +2,8 @@
 //! The login calls it; the client's own connection closes only after the server's has, so that its next statement is
 //! not hit by a late cancel.
 
-use crate::hub::{CancelTarget, Hub};
+use crate::hub::Hub;
+use crate::pool::link::CancelTarget;
 use crate::server::OpenError;
 use crate::shard::Shards;
 use dauphin_wire::postgres::startup::cancel_request;
@@ -20,7 +21,9 @@ pub(crate) async fn forward(hub: &Hub, shards: &Shards, pid: u32, secret: u32) {
         let Some(target) = shard.running_on(pid) else { return };
         spawn_local(async move {
             shard.hub.stats.cancels.add();
+            target.cancels.set(target.cancels.get() + 1);
             send(&shard.hub, &target).await;
+            target.cancels.set(target.cancels.get() - 1);
             let _ = done.send(());
         });
     });

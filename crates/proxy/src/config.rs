@@ -38,6 +38,17 @@ pub struct ServerTls {
     pub ca: PathBuf,
 }
 
+/// When a client's server serves others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Between transactions, unless the session has something on it that cannot be carried along.
+    #[default]
+    Transaction,
+    /// Never: each client has a server of its own.
+    Session,
+}
+
 /// What bounds the proxy. Times are lengths.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -46,6 +57,8 @@ pub struct Limits {
     pub clients: usize,
     /// Connections at once that have not logged in yet.
     pub logins: usize,
+    /// Connections to one server for one user and database, where clients share them.
+    pub pool: usize,
     /// How long a client may wait for a server that takes its statement.
     pub wait: Duration,
     /// How long a client may take to say what it needs to say to log in.
@@ -59,6 +72,7 @@ impl Default for Limits {
         Self {
             clients: 10_000,
             logins: 5_000,
+            pool: 20,
             wait: Duration::from_secs(10),
             handshake: Duration::from_secs(10),
             stop: Duration::from_secs(5),
@@ -89,6 +103,8 @@ pub struct Config {
     pub tls: Option<ClientTls>,
     /// TLS to servers; none: connections to them are plain.
     pub server_tls: Option<ServerTls>,
+    /// When a client's server serves others.
+    pub pooling: Pooling,
     /// Threads that sessions live on.
     pub shards: usize,
     /// What bounds the proxy.

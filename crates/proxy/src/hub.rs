@@ -1,16 +1,17 @@
 //! What all shards share: the view of where clients go, the register of clients' keys, counters.
 //! The service publishes views here; sessions read them. It never touches a socket.
 
-use crate::config::Limits;
+use crate::config::{Limits, Pooling};
 use crate::dial::Dial;
+use crate::pool::Place;
+use crate::pool::budget::Budget;
 use crate::stats::Stats;
 use crate::table::View;
 use dauphin_model::{MemberName, Target, Term};
 use dauphin_wire::postgres::scram;
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::{Semaphore, watch};
 
 /// Connections that are opened to servers at once: a leader that has just opened is not met by all its clients at once.
@@ -18,15 +19,6 @@ const OPENING_MAX: usize = 64;
 
 /// How often a fresh cancel key is drawn before giving up; keys are 31 random bits.
 const KEY_DRAWS: usize = 16;
-
-/// What a cancel request is forwarded to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CancelTarget {
-    pub(crate) member: MemberName,
-    pub(crate) address: SocketAddr,
-    pub(crate) pid: u32,
-    pub(crate) secret: u32,
-}
 
 /// A client's key to cancel its own statements, and the shard that its session lives on.
 #[derive(Debug, Clone, Copy)]
@@ -74,10 +66,12 @@ pub(crate) struct Hub {
     epoch: AtomicU64,
     sessions: Mutex<HashMap<u32, Key>>,
     readers: Mutex<BTreeMap<MemberName, usize>>,
+    budgets: Mutex<HashMap<Place, Weak<Budget>>>,
     stopping: AtomicBool,
     /// First come, first served.
     pub(crate) opening: Semaphore,
     pub(crate) read_from_leader: bool,
+    pub(crate) pooling: Pooling,
     pub(crate) limits: Limits,
     /// How servers are connected to.
     pub(crate) dial: Dial,
@@ -90,16 +84,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    pub(crate) fn new(limits: Limits, read_from_leader: bool, dial: Dial) -> Arc<Self> {
+    pub(crate) fn new(limits: Limits, pooling: Pooling, read_from_leader: bool, dial: Dial) -> Arc<Self> {
         Arc::new(Self {
             view: watch::Sender::new(Arc::new(View::default())),
             term: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             sessions: Mutex::default(),
             readers: Mutex::default(),
+            budgets: Mutex::default(),
             stopping: AtomicBool::new(false),
             opening: Semaphore::new(OPENING_MAX),
             read_from_leader,
+            pooling,
             limits,
             dial,
             stats: Stats::default(),
@@ -178,6 +174,18 @@ impl Hub {
     pub(crate) fn find(&self, pid: u32, secret: u32) -> Option<usize> {
         let key = lock(&self.sessions).get(&pid).copied()?;
         scram::equal(&key.secret.to_be_bytes(), &secret.to_be_bytes()).then_some(key.shard)
+    }
+
+    /// How many connections there may be to this place, all shards together.
+    pub(crate) fn budget(&self, place: Place) -> Arc<Budget> {
+        let mut budgets = lock(&self.budgets);
+        if let Some(budget) = budgets.get(&place).and_then(Weak::upgrade) {
+            return budget;
+        }
+        budgets.retain(|_, budget| budget.strong_count() > 0);
+        let budget = Arc::new(Budget::new(self.limits.pool));
+        budgets.insert(place, Arc::downgrade(&budget));
+        budget
     }
 
     /// The usable replica with the fewest readers.

@@ -8,6 +8,7 @@ mod dial;
 mod hub;
 mod journal;
 mod login;
+mod pool;
 mod server;
 mod session;
 mod shard;
@@ -19,7 +20,7 @@ mod tls;
 mod track;
 mod verifier;
 
-pub use config::{AgentLink, ClientTls, Config, Limits, PROXY_ROLE, ServerTls};
+pub use config::{AgentLink, ClientTls, Config, Limits, PROXY_ROLE, Pooling, ServerTls};
 pub use source::Heard;
 pub use stats::Snapshot;
 pub use table::{RouteTable, View};
@@ -136,7 +137,7 @@ impl Proxy {
         let (write, read) = (listen(&config.listen_write)?, listen(&config.listen_read)?);
         let addresses = |listeners: &[(SocketAddr, TcpListener)]| listeners.iter().map(|(at, _)| *at).collect();
 
-        let hub = Hub::new(config.limits.clone(), config.read_from_leader, Dial::new(config)?);
+        let hub = Hub::new(config.limits.clone(), config.pooling, config.read_from_leader, Dial::new(config)?);
         tokio::spawn(journal::publish(Arc::clone(&hub), RouteTable::new(config.cluster.clone()), heard));
         let verifiers = verifier::Verifiers::start(Arc::clone(&hub), &config.auth_database, password.clone());
         let (life, alive) = watch::channel(());

@@ -3,7 +3,7 @@
 
 use crate::cancel;
 use crate::hub::Hub;
-use crate::session::{Identity, Port, Session};
+use crate::session::{Port, Session};
 use crate::shard::{Shard, Shards};
 use crate::stream::Stream;
 use crate::verifier::{LookupError, Verifiers};
@@ -93,8 +93,7 @@ impl Door {
             Ok(None) => return None,
             Ok(Some((startup, keys))) => match self.hub.register(shard.number) {
                 Ok(registered) => {
-                    let identity = Identity::new(startup, Secret::Keys(keys));
-                    return Some(Session::new(shard, registered, port, client, identity));
+                    return Some(Session::new(shard, registered, port, client, startup, Secret::Keys(keys)));
                 }
                 Err(error) => LoginError::Random(error),
             },

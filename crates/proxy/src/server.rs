@@ -3,7 +3,7 @@
 
 use crate::dial::Dial;
 use crate::stream::Stream;
-use crate::track::Memory;
+use crate::track::{DIRTY, Known, Memory};
 use dauphin_model::{MemberName, Target};
 use dauphin_wire::postgres::frame::HEADER_BYTES;
 use dauphin_wire::postgres::message::{self, Authentication, Report};
@@ -219,31 +219,47 @@ impl Server {
         }
     }
 
-    /// Repeats what a session had set and prepared. The session is as before, or an error says what is missing.
+    /// Sets what a session had set, on a server that has `state` set. The session is as before, or an error says what is
+    /// missing.
     ///
     /// # Errors
     /// [`OpenError::NotRestored`] when the server refuses part of it.
-    pub(crate) async fn restore(&mut self, memory: &Memory) -> Result<(), OpenError> {
+    pub(crate) async fn restore(&mut self, memory: &Memory, state: u64, known: &mut Known) -> Result<(), OpenError> {
         let (mut batch, mut answers) = (Vec::new(), 0);
+        let clean = match state {
+            0 => None,
+            DIRTY => {
+                known.clear();
+                Some("DISCARD ALL")
+            }
+            _ => Some("RESET ALL"),
+        };
+        if let Some(clean) = clean {
+            message::put_query(&mut batch, clean);
+            answers += 1;
+        }
         for text in memory.settings() {
             let mut body = text.to_vec();
             body.push(0);
             message::put(&mut batch, b'Q', &body);
             answers += 1;
         }
-        self.repeat(&batch, answers).await?;
-        (batch, answers) = (Vec::new(), 0);
-        for (name, value) in memory.reported() {
+        known.unnamed = 0;
+        self.repeat(&batch, answers).await
+    }
+
+    /// Sets what a session has seen reported, where this server reports something else: its own defaults may differ.
+    ///
+    /// # Errors
+    /// [`OpenError::NotRestored`] when the server refuses part of it.
+    pub(crate) async fn report_as(&mut self, memory: &Memory) -> Result<(), OpenError> {
+        let (mut batch, mut answers) = (Vec::new(), 0);
+        for (name, value) in memory.reported().iter() {
             if Memory::is_settable(name) && self.parameter(name).is_some_and(|now| now != value) {
                 let quoted = value.replace('\'', "''").replace('\\', "\\\\");
                 message::put_query(&mut batch, &format!("SELECT set_config('{name}', E'{quoted}', false)"));
                 answers += 1;
             }
-        }
-        for frame in memory.statements() {
-            batch.extend_from_slice(frame);
-            message::put(&mut batch, b'S', &[]);
-            answers += 1;
         }
         self.repeat(&batch, answers).await
     }

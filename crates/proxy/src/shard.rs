@@ -3,18 +3,29 @@
 //! changes of the view come from outside. Nothing here knows a message.
 
 use crate::ProxyError;
-use crate::hub::{CancelTarget, Hub};
-use std::cell::{Cell, RefCell};
+use crate::hub::Hub;
+use crate::pool::link::{CancelTarget, Fate, Right};
+use crate::pool::open::Login;
+use crate::pool::{Place, Pools};
+use crate::table::View;
+use crate::track::Registry;
+use dauphin_model::Target;
+use dauphin_wire::postgres::scram::Secret;
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::thread;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 /// Connections that wait to be taken by a shard; beyond it accepting waits.
 const ENTRANTS_MAX: usize = 1024;
+
+/// How often pools are looked through for what nobody needs any more.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Work for a shard, run on its thread.
 pub(crate) type Job = Box<dyn FnOnce(Rc<Shard>) + Send>;
@@ -48,10 +59,102 @@ impl Seat {
 pub(crate) struct Shard {
     pub(crate) hub: Arc<Hub>,
     pub(crate) number: usize,
+    /// Prepared statements of all its sessions.
+    pub(crate) registry: Registry,
+    all: Shards,
+    /// The view, as of `epoch`.
+    view: RefCell<Arc<View>>,
+    epoch: Cell<u64>,
     seats: RefCell<HashMap<u32, Rc<Seat>>>,
+    /// By the startup packet for servers.
+    pools: RefCell<HashMap<Vec<u8>, Rc<Pools>>>,
 }
 
 impl Shard {
+    fn new(hub: Arc<Hub>, number: usize, all: Shards) -> Self {
+        let view = RefCell::new(hub.view());
+        Self {
+            hub,
+            number,
+            registry: Registry::default(),
+            all,
+            view,
+            epoch: Cell::new(0),
+            seats: RefCell::default(),
+            pools: RefCell::default(),
+        }
+    }
+
+    /// The view now, as far as sessions have to look at it.
+    fn view(&self) -> Ref<'_, View> {
+        let epoch = self.hub.epoch();
+        if epoch != self.epoch.get() {
+            self.epoch.set(epoch);
+            self.view.replace(self.hub.view());
+        }
+        Ref::map(self.view.borrow(), |view| &**view)
+    }
+
+    /// What becomes of a server with this right.
+    pub(crate) fn fate(&self, right: &Right) -> Fate {
+        right.fate(&self.view())
+    }
+
+    /// Where new transactions of sessions that write go.
+    pub(crate) fn leader(&self) -> Option<(Target, Right)> {
+        let view = self.view();
+        view.admitting_leader().map(|target| (target.clone(), Right::Leader(view.term)))
+    }
+
+    /// What a server needs to be for them.
+    pub(crate) fn leader_right(&self) -> Option<Right> {
+        let view = self.view();
+        view.admitting_leader().map(|_| Right::Leader(view.term))
+    }
+
+    /// Replicas that take reads.
+    pub(crate) fn replicas(&self) -> Vec<Target> {
+        self.view().usable_replicas().cloned().collect()
+    }
+
+    /// The pools of this login.
+    pub(crate) fn pools(self: &Rc<Self>, login: Login, secret: Secret) -> Rc<Pools> {
+        let mut pools = self.pools.borrow_mut();
+        let packet = login.startup.encode();
+        if let Some(pools) = pools.get(&packet) {
+            pools.renew(secret);
+            return Rc::clone(pools);
+        }
+        let new = Pools::new(self, login, secret);
+        pools.insert(packet, Rc::clone(&new));
+        new
+    }
+
+    /// Asks the other shards for an idle connection of this place: the budget is used up, and one is needed here.
+    pub(crate) fn ask_for_one(&self, place: &Place) {
+        for (number, sender) in self.all.0.iter().enumerate().filter(|(number, _)| *number != self.number) {
+            let place = place.clone();
+            let job = move |shard: Rc<Self>| shard.shed(&place);
+            if sender.try_send(Box::new(job)).is_err() {
+                tracing::debug!(number, "a shard has too much to do to give a connection up");
+            }
+        }
+    }
+
+    fn shed(&self, place: &Place) {
+        for pools in self.pools.borrow().values().filter(|pools| pools.are_of(place)) {
+            pools.shed(place.replica.as_ref());
+        }
+    }
+
+    fn sweep(&self) {
+        let mut all = self.pools.borrow_mut();
+        all.retain(|_, pools| {
+            pools.sweep(|right| self.fate(right));
+            !pools.is_unused()
+        });
+    }
+
     /// Takes a session in under the process number that its client knows.
     pub(crate) fn seat(self: &Rc<Self>, pid: u32) -> Seated {
         let seat = Rc::<Seat>::default();
@@ -96,19 +199,19 @@ impl Shards {
     /// # Errors
     /// When the system gives no thread.
     pub(crate) fn start(hub: &Arc<Hub>, count: usize, life: &watch::Receiver<()>) -> Result<Self, ProxyError> {
-        let start = |number| {
-            let (sender, jobs) = mpsc::channel(ENTRANTS_MAX);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (hub, life) = (Arc::clone(hub), life.clone());
+        let (senders, jobs): (Vec<_>, Vec<_>) = (0..count.max(1)).map(|_| mpsc::channel(ENTRANTS_MAX)).unzip();
+        let shards = Self(senders.into());
+        for (number, jobs) in jobs.into_iter().enumerate() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(ProxyError::Threads)?;
+            let (hub, life, all) = (Arc::clone(hub), life.clone(), shards.clone());
             let run = move || {
-                let shard = Rc::new(Shard { hub, number, seats: RefCell::default() });
+                let shard = Rc::new(Shard::new(hub, number, all));
                 LocalSet::new().block_on(&runtime, serve(shard, jobs, life));
             };
-            thread::Builder::new().name(format!("shard-{number}")).spawn(run)?;
-            Ok(sender)
-        };
-        let senders = (0..count.max(1)).map(start).collect::<Result<Arc<[_]>, _>>().map_err(ProxyError::Threads)?;
-        Ok(Self(senders))
+            thread::Builder::new().name(format!("shard-{number}")).spawn(run).map_err(ProxyError::Threads)?;
+        }
+        Ok(shards)
     }
 
     /// How many there are.
@@ -136,6 +239,7 @@ impl Shards {
 
 async fn serve(shard: Rc<Shard>, mut jobs: mpsc::Receiver<Job>, mut life: watch::Receiver<()>) {
     let mut views = shard.hub.subscribe();
+    let mut sweeps = tokio::time::interval(SWEEP_EVERY);
     loop {
         tokio::select! {
             // Nobody gives work any more once the proxy stops; sessions may still end in order.
@@ -144,8 +248,10 @@ async fn serve(shard: Rc<Shard>, mut jobs: mpsc::Receiver<Job>, mut life: watch:
                 if changed.is_err() {
                     return;
                 }
+                shard.sweep();
                 shard.wake_all();
             }
+            _ = sweeps.tick() => shard.sweep(),
             _ = life.changed() => return,
         }
     }

@@ -1,22 +1,26 @@
-//! Finds a server for a session and waits for one, within a limit, while there is none. Only `session` calls it.
-//! It never sends anything of the client's but its login and what is needed to set the session up again.
+//! Finds a server for a session that has its own, and waits for one, within a limit, while there is none. Only `session`
+//! calls it. It never sends anything of the client's but its login and what is needed to set the session up again.
 
 use super::end::End;
-use super::{Fate, Port, Right, Session};
+use super::{Port, Session, Source};
 use crate::hub::ReadSlot;
+use crate::pool::link::{Counted, Fate, Link, Right};
+use crate::pool::open::{self, Login};
 use crate::server::{OpenError, Server};
 use crate::stats::Gauge;
 use crate::table::View;
+use crate::track::Known;
 use dauphin_model::{Target, Term};
 use dauphin_wire::postgres::message::{Report, TOO_MANY_CONNECTIONS};
-use dauphin_wire::postgres::warnings;
+use dauphin_wire::postgres::scram::Secret;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Pause before a server that was not ready is asked again.
-const RETRY: Duration = Duration::from_millis(20);
+pub(super) const RETRY: Duration = Duration::from_millis(20);
 
 /// How long access rules that keep a client out are taken for those of a closed server.
 const KEPT_OUT_PATIENCE: Duration = Duration::from_secs(2);
@@ -51,6 +55,16 @@ impl Session {
     /// # Errors
     /// How the session ends instead.
     pub(super) async fn attach(&mut self) -> Result<(), End> {
+        match &self.source {
+            Source::Shared(pools, _) => {
+                let pools = Rc::clone(pools);
+                self.check_out(&pools).await
+            }
+            Source::Own(_) => self.attach_own().await,
+        }
+    }
+
+    async fn attach_own(&mut self) -> Result<(), End> {
         let hub = Arc::clone(&self.hub);
         let _held = Gauge::new(&hub.stats.held);
         let deadline = Instant::now() + hub.limits.wait;
@@ -72,11 +86,16 @@ impl Session {
             {
                 match self.open(&place, &mut views, deadline).await {
                     Some(Ok(server)) => {
-                        let right = match place {
-                            Place::Leader(_, term) => Right::Leader(term),
-                            Place::Replica(target, slot) => Right::Replica(target.member, slot),
+                        let link = match place {
+                            Place::Leader(_, term) => Link::new(server, Right::Leader(term), Counted::Nothing),
+                            Place::Replica(target, slot) => {
+                                Link::new(server, Right::Replica(target.member), Counted::Reader(slot))
+                            }
                         };
-                        self.adopt(server, right);
+                        if self.greeted {
+                            hub.stats.reattached.add();
+                        }
+                        self.adopt(link);
                         continue;
                     }
                     Some(Err(error)) => {
@@ -98,8 +117,8 @@ impl Session {
     }
 
     /// Whether the server that the session has takes new transactions; one that never will again is left.
-    fn may_stay(&mut self, view: &View) -> Result<bool, End> {
-        match self.backend.as_ref().map(|backend| backend.fate(view)) {
+    pub(super) fn may_stay(&mut self, view: &View) -> Result<bool, End> {
+        match self.backend.as_ref().map(|backend| backend.right.fate(view)) {
             Some(Fate::Admitted) => Ok(true),
             Some(Fate::Closed | Fate::Superseded) => {
                 self.leave()?;
@@ -128,21 +147,15 @@ impl Session {
         views: &mut watch::Receiver<Arc<View>>,
         deadline: Instant,
     ) -> Option<Result<Server, OpenError>> {
+        let Source::Own(own) = &self.source else { return None };
+        let (login, secret): &(Login, Secret) = own;
         let opening = async {
-            let _turn = self.hub.opening.acquire().await;
-            let (hub, identity) = (&self.hub, &self.identity);
-            let mut server =
-                Server::open(&hub.dial, place.target(), &identity.startup.encode(), &identity.secret).await?;
-            // A role or a database may have warnings hidden: the one that matters would be, too.
-            let level = server.ask("SHOW client_min_messages").await?;
-            if level.is_some_and(|level| warnings::hides(&level)) {
-                server = Server::open(&hub.dial, place.target(), &identity.audible(), &identity.secret).await?;
-            }
-            if matches!(place, Place::Leader(..)) && server.parameter("in_hot_standby") == Some("on") {
-                return Err(OpenError::NotYet(format!("{} is still in recovery", place.target().member)));
-            }
+            let leads = matches!(place, Place::Leader(..));
+            let mut server = open::open(&self.hub, place.target(), leads, login, secret).await?;
             if self.greeted {
-                server.restore(self.track.memory()).await?;
+                let (mut known, memory) = (Known::default(), self.track.memory());
+                server.restore(memory, 0, &mut known).await?;
+                server.report_as(memory).await?;
             }
             Ok(server)
         };
@@ -162,7 +175,7 @@ impl Session {
 }
 
 /// What a refusal means: a reason to try again, or the session's end.
-fn refused(error: OpenError, target: &Target, greeted: bool, kept_out: &mut Option<Instant>) -> Result<String, End> {
+pub(super) fn refused(error: OpenError, target: &Target, greeted: bool, kept_out: &mut Option<Instant>) -> Result<String, End> {
     match error {
         OpenError::NotYet(why) => {
             *kept_out = None;

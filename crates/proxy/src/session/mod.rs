@@ -3,20 +3,22 @@
 //! It never repeats anything that a server may have seen.
 
 mod attach;
+mod checkout;
 mod end;
 mod relay;
 
-use crate::hub::{CancelTarget, Hub, ReadSlot, Registered};
-use crate::server::Server;
+use crate::config::Pooling;
+use crate::hub::{Hub, Registered};
+use crate::pool::link::{Fate, Link};
+use crate::pool::open::Login;
+use crate::pool::{Pool, Pools};
 use crate::shard::{Seated, Shard};
 use crate::stream::{Stream, write_or_keep};
-use crate::table::View;
-use crate::track::Track;
-use dauphin_model::{MemberName, Term};
+use crate::track::{DIRTY, Track};
 use dauphin_wire::postgres::message::{self, Report};
 use dauphin_wire::postgres::scram::Secret;
+use dauphin_wire::postgres::sql::Sole;
 use dauphin_wire::postgres::startup::Startup;
-use dauphin_wire::postgres::warnings;
 use end::End;
 use relay::Event;
 use std::future::poll_fn;
@@ -24,9 +26,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-/// The setting that may hide warnings, and the highest level that does not.
-const MESSAGES: &str = "client_min_messages";
-const AUDIBLE: &str = "warning";
+/// The parameter that names a client, and is no reason for a connection of its own.
+const NAME: &str = "application_name";
+
+/// Longest name of a client, in bytes; PostgreSQL cuts it at 63.
+const NAME_BYTES_MAX: usize = 63;
 
 /// Which port a client came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,89 +41,22 @@ pub(crate) enum Port {
     Read,
 }
 
-/// Who the client is, enough to log in as it anywhere.
-pub(crate) struct Identity {
-    /// The startup packet for servers.
-    startup: Startup,
-    secret: Secret,
-}
-
-impl Identity {
-    /// From the client's startup and the secret that its proof gave.
-    pub(crate) fn new(mut startup: Startup, secret: Secret) -> Self {
-        for (name, value) in &mut startup.parameters {
-            if name == MESSAGES && warnings::hides(value) {
-                AUDIBLE.clone_into(value);
-            } else if let Some(text) = warnings::audible(value.as_bytes()).filter(|_| name == "options") {
-                *value = String::from_utf8_lossy(&text).into_owned();
-            }
-        }
-        Self { startup, secret }
-    }
-
-    /// The startup packet for a server that would hide warnings by itself.
-    fn audible(&self) -> Vec<u8> {
-        let mut startup = self.startup.clone();
-        startup.parameters.push((MESSAGES.to_owned(), AUDIBLE.to_owned()));
-        startup.encode()
-    }
-}
-
-/// Why a server may be used.
-enum Right {
-    /// It leads in this term.
-    Leader(Term),
-    /// It is a replica; the session is counted among its readers.
-    Replica(MemberName, #[expect(dead_code, reason = "held for its drop")] ReadSlot),
-}
-
-/// The server that a session is attached to.
-struct Backend {
-    stream: Stream,
-    right: Right,
-    /// Not yet taken by the server's socket.
-    to_server: Vec<u8>,
-    /// Written to the server and not known to be flushed.
-    unflushed: bool,
-    /// The beginning of a message.
-    carry: Vec<u8>,
-}
-
-/// What becomes of a server in the light of a view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// It takes new transactions.
-    Admitted,
-    /// It takes none for now; running ones go on.
-    Hold,
-    /// It takes none any more; what runs may still end.
-    Closed,
-    /// There is a higher term: nothing it says counts.
-    Superseded,
-}
-
-impl Backend {
-    fn fate(&self, view: &View) -> Fate {
-        match &self.right {
-            Right::Leader(term) if view.term > *term => Fate::Superseded,
-            Right::Leader(_) if !view.open => Fate::Closed,
-            Right::Leader(_) if view.draining => Fate::Hold,
-            Right::Leader(_) => Fate::Admitted,
-            Right::Replica(member, _) if view.usable_replicas().any(|target| target.member == *member) => {
-                Fate::Admitted
-            }
-            Right::Replica(..) => Fate::Closed,
-        }
-    }
+/// Where a session's servers come from.
+enum Source {
+    /// A connection of its own, opened as the client logged in.
+    Own(Box<(Login, Secret)>),
+    /// Shared with others; the pool that the server it has now belongs to.
+    Shared(Rc<Pools>, Option<Rc<Pool>>),
 }
 
 /// A client and, most of the time, a server.
 pub(crate) struct Session {
     hub: Arc<Hub>,
+    shard: Rc<Shard>,
     registered: Registered,
     seated: Seated,
     port: Port,
-    identity: Box<Identity>,
+    source: Source,
     client: Stream,
     /// Not yet taken by the client's socket.
     to_client: Vec<u8>,
@@ -127,7 +64,9 @@ pub(crate) struct Session {
     unflushed: bool,
     /// From the client and not yet forwarded: the beginning of a message, or all that came while no server took it.
     held: Vec<u8>,
-    backend: Option<Backend>,
+    /// There are whole messages in it.
+    more: bool,
+    backend: Option<Link>,
     /// New transactions may begin on the server.
     admitted: bool,
     greeted: bool,
@@ -142,19 +81,32 @@ impl Session {
         registered: Registered,
         port: Port,
         client: Stream,
-        identity: Identity,
+        mut startup: Startup,
+        secret: Secret,
     ) -> Self {
-        let track = Track::new(identity.startup.is_replication());
+        let replication = startup.is_replication();
+        let mut track = Track::new(replication);
+        let source = if replication || shard.hub.pooling == Pooling::Session {
+            Source::Own(Box::new((Login::new(startup), secret)))
+        } else {
+            if let Some(text) = set_name(&startup) {
+                track.memory_mut().change(&Sole::Set(NAME.into()), text.as_bytes());
+            }
+            startup.parameters.retain(|(name, _)| name != NAME);
+            Source::Shared(shard.pools(Login::new(startup), secret), None)
+        };
         Self {
             hub: Arc::clone(&shard.hub),
+            shard: Rc::clone(shard),
             seated: shard.seat(registered.pid),
             registered,
             port,
-            identity: Box::new(identity),
+            source,
             client,
             to_client: Vec::new(),
             unflushed: false,
             held: Vec::new(),
+            more: false,
             backend: None,
             admitted: false,
             greeted: false,
@@ -165,9 +117,11 @@ impl Session {
 
     /// Attaches it for the first time and runs it to its end.
     pub(crate) async fn run(mut self) {
-        let end = match Box::pin(self.attach()).await {
+        let entered = if self.greet_early() { Ok(()) } else { Box::pin(self.attach()).await };
+        let end = match entered {
             Ok(()) => {
                 self.hub.stats.logins.add();
+                self.let_go();
                 self.relay().await
             }
             Err(end) => end,
@@ -204,7 +158,7 @@ impl Session {
             return if at_rest { Err(End::stopping()) } else { Ok(()) };
         }
         let Some(backend) = &self.backend else { return Ok(()) };
-        let fate = backend.fate(&self.hub.view());
+        let fate = backend.right.fate(&self.hub.view());
         self.admitted = fate == Fate::Admitted;
         match fate {
             Fate::Admitted | Fate::Hold => Ok(()),
@@ -231,7 +185,12 @@ impl Session {
             message::put(&mut goodbye, b'X', &[]);
             // Best effort: a server that is gone needs no goodbye.
             let mut nobody = Context::from_waker(Waker::noop());
-            let _ = write_or_keep(&mut backend.stream, &mut nobody, &mut backend.to_server, &goodbye);
+            let _ = write_or_keep(&mut backend.server.stream, &mut nobody, &mut backend.to_server, &goodbye);
+            if let Source::Shared(_, pool) = &mut self.source
+                && let Some(pool) = pool.take()
+            {
+                pool.closed();
+            }
         }
         self.admitted = false;
         self.track.detached();
@@ -265,29 +224,62 @@ impl Session {
         End::cancelled_wait()
     }
 
-    /// Takes a server that has just been opened.
-    fn adopt(&mut self, server: Server, right: Right) {
-        let (pid, secret) = server.key;
-        let Server { stream, address, member, rest: carry, parameters, .. } = server;
-        self.seated.seat.target.replace(Some(Rc::new(CancelTarget { member, address, pid, secret })));
+    /// Lets the client in by what a server reported to another one of this login. False: a server has to be asked.
+    fn greet_early(&mut self) -> bool {
+        let Source::Shared(pools, _) = &self.source else { return false };
+        let Some(reported) = pools.greeting.borrow().clone() else { return false };
+        message::put_authentication_ok(&mut self.to_client);
+        for (name, value) in reported.iter() {
+            message::put_texts(&mut self.to_client, b'S', &[name, value]);
+        }
+        self.track.memory_mut().show(reported);
+        self.greet();
+        true
+    }
+
+    fn greet(&mut self) {
+        message::put_backend_key(&mut self.to_client, self.registered.pid, self.registered.secret);
+        message::put(&mut self.to_client, b'Z', b"I");
+        self.greeted = true;
+    }
+
+    /// Takes a server that is set up for this session.
+    fn adopt(&mut self, link: Link) {
+        self.seated.seat.target.replace(Some(Rc::clone(&link.target)));
         if !self.greeted {
             message::put_authentication_ok(&mut self.to_client);
         }
-        for (name, value) in &parameters {
-            let memory = self.track.memory_mut();
-            if !memory.reported().any(|known| known == (name, value)) {
-                memory.report(name, value);
+        if !self.track.memory().reported().is(&link.reported) {
+            let seen = self.track.memory().reported();
+            for (name, value) in link.reported.iter().filter(|(name, value)| seen.get(name) != Some(value)) {
                 message::put_texts(&mut self.to_client, b'S', &[name, value]);
             }
+            self.track.memory_mut().show(link.reported.clone());
         }
-        if self.greeted {
-            self.hub.stats.reattached.add();
-        } else {
-            message::put_backend_key(&mut self.to_client, self.registered.pid, self.registered.secret);
-            message::put(&mut self.to_client, b'Z', b"I");
-            self.greeted = true;
+        if !self.greeted {
+            self.greet();
         }
-        self.backend = Some(Backend { stream, right, to_server: Vec::new(), unflushed: false, carry });
+        self.backend = Some(link);
+    }
+
+    /// Gives a shared server back once nothing of this session is left on it.
+    fn let_go(&mut self) {
+        let Source::Shared(_, pool) = &mut self.source else { return };
+        let free = self.track.is_at_rest() && self.track.memory().pins().let_go() && !self.more;
+        let quiet = self.backend.as_ref().is_some_and(|link| link.to_server.is_empty() && link.server.rest.is_empty());
+        if !free || !quiet {
+            return;
+        }
+        let (Some(mut link), Some(pool)) = (self.backend.take(), pool.take()) else { return };
+        let code = self.track.memory_mut().take_code();
+        let memory = self.track.memory();
+        link.reported = memory.reported().clone();
+        link.state = if code { DIRTY } else { memory.state() };
+        self.track.detached();
+        self.admitted = false;
+        self.seated.seat.target.take();
+        self.mark_busy();
+        pool.give(link, &self.shard);
     }
 
     /// Lets cancel requests know whether something runs.
@@ -299,4 +291,12 @@ impl Session {
 /// The server goes down, whoever asked it to.
 fn is_shutdown(report: &Report<'_>) -> bool {
     matches!(report.code, b"57P01" | b"57P02" | b"57P03")
+}
+
+/// The SET that gives a server the client's name, if it has one.
+fn set_name(startup: &Startup) -> Option<String> {
+    let name = startup.get(NAME).filter(|name| !name.is_empty())?;
+    let end = (0..=NAME_BYTES_MAX.min(name.len())).rev().find(|end| name.is_char_boundary(*end))?;
+    let quoted = name[..end].replace('\\', "\\\\").replace('\'', "''");
+    Some(format!("SET {NAME} TO E'{quoted}'"))
 }

@@ -1,15 +1,31 @@
 //! Moves a session's bytes both ways without copying them, until something happens that needs a decision.
 //! Only `session` calls it. It forwards no acknowledgement of a server whose term has ended.
 
-use super::{Backend, Right, Session};
+use super::Session;
 use crate::hub::Hub;
-use crate::stream::{poll_flush_kept, poll_read_with, write_or_keep};
-use crate::track::{Taken, Track, Verdict};
+use crate::pool::link::{Link, Right};
+use crate::stream::{Stream, poll_flush_kept, poll_read_with, write_or_keep};
+use crate::track::{Known, Registry, Taken, Track, Upstream, Verdict};
 use dauphin_wire::postgres::frame::{BadFrame, HEADER_BYTES};
+use std::cell::RefCell;
 use std::task::{Context, Poll};
 
 /// Turns before other sessions of the thread get theirs.
 const TURNS_MAX: usize = 16;
+
+/// Bytes put together for a server before it has to take them: statements that it lacks are put before what needs them.
+const BATCH_BYTES_MAX: usize = 128 * 1024;
+
+/// Where messages for servers are put together, per thread.
+#[derive(Debug, Default)]
+struct Scratch {
+    message: Vec<u8>,
+    batch: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
 
 /// What needs a decision.
 #[derive(Debug)]
@@ -74,7 +90,7 @@ impl Session {
         if let Some(backend) = &mut self.backend
             && (backend.unflushed || !backend.to_server.is_empty())
         {
-            match poll_flush_kept(&mut backend.stream, cx, &mut backend.to_server) {
+            match poll_flush_kept(&mut backend.server.stream, cx, &mut backend.to_server) {
                 Poll::Ready(Ok(())) => backend.unflushed = false,
                 Poll::Ready(Err(_)) => return Poll::Ready(Some(Event::ServerLost(None))),
                 Poll::Pending => {}
@@ -91,7 +107,8 @@ impl Session {
         if !to_client.is_empty() {
             return Poll::Pending;
         }
-        let Backend { stream, right, carry, .. } = backend;
+        let Link { server, right, known, .. } = backend;
+        let (stream, carry) = (&mut server.stream, &mut server.rest);
         let read = poll_read_with(stream, cx, |data, cx| {
             if data.is_empty() {
                 return Some(Event::ServerLost(None));
@@ -108,7 +125,7 @@ impl Session {
                 *unflushed = true;
                 write_or_keep(client, cx, to_client, bytes).is_ok()
             };
-            let scan = scan_server(hub, right, track, data, &mut out);
+            let scan = scan_server(hub, right, track, known, data, &mut out);
             if scan.event.is_none() && scan.rest < data.len() {
                 *carry = data[scan.rest..].to_vec();
             }
@@ -121,6 +138,7 @@ impl Session {
             Poll::Ready(Err(_)) => return Poll::Ready(Some(Event::ServerLost(None))),
         }
         self.mark_busy();
+        self.let_go();
         Poll::Ready(None)
     }
 
@@ -128,29 +146,31 @@ impl Session {
         if self.backend.as_ref().is_some_and(|backend| !backend.to_server.is_empty()) {
             return Poll::Pending;
         }
-        if self.admitted && !self.held.is_empty() && self.track.is_at_rest() {
+        if self.more || (self.admitted && !self.held.is_empty() && self.track.is_at_rest()) {
             // What was held, now that there is a server for it.
+            self.more = false;
             let held = std::mem::take(&mut self.held);
-            if let Some(event) = take_client(&mut self.held, &mut self.backend, &mut self.track, true, cx, &held) {
+            if let Some(event) = self.take_client(cx, &held) {
                 return Poll::Ready(Some(event));
             }
             self.mark_busy();
         }
-        let Self { client, held, backend, track, admitted, .. } = self;
-        let read = poll_read_with(client, cx, |data, cx| {
+        if self.more {
+            return Poll::Ready(None);
+        }
+        let mut client = std::mem::replace(&mut self.client, Stream::Closed);
+        let read = poll_read_with(&mut client, cx, |data, cx| {
             if data.is_empty() {
                 return Some(Event::ClientGone);
             }
-            let joined;
-            let data = if held.is_empty() {
-                data
-            } else {
-                held.extend_from_slice(data);
-                joined = std::mem::take(held);
-                &joined
-            };
-            take_client(held, backend, track, *admitted, cx, data)
+            if self.held.is_empty() {
+                return self.take_client(cx, data);
+            }
+            let mut held = std::mem::take(&mut self.held);
+            held.extend_from_slice(data);
+            self.take_client(cx, &held)
         });
+        self.client = client;
         match read {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(None)) => {}
@@ -160,53 +180,90 @@ impl Session {
         self.mark_busy();
         Poll::Ready(None)
     }
+
+    /// Forwards what the client sent; what must wait stays in `held`.
+    fn take_client(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Option<Event> {
+        if self.track.is_at_rest() && (!self.admitted || self.backend.is_none()) {
+            if data.first() == Some(&b'X') {
+                return Some(Event::ClientGone);
+            }
+            let free = self.backend.is_none() && self.check_out_now();
+            if !free {
+                self.held = data.to_vec();
+                return Some(Event::Held);
+            }
+        }
+        let Some(link) = &mut self.backend else { return Some(Event::ServerLost(None)) };
+        let at = match forward(link, &mut self.track, &self.shard.registry, cx, data) {
+            Ok(Forwarded { at, more }) => {
+                self.more = more;
+                at
+            }
+            Err(bad) => return Some(Event::BadClient(bad)),
+        };
+        if at < data.len() {
+            self.held = data[at..].to_vec();
+        }
+        self.track.is_terminated().then_some(Event::ClientGone)
+    }
 }
 
-/// Forwards what the client sent; what must wait stays in `held`.
-fn take_client(
-    held: &mut Vec<u8>,
-    backend: &mut Option<Backend>,
+/// How far a client's bytes were forwarded.
+struct Forwarded {
+    at: usize,
+    /// There is more that could be, once the server has taken this.
+    more: bool,
+}
+
+/// Forwards what may be, as it is where nothing has to be put in between.
+fn forward(
+    link: &mut Link,
     track: &mut Track,
-    admitted: bool,
+    registry: &Registry,
     cx: &mut Context<'_>,
     data: &[u8],
-) -> Option<Event> {
-    if track.is_at_rest() && (!admitted || backend.is_none()) {
-        if data.first() == Some(&b'X') {
-            return Some(Event::ClientGone);
-        }
-        *held = data.to_vec();
-        return Some(Event::Held);
-    }
-    let Some(backend) = backend else { return Some(Event::ServerLost(None)) };
-    let Backend { stream, to_server, unflushed, .. } = backend;
+) -> Result<Forwarded, BadFrame> {
+    let Link { server, to_server, unflushed, known, .. } = link;
+    let mut up = Upstream { known, registry };
     // A server that takes no more bytes may still have sent a last error: the next read says which.
     let mut out = |bytes: &[u8]| {
         *unflushed = true;
-        if write_or_keep(stream, cx, to_server, bytes).is_err() {
+        if write_or_keep(&mut server.stream, cx, to_server, bytes).is_err() {
             to_server.clear();
         }
     };
-    let (mut from, mut at) = (0, 0);
-    while at < data.len() {
-        match track.client(&data[at..]) {
-            Ok(Taken::Pass(0)) => break,
-            Ok(Taken::Pass(len)) => at += len,
-            Ok(Taken::Instead(len, message)) => {
-                out(&data[from..at]);
-                out(&message);
-                at += len;
-                from = at;
+    SCRATCH.with_borrow_mut(|Scratch { message, batch }| {
+        let (mut from, mut at, mut more) = (0, 0, false);
+        while at < data.len() {
+            match track.client(&data[at..], &mut up, message)? {
+                Taken::More => break,
+                Taken::Pass(len) => at += len,
+                Taken::Instead(len) => {
+                    batch.extend_from_slice(&data[from..at]);
+                    batch.append(message);
+                    at += len;
+                    from = at;
+                }
             }
-            Err(bad) => return Some(Event::BadClient(bad)),
+            if batch.len() > BATCH_BYTES_MAX {
+                more = true;
+                break;
+            }
         }
-    }
-    out(&data[from..at]);
-    if at < data.len() {
-        *held = data[at..].to_vec();
-    }
-    track.is_terminated().then_some(Event::ClientGone)
+        if batch.is_empty() {
+            out(&data[from..at]);
+        } else {
+            batch.extend_from_slice(&data[from..at]);
+            out(batch);
+            batch.clear();
+            batch.shrink_to(BATCH_BYTES_MAX);
+        }
+        Ok(Forwarded { at, more })
+    })
 }
+
+/// What a client takes for the answer to its Parse.
+const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
 
 struct ServerScan {
     rest: usize,
@@ -218,17 +275,26 @@ fn scan_server(
     hub: &Hub,
     right: &Right,
     track: &mut Track,
+    known: &mut Known,
     data: &[u8],
     out: &mut impl FnMut(&[u8]) -> bool,
 ) -> ServerScan {
-    let mut at = 0;
+    let (mut from, mut at, mut passed) = (0, 0, true);
     let event = loop {
         if at >= data.len() {
             break None;
         }
-        match track.server(&data[at..]) {
+        match track.server(&data[at..], known) {
             Ok((0, _)) => break None,
             Ok((len, Verdict::Pass)) => at += len,
+            Ok((len, verdict @ (Verdict::Drop | Verdict::Parsed))) => {
+                passed &= out(&data[from..at]);
+                if verdict == Verdict::Parsed {
+                    passed &= out(PARSE_COMPLETE);
+                }
+                at += len;
+                from = at;
+            }
             Ok((len, Verdict::Acknowledges)) => {
                 if matches!(right, Right::Leader(term) if hub.term() > *term) {
                     break Some(Event::Superseded);
@@ -242,7 +308,7 @@ fn scan_server(
             Err(bad) => break Some(Event::BadServer(bad)),
         }
     };
-    let passed = out(&data[..at]);
+    passed &= out(&data[from..at]);
     let event = if passed { event } else { Some(Event::ClientGone) };
     ServerScan { rest: at, event }
 }
@@ -250,7 +316,7 @@ fn scan_server(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Limits;
+    use crate::config::{Limits, Pooling};
     use crate::dial::Dial;
     use crate::table::View;
     use dauphin_model::Term;
@@ -258,7 +324,7 @@ mod tests {
 
     #[test]
     fn nothing_of_an_older_term_is_acknowledged() {
-        let hub = Hub::new(Limits::default(), true, Dial::plain());
+        let hub = Hub::new(Limits::default(), Pooling::Session, true, Dial::plain());
         let right = Right::Leader(Term(1));
         let mut data = Vec::new();
         put(&mut data, b'D', b"row");
@@ -268,7 +334,7 @@ mod tests {
         let passed = |hub: &Hub| {
             let mut passed = Vec::new();
             let mut track = Track::new(false);
-            let scan = scan_server(hub, &right, &mut track, &data, &mut |bytes| {
+            let scan = scan_server(hub, &right, &mut track, &mut Known::default(), &data, &mut |bytes| {
                 passed.extend_from_slice(bytes);
                 true
             });

@@ -1,21 +1,19 @@
 //! What is remembered of a session so that it can go on with another server: settings, prepared statements, reported
 //! parameters, and the reasons why it cannot. Only the tracker changes it; the backend's restoring reads it.
 
+use super::reported::Reported;
+use super::statements::Names;
 use dauphin_wire::postgres::sql::{CHARACTERISTICS, Pin, Sole};
-use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// The state of a server of which nobody knows what is set.
+pub(crate) const DIRTY: u64 = u64::MAX;
 
 /// Longest SET that is remembered, in bytes.
 pub(crate) const SETTING_BYTES_MAX: usize = 1024;
 
 /// Most settings remembered.
 pub(crate) const SETTINGS_MAX: usize = 64;
-
-/// Most bytes of prepared statements kept for one session.
-const STATEMENTS_BYTES_MAX: usize = 512 * 1024;
-
-/// Longest unnamed statement kept, in bytes: a client that prepares it, pauses over a change of leader and then binds
-/// it is told that it does not exist if it was longer.
-const UNNAMED_BYTES_MAX: usize = 8 * 1024;
 
 /// Parameters that a server reports and a client may set: carried along when they differ.
 const SETTABLE: [&str; 7] = [
@@ -66,6 +64,11 @@ impl Pins {
         self.0 == 0
     }
 
+    /// Whether nothing is left but what code may have done: a server may be taken away then.
+    pub(crate) fn let_go(self) -> bool {
+        self.0 & !Self::bit(Pin::Code) == 0
+    }
+
     /// For people.
     pub(crate) fn text(self) -> String {
         let names: Vec<String> =
@@ -96,12 +99,11 @@ pub(crate) struct Memory {
     backslashes: bool,
     /// In the order of their last change.
     settings: Vec<Setting>,
-    /// Name to whole Parse message; the unnamed statement has the empty name.
-    statements: BTreeMap<Box<[u8]>, Box<[u8]>>,
-    statements_bytes: usize,
-    /// Reported parameters as the client has seen them: name, zero byte, value, zero byte, and so on. One block of
-    /// text costs a tenth of a map in an idle session.
-    reported: Box<str>,
+    state: u64,
+    /// The client's names of prepared statements.
+    pub(crate) names: Names,
+    /// Reported parameters as the client has seen them.
+    reported: Reported,
 }
 
 impl Memory {
@@ -125,15 +127,22 @@ impl Memory {
         self.settings.iter().map(|setting| &*setting.text)
     }
 
-    /// Parse messages to repeat.
-    pub(crate) fn statements(&self) -> impl Iterator<Item = &[u8]> {
-        self.statements.values().map(|frame| &**frame)
+    /// Tells what is set: the same number, the same settings; 0: as after login.
+    pub(crate) fn state(&self) -> u64 {
+        self.state
     }
 
     /// Reported parameters as the client has seen them.
-    pub(crate) fn reported(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut parts = self.reported.split('\0');
-        std::iter::from_fn(move || Some((parts.next().filter(|name| !name.is_empty())?, parts.next()?)))
+    pub(crate) fn reported(&self) -> &Reported {
+        &self.reported
+    }
+
+    /// The client is shown these.
+    pub(crate) fn show(&mut self, reported: Reported) {
+        for (name, value) in reported.iter() {
+            self.notice(name, value);
+        }
+        self.reported = reported;
     }
 
     /// Whether a reported parameter may be set by the session.
@@ -143,36 +152,15 @@ impl Memory {
 
     /// A parameter was reported to the client.
     pub(crate) fn report(&mut self, name: &str, value: &str) {
+        self.notice(name, value);
+        self.reported = self.reported.with(name, value);
+    }
+
+    fn notice(&mut self, name: &str, value: &str) {
         match name {
             "standard_conforming_strings" => self.backslashes = value == "off",
             "client_encoding" if TREACHEROUS.contains(&value.to_ascii_uppercase().as_str()) => self.pin(Pin::Doubt),
             _ => {}
-        }
-        let mut text = String::with_capacity(self.reported.len() + name.len() + value.len() + 2);
-        for (other, old) in self.reported().filter(|(other, _)| *other != name) {
-            text.extend([other, "\0", old, "\0"]);
-        }
-        text.extend([name, "\0", value, "\0"]);
-        self.reported = text.into_boxed_str();
-    }
-
-    /// A statement was prepared.
-    pub(crate) fn keep_statement(&mut self, name: Box<[u8]>, frame: Box<[u8]>) {
-        self.forget_statement(&name);
-        if name.is_empty() && frame.len() > UNNAMED_BYTES_MAX {
-            return;
-        }
-        if self.statements_bytes + frame.len() > STATEMENTS_BYTES_MAX {
-            return self.pin(Pin::TooMuch);
-        }
-        self.statements_bytes += frame.len();
-        self.statements.insert(name, frame);
-    }
-
-    /// A statement is gone.
-    pub(crate) fn forget_statement(&mut self, name: &[u8]) {
-        if let Some(frame) = self.statements.remove(name) {
-            self.statements_bytes -= frame.len();
         }
     }
 
@@ -196,21 +184,30 @@ impl Memory {
                 }
             }
             Sole::ResetAll => self.settings.clear(),
-            Sole::Deallocate(name) => self.forget_statement(name),
-            Sole::DeallocateAll => self.forget_statements(),
+            Sole::Deallocate(name) => drop(self.names.remove(name)),
+            Sole::DeallocateAll => self.names.clear(),
             Sole::DiscardAll => {
                 self.settings.clear();
-                self.forget_statements();
+                self.names.clear();
                 for pin in DISCARDED {
                     self.pins.0 &= !Pins::bit(pin);
                 }
             }
         }
+        self.state = 0;
+        if !self.settings.is_empty() {
+            let mut hash = DefaultHasher::new();
+            self.settings.iter().for_each(|setting| setting.text.hash(&mut hash));
+            self.state = hash.finish().clamp(1, DIRTY - 1);
+        }
     }
 
-    fn forget_statements(&mut self) {
-        self.statements.clear();
-        self.statements_bytes = 0;
+    /// Whether code ran that may have left something behind. Asked when the server goes to another client, which is told
+    /// nothing of it.
+    pub(crate) fn take_code(&mut self) -> bool {
+        let ran = self.pins.0 & Pins::bit(Pin::Code) != 0;
+        self.pins.0 &= !Pins::bit(Pin::Code);
+        ran
     }
 }
 

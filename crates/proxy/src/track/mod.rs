@@ -2,27 +2,61 @@
 //! with it on another server, and what cannot be taken along. The relay feeds it every message of both sides. It never
 //! does I/O, and in doubt it says that the session is busy or cannot move.
 
+mod answers;
 mod memory;
+mod reported;
+mod rewrite;
+mod statements;
 #[cfg(test)]
 mod tests;
 
-use dauphin_wire::postgres::frame::{BadFrame, Frames, HEADER_BYTES, Next};
-use dauphin_wire::postgres::message::{self, Report, Status};
-use dauphin_wire::postgres::sql::{self, Effects, Pin, Scan, Sole};
-use dauphin_wire::postgres::warnings;
-pub(crate) use memory::{Memory, Pins};
+use dauphin_wire::postgres::frame::{BadFrame, FRAME_BYTES_MAX, Frames, HEADER_BYTES, Next, WHOLE_BYTES_MAX};
+use dauphin_wire::postgres::message::Status;
+use dauphin_wire::postgres::sql::{Effects, Pin, Scan, Sole};
+pub(crate) use memory::{DIRTY, Memory, Pins};
+pub(crate) use reported::Reported;
+pub(crate) use statements::{Known, Registry};
+use statements::{Statement, Unnamed};
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 /// Messages of a pipeline that are awaited at once. Beyond it the session counts as busy and pinned for good.
 const PENDING_MAX: usize = 4096;
 
+/// The first bytes of a long Bind that are waited for: both names are there, unless they are longer than any.
+const BIND_HEAD_BYTES: usize = 512;
+
+/// Most queues kept for the next session that waits for an answer.
+const SPARE_MAX: usize = 64;
+
+thread_local! {
+    /// An idle session has no queue, and one that is busy allocates none.
+    static SPARE: RefCell<Vec<VecDeque<Pending>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What a Parse prepares.
+#[derive(Debug)]
+enum Parsed {
+    /// The unnamed statement, and the setting it would change when run.
+    Unnamed { change: Option<Change> },
+    /// A statement that servers know by a number; the client's name, if this is when it took it.
+    Named { statement: Rc<Statement>, name: Option<Box<[u8]>> },
+    /// A statement under the client's own name: it stays where it is.
+    Native,
+}
+
 /// An answer that the server owes, in order.
 #[derive(Debug)]
 enum Pending {
-    /// ParseComplete; the statement to keep then, and the setting it would change when run.
-    Parse { name: Box<[u8]>, frame: Option<Box<[u8]>>, change: Option<Change> },
-    /// CloseComplete; the statement that is gone then.
-    Close { statement: Option<Box<[u8]>> },
+    /// ParseComplete; not for the client if the Parse was ours.
+    Parse { what: Parsed, ours: bool },
+    /// CloseComplete of ours: the server no longer knows this one.
+    Evict { id: u32 },
+    /// CloseComplete that the client takes for ParseComplete: the server knew the statement.
+    Known { name: Box<[u8]> },
+    /// CloseComplete; the name that is gone, should the server skip it.
+    Close { gone: Option<(Box<[u8]>, Rc<Statement>)> },
     /// ReadyForQuery of a simple query or function call; the setting it changes.
     Query { change: Option<Change> },
     /// ReadyForQuery of a Sync.
@@ -41,6 +75,10 @@ pub(crate) struct Change {
 pub(crate) enum Verdict {
     /// Forward it.
     Pass,
+    /// It answers something that the client never sent.
+    Drop,
+    /// Forward a ParseComplete in its place.
+    Parsed,
     /// It acknowledges something: forward it only if the server may still acknowledge.
     Acknowledges,
     /// The server gave up waiting for its replicas: nothing that follows may pass.
@@ -52,10 +90,18 @@ pub(crate) enum Verdict {
 /// What becomes of a message from the client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// So many bytes are forwarded as they are; 0 when there is not enough to say.
+    /// There is not enough of it to say.
+    More,
+    /// So many bytes are forwarded as they are.
     Pass(usize),
-    /// Instead of so many bytes, this message is sent.
-    Instead(usize, Vec<u8>),
+    /// Instead of so many bytes, what was written is sent.
+    Instead(usize),
+}
+
+/// The server's side of a session: what it knows, and what all servers are told.
+pub(crate) struct Upstream<'a> {
+    pub(crate) known: &'a mut Known,
+    pub(crate) registry: &'a Registry,
 }
 
 /// What passed since the server was last ready.
@@ -90,6 +136,7 @@ pub(crate) struct Track {
     /// Done in the transaction that is open.
     undecided: Vec<Change>,
     savepoint: bool,
+    unnamed: Unnamed,
     /// The client said goodbye.
     terminated: bool,
     memory: Memory,
@@ -151,47 +198,40 @@ impl Track {
         self.from_server = Frames::default();
     }
 
-    /// Takes one message, or part of one, from the client.
-    pub(crate) fn client(&mut self, data: &[u8]) -> Result<Taken, BadFrame> {
-        match self.from_client.next(data, |tag| matches!(tag, b'Q' | b'P' | b'C'))? {
-            Next::More => Ok(Taken::Pass(0)),
-            Next::Whole { tag, len } => Ok(match self.client_whole(tag, &data[..len]) {
-                Some(instead) => Taken::Instead(len, instead),
-                None => Taken::Pass(len),
-            }),
+    /// Takes one message, or part of one, from the client; writes what is sent in its place.
+    pub(crate) fn client(&mut self, data: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) -> Result<Taken, BadFrame> {
+        if self.from_client.at_boundary() && is_head_of_long_bind(data) {
+            return Ok(Taken::More);
+        }
+        let written = out.len();
+        let len = match self.from_client.next(data, |tag| matches!(tag, b'Q' | b'P' | b'B' | b'D' | b'C'))? {
+            Next::More => return Ok(Taken::More),
+            Next::Whole { tag, len } => {
+                self.client_whole(tag, &data[..len], up, out);
+                len
+            }
+            Next::Part { tag: b'B', len, first: true, .. } => {
+                self.unsynced = true;
+                self.bind(&data[..len], up, out);
+                len
+            }
             Next::Part { tag, len, first, last } => {
                 self.client_part(tag, &data[..len], first, last);
-                Ok(Taken::Pass(len))
+                len
             }
-        }
+        };
+        Ok(if out.len() > written { Taken::Instead(len) } else { Taken::Pass(len) })
     }
 
-    /// Gives another message when one must be sent instead.
-    fn client_whole(&mut self, tag: u8, frame: &[u8]) -> Option<Vec<u8>> {
-        let body = &frame[HEADER_BYTES..];
+    fn client_whole(&mut self, tag: u8, frame: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
         match tag {
-            b'Q' => {
-                let text = message::split_text(body).map_or(body, |(text, _)| text);
-                let effects = sql::effects(text, self.memory.backslashes());
-                let instead = if effects.messages { warnings::audible(text) } else { None };
-                let change = self.apply(effects, Some(instead.as_deref().unwrap_or(text)));
-                self.query(change);
-                return instead.map(|mut text| {
-                    text.push(0);
-                    framed(b'Q', &text)
-                });
-            }
-            b'P' => return self.parse(frame, body),
-            _ => {
-                self.unsynced = true;
-                let statement = match message::close_target(body) {
-                    Some((b'S', name)) => Some(name.into()),
-                    _ => None,
-                };
-                self.expect(Pending::Close { statement });
-            }
+            b'Q' => self.simple_query(frame, up, out),
+            b'P' => self.parse(frame, up, out),
+            b'B' => self.bind(frame, up, out),
+            b'D' => self.describe(frame, up, out),
+            _ => self.close(frame, out),
         }
-        None
+        self.unsynced |= tag != b'Q';
     }
 
     fn client_part(&mut self, tag: u8, part: &[u8], first: bool, last: bool) {
@@ -202,14 +242,15 @@ impl Track {
                 self.unsynced = true;
                 self.may_commit = true;
                 self.memory.pin(Pin::TooMuch);
-                self.expect(Pending::Parse { name: Box::default(), frame: None, change: None });
+                self.expect(Pending::Parse { what: Parsed::Native, ours: false });
             }
             b'C' => self.memory.pin(Pin::Doubt),
+            b'D' => self.unsynced = true,
             b'E' => {
                 self.unsynced = true;
                 self.may_commit |= self.status == Status::Idle || self.unnamed_may_commit || self.named_may_commit;
             }
-            b'B' | b'D' | b'H' => self.unsynced = true,
+            b'H' => self.unsynced = true,
             b'S' => {
                 self.unsynced = false;
                 self.expect(Pending::Sync);
@@ -226,7 +267,7 @@ impl Track {
     fn query(&mut self, change: Option<Change>) {
         self.may_commit |= self.status == Status::Idle;
         self.armed = None;
-        self.memory.forget_statement(b"");
+        self.unnamed.forget();
         self.expect(Pending::Query { change });
     }
 
@@ -240,32 +281,6 @@ impl Track {
             let change = self.apply(scan.finish(), None);
             self.query(change);
         }
-    }
-
-    fn parse(&mut self, frame: &[u8], body: &[u8]) -> Option<Vec<u8>> {
-        self.unsynced = true;
-        let Some((name, text)) = message::parse_statement(body) else {
-            self.memory.pin(Pin::Doubt);
-            return None;
-        };
-        let effects = sql::effects(text, self.memory.backslashes());
-        let audible = if effects.messages { warnings::audible(text) } else { None };
-        let may_commit = effects.may_commit;
-        let mut change = self.apply(effects, Some(audible.as_deref().unwrap_or(text)));
-        if name.is_empty() {
-            self.unnamed_may_commit = may_commit;
-        } else {
-            self.named_may_commit |= may_commit;
-            // It may be run any number of times, at any time.
-            if change.take().is_some() {
-                self.memory.pin(Pin::Setting);
-            }
-        }
-        let types = &body[name.len() + text.len() + 2..];
-        let instead = audible.map(|audible| framed(b'P', &[name, b"\0", &audible, b"\0", types].concat()));
-        let kept = instead.as_deref().unwrap_or(frame);
-        self.expect(Pending::Parse { name: name.into(), frame: Some(kept.into()), change });
-        instead
     }
 
     fn apply(&mut self, effects: Effects, text: Option<&[u8]>) -> Option<Change> {
@@ -293,181 +308,26 @@ impl Track {
             self.pending = VecDeque::new();
             return self.memory.pin(Pin::TooMuch);
         }
+        if self.pending.capacity() == 0 {
+            self.pending = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
         self.pending.push_back(pending);
     }
 
-    /// Takes one message, or part of one, from the server: its length and what to do with it; 0 when there is not
-    /// enough of it.
-    pub(crate) fn server(&mut self, data: &[u8]) -> Result<(usize, Verdict), BadFrame> {
-        let whole = |tag| matches!(tag, b'Z' | b'C' | b'E' | b'N' | b'S' | b'1' | b'3');
-        match self.from_server.next(data, whole)? {
-            Next::More => Ok((0, Verdict::Pass)),
-            Next::Whole { tag, len } => Ok((len, self.server_whole(tag, &data[HEADER_BYTES..len]))),
-            Next::Part { tag, len, first, .. } => {
-                match tag {
-                    b'G' if first && matches!(self.pending.front(), Some(Pending::Sync)) => self.memory.pin(Pin::Copy),
-                    b'W' if first => self.memory.pin(Pin::Replication),
-                    _ => {}
-                }
-                Ok((len, Verdict::Pass))
+    /// Nothing is awaited: the queue is for others.
+    fn lend_queue(&mut self) {
+        let queue = std::mem::take(&mut self.pending);
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_MAX && queue.capacity() <= PENDING_MAX {
+                spare.push(queue);
             }
-        }
-    }
-
-    fn server_whole(&mut self, tag: u8, body: &[u8]) -> Verdict {
-        match tag {
-            b'Z' => {
-                self.ready(body);
-                return Verdict::Acknowledges;
-            }
-            b'C' => {
-                self.done(message::command_tag(body));
-                return Verdict::Acknowledges;
-            }
-            b'E' => {
-                if Report::parse(body).is_fatal() {
-                    return Verdict::Fatal;
-                }
-                self.failed();
-            }
-            b'N' if Report::parse(body).is_cancelled_wait() => return Verdict::CancelledWait,
-            b'S' => {
-                if let Some((name, value)) = message::parameter_status(body) {
-                    self.memory.report(name, value);
-                }
-            }
-            b'1' => self.parsed(),
-            b'3' => match self.pending.pop_front() {
-                Some(Pending::Close { statement: Some(name) }) => self.memory.forget_statement(&name),
-                Some(Pending::Close { statement: None }) => {}
-                _ => self.confused(),
-            },
-            _ => {}
-        }
-        Verdict::Pass
-    }
-
-    fn confused(&mut self) {
-        if !self.lost {
-            self.lost = true;
-            self.pending = VecDeque::new();
-            self.memory.pin(Pin::Doubt);
-        }
-    }
-
-    fn parsed(&mut self) {
-        match self.pending.pop_front() {
-            Some(Pending::Parse { name, frame, change }) => {
-                if name.is_empty() {
-                    self.armed = change;
-                }
-                if let Some(frame) = frame {
-                    self.memory.keep_statement(name, frame);
-                }
-            }
-            _ => self.confused(),
-        }
-    }
-
-    fn failed(&mut self) {
-        self.round.failed = true;
-        // The server skips the rest of the pipeline; a simple query answers for itself.
-        while matches!(self.pending.front(), Some(Pending::Parse { .. } | Pending::Close { .. })) {
-            self.pending.pop_front();
-        }
-        if let Some(Pending::Query { change }) = self.pending.front_mut() {
-            *change = None;
-        }
-    }
-
-    fn done(&mut self, tag: &[u8]) {
-        self.round.tags = self.round.tags.saturating_add(1);
-        match tag {
-            b"BEGIN" | b"START TRANSACTION" | b"COMMIT" | b"ROLLBACK" | b"PREPARE TRANSACTION" => {
-                self.round.control = true;
-                if self.round.tags == 1 && self.status != Status::Idle && !self.savepoint {
-                    match tag {
-                        b"COMMIT" => self.decide(true),
-                        b"ROLLBACK" => self.decide(false),
-                        _ => {}
-                    }
-                }
-            }
-            b"SET" | b"RESET" => self.changed(tag),
-            b"DISCARD ALL" | b"DEALLOCATE" | b"DEALLOCATE ALL" => {
-                // Not undone by a rollback.
-                let before = self.undecided.len();
-                self.changed(tag);
-                if let Some(change) = self.undecided.get(before).cloned() {
-                    self.undecided.truncate(before);
-                    self.memory.change(&change.sole, &change.text);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A SET or the like was done: which one, if it is one that was watched.
-    fn changed(&mut self, tag: &[u8]) {
-        let change = match self.pending.front() {
-            Some(Pending::Query { change }) => change.clone(),
-            _ => self.armed.clone(),
-        };
-        self.undecided.extend(change.filter(|change| match change.sole {
-            Sole::Set(_) => tag == b"SET",
-            Sole::Reset(_) | Sole::ResetAll => tag == b"RESET",
-            Sole::DiscardAll => tag == b"DISCARD ALL",
-            Sole::Deallocate(_) | Sole::DeallocateAll => tag.starts_with(b"DEALLOCATE"),
-        }));
-        if self.undecided.len() > memory::SETTINGS_MAX {
-            self.undecided = Vec::new();
-            self.memory.pin(Pin::Setting);
-        }
-    }
-
-    fn decide(&mut self, committed: bool) {
-        for change in std::mem::take(&mut self.undecided) {
-            if committed {
-                self.memory.change(&change.sole, &change.text);
-            }
-        }
-    }
-
-    fn ready(&mut self, body: &[u8]) {
-        if self.lost {
-            self.status = Status::parse(body).unwrap_or(Status::Failed);
-            return;
-        }
-        while let Some(pending) = self.pending.pop_front() {
-            if matches!(pending, Pending::Query { .. } | Pending::Sync) {
-                break;
-            }
-        }
-        let before = self.status;
-        let Some(status) = Status::parse(body) else { return self.confused() };
-        self.status = status;
-        if status == Status::Idle {
-            if !self.undecided.is_empty() {
-                // A transaction of its own, done: the change stays. Anything more tangled is not worth guessing.
-                if before == Status::Idle && !self.round.control && !self.round.failed && !self.savepoint {
-                    self.decide(true);
-                } else {
-                    self.undecided = Vec::new();
-                    self.memory.pin(Pin::Setting);
-                }
-            }
-            self.savepoint = false;
-        }
-        self.round = Round::default();
-        if self.pending.is_empty() && !self.unsynced {
-            self.may_commit = false;
-            self.pending = VecDeque::new();
-        }
+        });
     }
 }
 
-fn framed(tag: u8, body: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len() + HEADER_BYTES);
-    message::put(&mut out, tag, body);
-    out
+/// Whether these bytes begin a Bind that will pass in parts, and its names may not be there yet.
+fn is_head_of_long_bind(data: &[u8]) -> bool {
+    let [b'B', a, b, c, d, ..] = *data else { return false };
+    let total = u32::from_be_bytes([a, b, c, d]) as usize + 1;
+    (WHOLE_BYTES_MAX + 1..=FRAME_BYTES_MAX).contains(&total) && data.len() < BIND_HEAD_BYTES
 }

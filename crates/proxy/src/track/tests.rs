@@ -1,7 +1,7 @@
 //! Conversations as drivers have them, and what the tracker makes of them. Run with the crate's unit tests.
 
 use super::*;
-use dauphin_wire::postgres::message::{put, put_query, put_texts};
+use dauphin_wire::postgres::message::{self, put, put_query, put_texts};
 
 /// Messages of a client or server, one word each: `Q:select 1`, `P:name:select 1`, `C:SET`, `Z:I`, `1`…
 fn bytes(words: &[&str]) -> Vec<u8> {
@@ -20,6 +20,10 @@ fn bytes(words: &[&str]) -> Vec<u8> {
                 let (name, value) = rest.split_once('=').expect("name=value");
                 put_texts(&mut out, tag, &[name, value]);
             }
+            b'B' if rest.contains(':') => {
+                let (portal, statement) = rest.split_once(':').expect("portal:statement");
+                put_texts(&mut out, tag, &[portal, statement]);
+            }
             b'X' | b'S' | b'H' | b'1' | b'2' | b'3' => put(&mut out, tag, &[]),
             b'Z' => put(&mut out, tag, rest.as_bytes()),
             _ => put_texts(&mut out, tag, &[rest]),
@@ -28,21 +32,66 @@ fn bytes(words: &[&str]) -> Vec<u8> {
     out
 }
 
-fn client(track: &mut Track, words: &[&str]) {
+thread_local! {
+    static SERVER: RefCell<(Known, Registry)> = RefCell::default();
+}
+
+/// Has the tracker talk to a server that knows nothing.
+fn another_server() {
+    SERVER.with_borrow_mut(|(known, _)| known.clear());
+}
+
+/// Gives the tracker one message, or what is there of it, and what is sent instead.
+fn take(track: &mut Track, data: &[u8]) -> (Taken, Vec<u8>) {
+    let mut instead = Vec::new();
+    let taken = SERVER.with_borrow_mut(|(known, registry)| {
+        track.client(data, &mut Upstream { known, registry }, &mut instead).expect("valid")
+    });
+    (taken, instead)
+}
+
+/// What the server gets to read, one word each: the type, and a statement's name.
+fn client(track: &mut Track, words: &[&str]) -> String {
     let data = bytes(words);
-    let mut at = 0;
+    let (mut at, mut sent) = (0, Vec::new());
     while at < data.len() {
-        match track.client(&data[at..]).expect("valid") {
-            Taken::Pass(len) | Taken::Instead(len, _) => at += len,
+        match take(track, &data[at..]) {
+            (Taken::More, _) => panic!("all is there"),
+            (Taken::Pass(len), _) => {
+                sent.extend_from_slice(&data[at..at + len]);
+                at += len;
+            }
+            (Taken::Instead(len), instead) => {
+                sent.extend(instead);
+                at += len;
+            }
         }
     }
+    let (mut words, mut rest) = (Vec::new(), &sent[..]);
+    while let [tag, a, b, c, d, body @ ..] = rest {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize - 4;
+        let text = match tag {
+            b'B' => message::Bind::parse(&body[..length]).map_or(&b""[..], |bind| bind.statement),
+            b'P' => message::parse_statement(&body[..length]).expect("valid").0,
+            b'C' | b'D' => message::close_target(&body[..length]).expect("valid").1,
+            b'Q' => message::split_text(&body[..length]).expect("valid").0,
+            _ => b"",
+        };
+        words.push(format!("{}{}", char::from(*tag), String::from_utf8_lossy(text)));
+        rest = &body[length..];
+    }
+    words.join(" ")
+}
+
+fn hear(track: &mut Track, data: &[u8]) -> (usize, Verdict) {
+    SERVER.with_borrow_mut(|(known, _)| track.server(data, known)).expect("valid")
 }
 
 fn server(track: &mut Track, words: &[&str]) -> Vec<Verdict> {
     let data = bytes(words);
     let (mut at, mut verdicts) = (0, Vec::new());
     while at < data.len() {
-        let (len, verdict) = track.server(&data[at..]).expect("valid");
+        let (len, verdict) = hear(track, &data[at..]);
         verdicts.push(verdict);
         at += len;
     }
@@ -51,6 +100,7 @@ fn server(track: &mut Track, words: &[&str]) -> Vec<Verdict> {
 
 /// Plays turns of client and server.
 fn play(turns: &[(&[&str], &[&str])]) -> Track {
+    another_server();
     let mut track = Track::new(false);
     for (from_client, from_server) in turns {
         client(&mut track, from_client);
@@ -64,7 +114,7 @@ fn settings(track: &Track) -> Vec<String> {
 }
 
 fn statements(track: &Track) -> usize {
-    track.memory().statements().count()
+    track.memory().names.len() + usize::from(track.unnamed.serial > 0)
 }
 
 #[test]
@@ -190,17 +240,17 @@ fn reports_decide() {
     client(&mut track, &["Q:commit"]);
     let mut data = Vec::new();
     put(&mut data, b'N', b"VWARNING\0RSyncRepWaitForLSN\0\0");
-    assert_eq!(track.server(&data).expect("valid").1, Verdict::CancelledWait);
+    assert_eq!(hear(&mut track, &data).1, Verdict::CancelledWait);
     data.clear();
     put(&mut data, b'E', b"VFATAL\0C57P01\0\0");
-    assert_eq!(track.server(&data).expect("valid").1, Verdict::Fatal);
+    assert_eq!(hear(&mut track, &data).1, Verdict::Fatal);
     assert_eq!(server(&mut track, &["C:COMMIT", "Z:I"]), [Verdict::Acknowledges, Verdict::Acknowledges]);
 }
 
 #[test]
 fn reported_parameters_are_known_as_the_client_saw_them() {
     let track = play(&[(&[], &["S:TimeZone=UTC", "S:application_name=", "S:TimeZone=Asia/Tokyo"])]);
-    let seen: Vec<_> = track.memory().reported().collect();
+    let seen: Vec<_> = track.memory().reported().iter().collect();
     assert_eq!(seen, [("application_name", ""), ("TimeZone", "Asia/Tokyo")]);
 }
 
@@ -214,9 +264,9 @@ fn a_long_query_is_examined_in_parts() {
     for chunk in [1, 7, 60_000, data.len()] {
         let end = data.len().min(at + chunk);
         while at < end {
-            match track.client(&data[at..end]).expect("valid") {
-                Taken::Pass(0) => break,
-                Taken::Pass(len) | Taken::Instead(len, _) => at += len,
+            match take(&mut track, &data[at..end]).0 {
+                Taken::More => break,
+                Taken::Pass(len) | Taken::Instead(len) => at += len,
             }
         }
         assert!(at == 0 || !track.is_at_rest());
@@ -241,7 +291,7 @@ fn nobody_makes_it_remember_without_bound() {
         server(&mut track, &["1", "Z:I"]);
     }
     assert!(!track.memory().pins().is_empty());
-    assert!(track.memory().statements().map(<[u8]>::len).sum::<usize>() <= 512 * 1024);
+    assert!(track.memory().names.len() <= 512 * 1024 / 5_000);
 }
 
 #[test]
@@ -249,15 +299,15 @@ fn a_session_stays_able_to_hear_warnings() {
     let mut track = Track::new(false);
     let asked = bytes(&["Q:set client_min_messages = error"]);
     let instead = bytes(&["Q:set client_min_messages = warning"]);
-    assert_eq!(track.client(&asked).expect("valid"), Taken::Instead(asked.len(), instead));
+    assert_eq!(take(&mut track, &asked), (Taken::Instead(asked.len()), instead));
     server(&mut track, &["C:SET", "Z:I"]);
     assert_eq!(settings(&track), ["set client_min_messages = warning"]);
-    let asked = bytes(&["P:a:select set_config('client_min_messages', 'panic', true)"]);
-    let instead = bytes(&["P:a:select set_config('client_min_messages', 'warning', true)"]);
-    assert_eq!(track.client(&asked).expect("valid"), Taken::Instead(asked.len(), instead.clone()));
+    let asked = bytes(&["P::select set_config('client_min_messages', 'panic', true)"]);
+    let instead = bytes(&["P::select set_config('client_min_messages', 'warning', true)"]);
+    assert_eq!(take(&mut track, &asked), (Taken::Instead(asked.len()), instead.clone()));
     client(&mut track, &["S"]);
     server(&mut track, &["1", "Z:I"]);
-    assert_eq!(track.memory().statements().collect::<Vec<_>>(), [instead]);
+    assert_eq!(track.unnamed.frame, instead);
 }
 
 #[test]
@@ -272,4 +322,101 @@ fn characteristics_are_kept_in_the_order_of_their_last_use() {
     client(&mut track, &["Q:reset default_transaction_read_only"]);
     server(&mut track, &["C:RESET", "Z:I"]);
     assert!(!track.memory().pins().is_empty());
+}
+
+#[test]
+fn a_statement_is_given_to_every_server_that_lacks_it_and_to_no_other() {
+    let mut track = Track::new(false);
+    assert_eq!(client(&mut track, &["P:a:select 1", "B::a", "E:", "S"]), "Pdauphin_1 Bdauphin_1 E S");
+    server(&mut track, &["1", "2", "C:SELECT 1", "Z:I"]);
+    assert_eq!(client(&mut track, &["B::a", "E:", "S"]), "Bdauphin_1 E S");
+    server(&mut track, &["2", "C:SELECT 1", "Z:I"]);
+    another_server();
+    assert_eq!(client(&mut track, &["D:Sa", "B::a", "E:", "S"]), "Pdauphin_1 Ddauphin_1 Bdauphin_1 E S");
+    let verdicts = server(&mut track, &["1", "t:x", "T:x", "2", "C:SELECT 1", "Z:I"]);
+    assert_eq!(verdicts[..2], [Verdict::Drop, Verdict::Pass]);
+    // Another client prepares the same: the server knows it, and the client is told what it expects.
+    let mut other = Track::new(false);
+    assert_eq!(client(&mut other, &["P:b:select 1", "B::b", "E:", "S"]), "Cdauphin_0 Bdauphin_1 E S");
+    assert_eq!(server(&mut other, &["3", "2", "C:SELECT 1", "Z:I"])[0], Verdict::Parsed);
+    // It takes its own name back, and nobody else's statement.
+    assert_eq!(client(&mut other, &["C:Sb", "S"]), "Cdauphin_0 S");
+    assert_eq!(server(&mut other, &["3", "Z:I"])[0], Verdict::Pass);
+    assert_eq!((statements(&other), statements(&track)), (0, 1));
+    assert_eq!(client(&mut other, &["B::b", "S"]), "Bb S");
+}
+
+#[test]
+fn the_unnamed_statement_goes_along_too() {
+    let mut track = Track::new(false);
+    client(&mut track, &["P::select 1", "S"]);
+    server(&mut track, &["1", "Z:I"]);
+    assert_eq!(client(&mut track, &["B::", "E:", "S"]), "B E S");
+    server(&mut track, &["2", "C:SELECT 1", "Z:I"]);
+    let mut other = Track::new(false);
+    client(&mut other, &["P::select 2", "B::", "E:", "S"]);
+    server(&mut other, &["1", "2", "C:SELECT 1", "Z:I"]);
+    assert_eq!(client(&mut track, &["B::", "E:", "S"]), "P B E S");
+    assert_eq!(server(&mut track, &["1", "2", "C:SELECT 1", "Z:I"])[0], Verdict::Drop);
+    client(&mut track, &["Q:select 3"]);
+    server(&mut track, &["C:SELECT 1", "Z:I"]);
+    assert_eq!(client(&mut track, &["B::", "S"]), "B S", "a simple query ends it");
+}
+
+#[test]
+fn what_a_server_skips_was_never_prepared() {
+    let mut track = Track::new(false);
+    client(&mut track, &["B::none", "P:a:select 1", "B::a", "S"]);
+    server(&mut track, &["E:x", "Z:I"]);
+    assert_eq!(client(&mut track, &["P:a:select 1", "S"]), "Pdauphin_1 S");
+    server(&mut track, &["1", "Z:I"]);
+    another_server();
+    // A pipeline whose first part fails, and whose second does not depend on it.
+    assert_eq!(
+        client(&mut track, &["B::none", "B::a", "S", "B::a", "E:", "S"]),
+        "Bnone Pdauphin_1 Bdauphin_1 S Cdauphin_1 Pdauphin_1 Bdauphin_1 E S"
+    );
+    let verdicts = server(&mut track, &["E:x", "Z:I", "3", "1", "2", "C:SELECT 1", "Z:I"]);
+    assert_eq!(verdicts[2..5], [Verdict::Drop, Verdict::Drop, Verdict::Pass]);
+    assert!(track.is_at_rest() && track.memory().pins().is_empty());
+    // A name that was to be closed, and was not.
+    client(&mut track, &["B::none", "C:Sa", "S"]);
+    server(&mut track, &["E:x", "Z:I"]);
+    assert_eq!(statements(&track), 1);
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused_by_the_server() {
+    let mut track = Track::new(false);
+    client(&mut track, &["P:a:select 1", "S"]);
+    server(&mut track, &["1", "Z:I"]);
+    assert_eq!(client(&mut track, &["P:a:select 2", "S"]), "Pdauphin_1 S");
+    server(&mut track, &["E:42P05", "Z:I"]);
+    assert_eq!(client(&mut track, &["B::a", "S"]), "Bdauphin_1 S");
+}
+
+#[test]
+fn deallocate_takes_the_clients_name() {
+    let mut track = Track::new(false);
+    client(&mut track, &["P:A b:select 1", "P:c:select 2", "S"]);
+    server(&mut track, &["1", "1", "Z:I"]);
+    assert_eq!(client(&mut track, &["Q:deallocate \"A b\""]), "QDEALLOCATE dauphin_1");
+    server(&mut track, &["C:DEALLOCATE", "Z:I"]);
+    assert_eq!(statements(&track), 1);
+    another_server();
+    assert_eq!(client(&mut track, &["Q:deallocate c"]), "QDEALLOCATE ALL");
+    server(&mut track, &["C:DEALLOCATE ALL", "Z:I"]);
+    assert_eq!(statements(&track), 0);
+}
+
+#[test]
+fn a_server_keeps_so_many_statements_and_no_more() {
+    let mut track = Track::new(false);
+    for n in 0..500 {
+        client(&mut track, &[&format!("P:{n}:select {n}"), "S"]);
+        server(&mut track, &["1", "Z:I"]);
+    }
+    assert_eq!(client(&mut track, &["P:x:select", "S"]), "Cdauphin_1 Pdauphin_501 S");
+    assert_eq!(server(&mut track, &["3", "1", "Z:I"])[0], Verdict::Drop);
+    assert_eq!(client(&mut track, &["B::0", "S"]), "Cdauphin_2 Pdauphin_1 Bdauphin_1 S");
 }

@@ -8,7 +8,7 @@ pub(crate) mod fake;
 use dauphin_model::{ClusterName, MemberName, ReplicaTarget, Route, RouteState, Target, Term};
 use dauphin_net::Peer;
 use dauphin_net::ca::{CA_FILE, CERT_FILE, Ca, KEY_FILE};
-use dauphin_proxy::{Config, Heard, Limits, Proxy};
+use dauphin_proxy::{Config, Heard, Limits, Pooling, Proxy};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -265,6 +265,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         auth_database: "postgres".into(),
         tls: None,
         server_tls: None,
+        pooling: Pooling::Session,
         shards: 2,
         limits: Limits { wait: Duration::from_secs(10), ..Limits::default() },
     }

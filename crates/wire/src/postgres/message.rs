@@ -47,6 +47,16 @@ pub fn put(out: &mut Vec<u8>, tag: u8, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
+/// Appends a message whose body this writes.
+pub fn put_parts(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    out.push(tag);
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    body(out);
+    let length = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
 /// Appends a message whose body is these texts, each ended by a zero byte.
 pub fn put_texts(out: &mut Vec<u8>, tag: u8, texts: &[&str]) {
     let mut body = Vec::new();
@@ -275,6 +285,27 @@ pub fn parse_statement(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, rest) = split_text(body)?;
     let (sql, _) = split_text(rest)?;
     Some((name, sql))
+}
+
+/// The beginning of a Bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bind<'a> {
+    /// The portal's name.
+    pub portal: &'a [u8],
+    /// The statement's name.
+    pub statement: &'a [u8],
+    /// Everything else.
+    pub rest: &'a [u8],
+}
+
+impl<'a> Bind<'a> {
+    /// From a body, or from as much of it as holds both names.
+    #[must_use]
+    pub fn parse(body: &'a [u8]) -> Option<Self> {
+        let (portal, rest) = split_text(body)?;
+        let (statement, rest) = split_text(rest)?;
+        Some(Self { portal, statement, rest })
+    }
 }
 
 /// Kind (`S` a statement, `P` a portal) and name of a Close or Describe.

@@ -1,0 +1,81 @@
+//! How many connections a user may have to one server, all shards together. Taken when one is opened, given back when it
+//! is closed; who finds it used up is told when one more may be opened.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
+
+/// A limit that all shards share.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+    starving: AtomicUsize,
+    freed: Notify,
+}
+
+/// One connection of the budget.
+#[derive(Debug)]
+pub(crate) struct Permit(Arc<Budget>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.used.fetch_sub(1, Ordering::AcqRel);
+        self.0.freed.notify_one();
+    }
+}
+
+/// Somebody waits for a connection that the budget does not allow.
+#[derive(Debug)]
+pub(crate) struct Starving(Arc<Budget>);
+
+impl Drop for Starving {
+    fn drop(&mut self) {
+        self.0.starving.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, used: AtomicUsize::new(0), starving: AtomicUsize::new(0), freed: Notify::new() }
+    }
+
+    /// One more, if the limit allows it.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Permit> {
+        let more = |used| (used < self.limit).then_some(used + 1);
+        let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        taken.is_ok().then(|| Permit(Arc::clone(self)))
+    }
+
+    /// Says that somebody waits in vain, until it is dropped.
+    pub(crate) fn starve(self: &Arc<Self>) -> Starving {
+        self.starving.fetch_add(1, Ordering::AcqRel);
+        Starving(Arc::clone(self))
+    }
+
+    /// Whether somebody does.
+    pub(crate) fn is_short(&self) -> bool {
+        self.starving.load(Ordering::Acquire) > 0
+    }
+
+    /// Waits until one was given back.
+    pub(crate) async fn freed(&self) {
+        self.freed.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_than_the_limit() {
+        let budget = Arc::new(Budget::new(2));
+        let (one, two) = (budget.take(), budget.take());
+        assert!(one.is_some() && two.is_some() && budget.take().is_none());
+        let hungry = budget.starve();
+        assert!(budget.is_short());
+        drop((one, hungry));
+        assert!(!budget.is_short() && budget.take().is_some());
+    }
+}

@@ -1,0 +1,265 @@
+//! Connections of one login to one kind of server, kept for whichever of its sessions needs one next: a shard's own. What is
+//! given back goes to who has waited longest; what is missing is opened, as far as the budget that all shards share
+//! allows. It knows no message and never waits.
+
+pub(crate) mod budget;
+pub(crate) mod link;
+pub(crate) mod open;
+
+use crate::hub::Hub;
+use crate::server::OpenError;
+use crate::shard::Shard;
+use crate::track::Reported;
+use budget::Budget;
+use dauphin_model::{MemberName, Target};
+use dauphin_wire::postgres::scram::Secret;
+use link::{Counted, Fate, Link, Right};
+use open::Login;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, timeout};
+
+/// How long opening one connection may take before it is tried again, perhaps elsewhere.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long a connection that nobody needs is kept.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// What a waiting session is given.
+pub(crate) type Offer = Result<Link, OpenError>;
+
+/// Of which server, as a budget counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    pub(crate) user: String,
+    pub(crate) database: String,
+    /// None: whoever leads.
+    pub(crate) replica: Option<MemberName>,
+}
+
+/// The pools of one login.
+pub(crate) struct Pools {
+    shard: Weak<Shard>,
+    login: Login,
+    secret: RefCell<Rc<Secret>>,
+    pub(crate) leader: Rc<Pool>,
+    replicas: RefCell<BTreeMap<MemberName, Rc<Pool>>>,
+    /// What a server reports at login: clients are let in without one.
+    pub(crate) greeting: RefCell<Option<Reported>>,
+}
+
+/// Connections of one login to whoever leads, or to one replica.
+pub(crate) struct Pool {
+    idle: RefCell<Vec<(Link, Instant)>>,
+    waiting: RefCell<VecDeque<oneshot::Sender<Offer>>>,
+    opening: Cell<usize>,
+    /// In use by sessions.
+    pub(crate) busy: Cell<usize>,
+    pub(crate) budget: Arc<Budget>,
+}
+
+impl Pools {
+    pub(crate) fn new(shard: &Rc<Shard>, login: Login, secret: Secret) -> Rc<Self> {
+        let leader = Pool::new(&shard.hub, &login, None);
+        Rc::new(Self {
+            shard: Rc::downgrade(shard),
+            login,
+            secret: RefCell::new(Rc::new(secret)),
+            leader,
+            replicas: RefCell::default(),
+            greeting: RefCell::default(),
+        })
+    }
+
+    /// Whether they are of this user and database.
+    pub(crate) fn are_of(&self, place: &Place) -> bool {
+        let startup = &self.login.startup;
+        startup.user() == place.user && startup.database() == place.database
+    }
+
+    /// What a pool of theirs is of.
+    pub(crate) fn place(&self, right: &Right) -> Place {
+        let startup = &self.login.startup;
+        let replica = match right {
+            Right::Leader(_) => None,
+            Right::Replica(member) => Some(member.clone()),
+        };
+        Place { user: startup.user().to_owned(), database: startup.database().to_owned(), replica }
+    }
+
+    /// A client has just proved this.
+    pub(crate) fn renew(&self, secret: Secret) {
+        self.secret.replace(Rc::new(secret));
+    }
+
+    /// The pool of a replica.
+    pub(crate) fn replica(&self, hub: &Hub, member: &MemberName) -> Rc<Pool> {
+        let mut replicas = self.replicas.borrow_mut();
+        if let Some(pool) = replicas.get(member) {
+            return Rc::clone(pool);
+        }
+        let pool = Pool::new(hub, &self.login, Some(member.clone()));
+        replicas.insert(member.clone(), Rc::clone(&pool));
+        pool
+    }
+
+    fn all(&self) -> impl Iterator<Item = Rc<Pool>> {
+        let replicas: Vec<_> = self.replicas.borrow().values().map(Rc::clone).collect();
+        replicas.into_iter().chain([Rc::clone(&self.leader)])
+    }
+
+    /// Closes what may not be used any more, and what nobody has needed for long.
+    pub(crate) fn sweep(&self, fate: impl Fn(&Right) -> Fate) {
+        for pool in self.all() {
+            let kept = |(link, since): &mut (Link, Instant)| {
+                let usable = matches!(fate(&link.right), Fate::Admitted | Fate::Hold);
+                usable && since.elapsed() < IDLE_MAX && link.is_quiet()
+            };
+            pool.idle.borrow_mut().retain_mut(kept);
+        }
+    }
+
+    /// Nothing is open and nobody waits.
+    pub(crate) fn is_unused(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) == 1
+            && self.all().all(|pool| pool.idle.borrow().is_empty() && pool.busy.get() + pool.opening.get() == 0)
+    }
+
+    /// Another shard has clients that wait: one idle connection is given up for them.
+    pub(crate) fn shed(&self, replica: Option<&MemberName>) {
+        let pool = match replica {
+            None => Some(Rc::clone(&self.leader)),
+            Some(member) => self.replicas.borrow().get(member).map(Rc::clone),
+        };
+        if let Some(pool) = pool {
+            let oldest = || pool.idle.borrow_mut().drain(..1).next();
+            if !pool.idle.borrow().is_empty() {
+                drop(oldest());
+            }
+        }
+    }
+
+    /// Opens a connection for who waits in this pool, unless enough are on their way. False when the budget is used up.
+    pub(crate) fn want(self: &Rc<Self>, pool: &Rc<Pool>, target: &Target, right: &Right) -> bool {
+        if pool.opening.get() >= pool.waiting.borrow().len() {
+            return true;
+        }
+        let Some(permit) = pool.budget.take() else { return false };
+        let Some(shard) = self.shard.upgrade() else { return true };
+        pool.opening.set(pool.opening.get() + 1);
+        let (pools, pool, target, right) = (Rc::clone(self), Rc::clone(pool), target.clone(), right.clone());
+        spawn_local(async move {
+            let secret = Rc::clone(&pools.secret.borrow());
+            let leads = matches!(right, Right::Leader(_));
+            let opened = timeout(OPEN_TIMEOUT, open::open(&shard.hub, &target, leads, &pools.login, &secret)).await;
+            pool.opening.set(pool.opening.get() - 1);
+            let opened = opened.unwrap_or_else(|_| {
+                Err(OpenError::NotYet(format!("{} does not answer", target.member)))
+            });
+            match opened {
+                Ok(server) => {
+                    let link = Link::new(server, right, Counted::Pool(permit));
+                    pools.greeting.replace(Some(link.reported.clone()));
+                    pool.keep(link, &shard);
+                }
+                Err(error) => {
+                    drop(permit);
+                    pool.tell(error);
+                }
+            }
+        });
+        true
+    }
+}
+
+impl Pool {
+    fn new(hub: &Hub, login: &Login, replica: Option<MemberName>) -> Rc<Self> {
+        let startup = &login.startup;
+        let place = Place { user: startup.user().to_owned(), database: startup.database().to_owned(), replica };
+        Rc::new(Self {
+            idle: RefCell::default(),
+            waiting: RefCell::default(),
+            opening: Cell::new(0),
+            busy: Cell::new(0),
+            budget: hub.budget(place),
+        })
+    }
+
+    /// A connection that may be used now, at best one that has these settings already; the last used first.
+    pub(crate) fn take(&self, right: &Right, state: u64, only: bool) -> Option<Link> {
+        let mut idle = self.idle.borrow_mut();
+        while !idle.is_empty() {
+            let same = idle.iter().rposition(|(link, _)| link.state == state);
+            let at = if only { same? } else { same.unwrap_or(idle.len() - 1) };
+            let (mut link, _) = idle.remove(at);
+            if link.right == *right && link.is_quiet() {
+                self.busy.set(self.busy.get() + 1);
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    /// A session has done with it.
+    pub(crate) fn give(&self, link: Link, shard: &Shard) {
+        self.busy.set(self.busy.get() - 1);
+        self.keep(link, shard);
+    }
+
+    /// A session has closed it.
+    pub(crate) fn closed(&self) {
+        self.busy.set(self.busy.get() - 1);
+    }
+
+    /// For who has waited longest, else for later.
+    fn keep(&self, link: Link, shard: &Shard) {
+        let usable = link.target.cancels.get() == 0 && matches!(shard.fate(&link.right), Fate::Admitted | Fate::Hold);
+        if !usable {
+            return;
+        }
+        let mut link = link;
+        while let Some(first) = self.waiting.borrow_mut().pop_front() {
+            self.busy.set(self.busy.get() + 1);
+            match first.send(Ok(link)) {
+                Ok(()) => return,
+                Err(back) => {
+                    self.busy.set(self.busy.get() - 1);
+                    let Ok(back) = back else { return };
+                    link = back;
+                }
+            }
+        }
+        // Clients of another shard wait and may not open one: this one is closed for them.
+        if !self.budget.is_short() {
+            self.idle.borrow_mut().push((link, Instant::now()));
+        }
+    }
+
+    fn tell(&self, error: OpenError) {
+        let mut error = error;
+        while let Some(first) = self.waiting.borrow_mut().pop_front() {
+            match first.send(Err(error)) {
+                Ok(()) => return,
+                Err(Err(back)) => error = back,
+                Err(Ok(_)) => return,
+            }
+        }
+    }
+
+    /// Waits in turn.
+    pub(crate) fn queue(&self) -> oneshot::Receiver<Offer> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.waiting.borrow_mut();
+        // Those that gave up are no longer waited for.
+        while waiting.front().is_some_and(oneshot::Sender::is_closed) {
+            waiting.pop_front();
+        }
+        waiting.push_back(sender);
+        receiver
+    }
+}

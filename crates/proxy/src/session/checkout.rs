@@ -1,0 +1,146 @@
+//! Gives a session a server of its pool for the next transaction: at once where one is free that has the session's settings,
+//! else in turn. Only `session` calls it. It sends nothing of the client's.
+
+use super::attach::{RETRY, refused};
+use super::end::End;
+use super::{Port, Session, Source};
+use crate::pool::link::{Link, Right};
+use crate::pool::{Pool, Pools};
+use crate::server::OpenError;
+use crate::stats::Gauge;
+use crate::track::Reported;
+use dauphin_model::Target;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::time::{Instant, sleep_until};
+
+impl Session {
+    /// A server that is free and needs nothing set: without a wait, and without an allocation.
+    pub(super) fn check_out_now(&mut self) -> bool {
+        let Source::Shared(pools, held) = &mut self.source else { return false };
+        if self.port != Port::Write || self.hub.is_stopping() {
+            return false;
+        }
+        let Some(right) = self.shard.leader_right() else { return false };
+        let Some(link) = pools.leader.take(&right, self.track.memory().state(), true) else { return false };
+        *held = Some(Rc::clone(&pools.leader));
+        self.admitted = true;
+        self.adopt(link);
+        true
+    }
+
+    /// A server that takes new transactions, within the limit.
+    ///
+    /// # Errors
+    /// How the session ends instead.
+    pub(super) async fn check_out(&mut self, pools: &Rc<Pools>) -> Result<(), End> {
+        let hub = Arc::clone(&self.hub);
+        let _held = Gauge::new(&hub.stats.held);
+        let deadline = Instant::now() + hub.limits.wait;
+        let mut views = hub.subscribe();
+        let mut why = String::from("no leader is open");
+        let mut kept_out: Option<Instant> = None;
+        loop {
+            if hub.is_stopping() {
+                return Err(End::stopping());
+            }
+            let view = Arc::clone(&views.borrow_and_update());
+            if self.may_stay(&view)? {
+                self.admitted = true;
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                hub.stats.waited_too_long.add();
+                return Err(End::waited(hub.limits.wait, &why));
+            }
+            let place = if self.backend.is_none() { self.pool(pools) } else { None };
+            let Some((pool, target, right)) = place else {
+                tokio::select! {
+                    _ = views.changed() => {}
+                    () = sleep_until(deadline) => {}
+                }
+                continue;
+            };
+            if let Some(link) = pool.take(&right, self.track.memory().state(), false) {
+                self.set_up(link, &pool).await?;
+                continue;
+            }
+            let mut offered = pool.queue();
+            let may_open = pools.want(&pool, &target, &right);
+            let starving = (!may_open).then(|| pool.budget.starve());
+            if starving.is_some() {
+                why = format!("all {} connections to {} are in use", hub.limits.pool, target.member);
+                self.shard.ask_for_one(&pools.place(&right));
+            }
+            let offer = tokio::select! {
+                offer = &mut offered => offer.ok(),
+                () = pool.budget.freed(), if starving.is_some() => None,
+                _ = views.changed() => None,
+                () = sleep_until(deadline) => None,
+            };
+            // What was given at the same moment is not lost.
+            let offer = offer.or_else(|| {
+                offered.close();
+                match offered.try_recv() {
+                    Ok(offer) => Some(offer),
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => None,
+                }
+            });
+            match offer {
+                None => {}
+                Some(Ok(link)) => self.set_up(link, &pool).await?,
+                Some(Err(error)) => {
+                    why = refused(error, &target, self.greeted, &mut kept_out)?;
+                    tokio::select! {
+                        _ = views.changed() => {}
+                        () = sleep_until(deadline.min(Instant::now() + RETRY)) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the next transaction goes.
+    fn pool(&self, pools: &Rc<Pools>) -> Option<(Rc<Pool>, Target, Right)> {
+        let leader = || self.shard.leader().map(|(target, right)| (Rc::clone(&pools.leader), target, right));
+        if self.port == Port::Write {
+            return leader();
+        }
+        let replicas = self.shard.replicas().into_iter().map(|target| {
+            let pool = pools.replica(&self.hub, &target.member);
+            let right = Right::Replica(target.member.clone());
+            (pool, target, right)
+        });
+        let freest = replicas.min_by_key(|(pool, ..)| pool.busy.get());
+        freest.or_else(|| if self.hub.read_from_leader { leader() } else { None })
+    }
+
+    /// Gives a server that was checked out this session's settings, and takes it.
+    async fn set_up(&mut self, mut link: Link, pool: &Rc<Pool>) -> Result<(), End> {
+        let memory = self.track.memory();
+        if link.state != memory.state() {
+            link.server.parameters = link.reported.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            match link.server.restore(memory, link.state, &mut link.known).await {
+                Ok(()) => {
+                    link.state = memory.state();
+                    link.reported = Reported::of(&link.server.parameters);
+                }
+                Err(OpenError::NotRestored(why)) => {
+                    pool.closed();
+                    return Err(End::not_restored(&why));
+                }
+                // The server is gone: there is another, or there will be.
+                Err(_) => {
+                    pool.closed();
+                    return Ok(());
+                }
+            }
+        }
+        if let Source::Shared(_, held) = &mut self.source {
+            *held = Some(Rc::clone(pool));
+        }
+        self.adopt(link);
+        Ok(())
+    }
+}

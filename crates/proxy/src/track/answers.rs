@@ -1,0 +1,210 @@
+//! What the server's messages do to the tracker: answers come in the order of what they answer. It says what may pass on to
+//! the client, and notes what is done for good.
+
+use super::memory;
+use super::{Parsed, Pending, Round, Track, Verdict};
+use crate::track::statements::Known;
+use dauphin_wire::postgres::frame::{BadFrame, HEADER_BYTES, Next};
+use dauphin_wire::postgres::message::{self, Report, Status};
+use dauphin_wire::postgres::sql::{Pin, Sole};
+
+impl Track {
+    /// Takes one message, or part of one, from the server: its length and what to do with it; 0 when there is not
+    /// enough of it.
+    pub(crate) fn server(&mut self, data: &[u8], known: &mut Known) -> Result<(usize, Verdict), BadFrame> {
+        let whole = |tag| matches!(tag, b'Z' | b'C' | b'E' | b'N' | b'S' | b'1' | b'3');
+        match self.from_server.next(data, whole)? {
+            Next::More => Ok((0, Verdict::Pass)),
+            Next::Whole { tag, len } => Ok((len, self.server_whole(tag, &data[HEADER_BYTES..len], known))),
+            Next::Part { tag, len, first, .. } => {
+                match tag {
+                    b'G' if first && matches!(self.pending.front(), Some(Pending::Sync)) => self.memory.pin(Pin::Copy),
+                    b'W' if first => self.memory.pin(Pin::Replication),
+                    _ => {}
+                }
+                Ok((len, Verdict::Pass))
+            }
+        }
+    }
+
+    fn server_whole(&mut self, tag: u8, body: &[u8], known: &mut Known) -> Verdict {
+        match tag {
+            b'Z' => {
+                self.ready(body);
+                return Verdict::Acknowledges;
+            }
+            b'C' => {
+                self.done(message::command_tag(body), known);
+                return Verdict::Acknowledges;
+            }
+            b'E' => {
+                if Report::parse(body).is_fatal() {
+                    return Verdict::Fatal;
+                }
+                self.failed(known);
+            }
+            b'N' if Report::parse(body).is_cancelled_wait() => return Verdict::CancelledWait,
+            b'S' => {
+                if let Some((name, value)) = message::parameter_status(body) {
+                    self.memory.report(name, value);
+                }
+            }
+            b'1' => return self.parsed(known),
+            b'3' => return self.closed(known),
+            _ => {}
+        }
+        Verdict::Pass
+    }
+
+    fn confused(&mut self) {
+        if !self.lost {
+            self.lost = true;
+            self.pending.clear();
+            self.memory.pin(Pin::Doubt);
+        }
+    }
+
+    fn parsed(&mut self, known: &mut Known) -> Verdict {
+        let Some(Pending::Parse { what, ours }) = self.pending.pop_front() else {
+            self.confused();
+            return Verdict::Pass;
+        };
+        match what {
+            Parsed::Unnamed { change } if !ours => self.armed = change,
+            Parsed::Named { statement, .. } => known.insert(statement.id()),
+            Parsed::Unnamed { .. } | Parsed::Native => {}
+        }
+        if ours { Verdict::Drop } else { Verdict::Pass }
+    }
+
+    fn closed(&mut self, known: &mut Known) -> Verdict {
+        match self.pending.pop_front() {
+            Some(Pending::Close { .. }) => Verdict::Pass,
+            Some(Pending::Known { .. }) => Verdict::Parsed,
+            Some(Pending::Evict { id }) => {
+                known.remove(id);
+                Verdict::Drop
+            }
+            _ => {
+                self.confused();
+                Verdict::Pass
+            }
+        }
+    }
+
+    fn failed(&mut self, known: &mut Known) {
+        self.round.failed = true;
+        // The server skips the rest of the pipeline, as if it had never been sent; a simple query answers for itself.
+        let ends = |pending: &Pending| matches!(pending, Pending::Query { .. } | Pending::Sync);
+        let skipped = self.pending.iter().position(ends).unwrap_or(self.pending.len());
+        for pending in self.pending.drain(..skipped).rev() {
+            match pending {
+                Pending::Parse { what: Parsed::Unnamed { .. }, .. } => {
+                    self.unnamed.forget();
+                    known.unnamed = 0;
+                }
+                Pending::Parse { what: Parsed::Named { name: Some(name), .. }, .. } | Pending::Known { name } => {
+                    self.memory.names.remove(&name);
+                }
+                Pending::Close { gone: Some((name, statement)) } => self.memory.names.put_back(name, statement),
+                _ => {}
+            }
+        }
+        if let Some(Pending::Query { change }) = self.pending.front_mut() {
+            *change = None;
+        }
+    }
+
+    fn done(&mut self, tag: &[u8], known: &mut Known) {
+        self.round.tags = self.round.tags.saturating_add(1);
+        match tag {
+            b"BEGIN" | b"START TRANSACTION" | b"COMMIT" | b"ROLLBACK" | b"PREPARE TRANSACTION" => {
+                self.round.control = true;
+                if self.round.tags == 1 && self.status != Status::Idle && !self.savepoint {
+                    match tag {
+                        b"COMMIT" => self.decide(true),
+                        b"ROLLBACK" => self.decide(false),
+                        _ => {}
+                    }
+                }
+            }
+            b"SET" | b"RESET" => self.changed(tag),
+            b"DISCARD ALL" | b"DEALLOCATE" | b"DEALLOCATE ALL" => {
+                if tag != b"DEALLOCATE" {
+                    known.clear();
+                }
+                // Not undone by a rollback.
+                let before = self.undecided.len();
+                self.changed(tag);
+                if let Some(change) = self.undecided.get(before).cloned() {
+                    self.undecided.truncate(before);
+                    if let Sole::Deallocate(name) = &change.sole
+                        && let Some(statement) = self.memory.names.get(name)
+                    {
+                        known.remove(statement.id());
+                    }
+                    self.memory.change(&change.sole, &change.text);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A SET or the like was done: which one, if it is one that was watched.
+    fn changed(&mut self, tag: &[u8]) {
+        let change = match self.pending.front() {
+            Some(Pending::Query { change }) => change.clone(),
+            _ => self.armed.clone(),
+        };
+        self.undecided.extend(change.filter(|change| match change.sole {
+            Sole::Set(_) => tag == b"SET",
+            Sole::Reset(_) | Sole::ResetAll => tag == b"RESET",
+            Sole::DiscardAll => tag == b"DISCARD ALL",
+            Sole::Deallocate(_) | Sole::DeallocateAll => tag.starts_with(b"DEALLOCATE"),
+        }));
+        if self.undecided.len() > memory::SETTINGS_MAX {
+            self.undecided = Vec::new();
+            self.memory.pin(Pin::Setting);
+        }
+    }
+
+    fn decide(&mut self, committed: bool) {
+        for change in std::mem::take(&mut self.undecided) {
+            if committed {
+                self.memory.change(&change.sole, &change.text);
+            }
+        }
+    }
+
+    fn ready(&mut self, body: &[u8]) {
+        if self.lost {
+            self.status = Status::parse(body).unwrap_or(Status::Failed);
+            return;
+        }
+        while let Some(pending) = self.pending.pop_front() {
+            if matches!(pending, Pending::Query { .. } | Pending::Sync) {
+                break;
+            }
+        }
+        let before = self.status;
+        let Some(status) = Status::parse(body) else { return self.confused() };
+        self.status = status;
+        if status == Status::Idle {
+            if !self.undecided.is_empty() {
+                // A transaction of its own, done: the change stays. Anything more tangled is not worth guessing.
+                if before == Status::Idle && !self.round.control && !self.round.failed && !self.savepoint {
+                    self.decide(true);
+                } else {
+                    self.undecided = Vec::new();
+                    self.memory.pin(Pin::Setting);
+                }
+            }
+            self.savepoint = false;
+        }
+        self.round = Round::default();
+        if self.pending.is_empty() && !self.unsynced {
+            self.may_commit = false;
+            self.lend_queue();
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The client's messages that name prepared statements, or whose text a server must not see as it is. What the server needs
+//! first is put before them; what it must not do is turned into something that does nothing and is answered in its turn.
+
+use super::statements::{NOBODY, Statement, put_close, put_name};
+use super::{Change, Parsed, Pending, Track, Upstream};
+use dauphin_wire::postgres::frame::HEADER_BYTES;
+use dauphin_wire::postgres::message::{self, Bind};
+use dauphin_wire::postgres::sql::{self, Effects, Pin, Sole};
+use dauphin_wire::postgres::warnings;
+use std::rc::Rc;
+
+/// How far a Parse of the same statement is on its way.
+enum Sent {
+    No,
+    /// Before this message, with no Sync between: if it fails, this one is skipped.
+    Now,
+    /// Earlier: it may fail, and this one would not.
+    Before,
+}
+
+impl Track {
+    pub(super) fn simple_query(&mut self, frame: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
+        let body = &frame[HEADER_BYTES..];
+        let text = message::split_text(body).map_or(body, |(text, _)| text);
+        let effects = sql::effects(text, self.memory.backslashes());
+        let instead = self.instead(&effects, text, up);
+        let change = self.remember(effects, text, instead.as_deref());
+        self.query(change);
+        up.known.unnamed = 0;
+        if let Some(text) = instead {
+            message::put_parts(out, b'Q', |out| {
+                out.extend_from_slice(&text);
+                out.push(0);
+            });
+        }
+    }
+
+    /// Another text for the server, if it must not see this one.
+    fn instead(&self, effects: &Effects, text: &[u8], up: &Upstream<'_>) -> Option<Vec<u8>> {
+        if let Some(Sole::Deallocate(name)) = &effects.sole
+            && let Some(statement) = self.memory.names.get(name)
+        {
+            let id = statement.id();
+            // A server that does not know it forgets everything instead: what is still needed is made again.
+            let known = up.known.contains(id).then(|| format!("DEALLOCATE dauphin_{id}").into_bytes());
+            return Some(known.unwrap_or_else(|| b"DEALLOCATE ALL".to_vec()));
+        }
+        if effects.messages { warnings::audible(text) } else { None }
+    }
+
+    /// What it changes, by the text that is to be repeated elsewhere.
+    fn remember(&mut self, effects: Effects, text: &[u8], instead: Option<&[u8]>) -> Option<Change> {
+        // Statements go by the client's names, whatever the server calls them.
+        let repeated = if effects.messages { instead.unwrap_or(text) } else { text };
+        self.apply(effects, Some(repeated))
+    }
+
+    pub(super) fn parse(&mut self, frame: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
+        let body = &frame[HEADER_BYTES..];
+        let Some((name, text)) = message::parse_statement(body) else {
+            self.memory.pin(Pin::Doubt);
+            return self.expect(Pending::Parse { what: Parsed::Native, ours: false });
+        };
+        let effects = sql::effects(text, self.memory.backslashes());
+        let instead = self.instead(&effects, text, up);
+        let may_commit = effects.may_commit;
+        let change = self.remember(effects, text, instead.as_deref());
+        let joined;
+        let mut tail = &body[name.len() + 1..];
+        if let Some(text) = &instead {
+            joined = [text, &tail[text_end(tail)..]].concat();
+            tail = &joined;
+        }
+        if name.is_empty() {
+            self.unnamed_may_commit = may_commit;
+            let serial = up.registry.serial();
+            up.known.unnamed = serial;
+            if instead.is_some() {
+                let start = out.len();
+                message::put_parts(out, b'P', |out| {
+                    out.push(0);
+                    out.extend_from_slice(tail);
+                });
+                self.unnamed.set(serial, &out[start..]);
+            } else {
+                self.unnamed.set(serial, frame);
+            }
+            return self.expect(Pending::Parse { what: Parsed::Unnamed { change }, ours: false });
+        }
+        self.named_may_commit |= may_commit;
+        if change.is_some() {
+            // It may be run any number of times, at any time.
+            self.memory.pin(Pin::Setting);
+        }
+        self.parse_named(name, tail, up, out);
+    }
+
+    fn parse_named(&mut self, name: &[u8], tail: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
+        if let Some(statement) = self.memory.names.get(name).map(Rc::clone) {
+            // The name is taken: the server says so, once it knows it.
+            self.provide(&statement, up, out);
+            statement.put_parse(out, Some(tail));
+            return self.expect(Pending::Parse { what: Parsed::Native, ours: false });
+        }
+        let Some(statement) = self.memory.names.add(up.registry, name, tail) else {
+            self.memory.pin(Pin::TooMuch);
+            return self.expect(Pending::Parse { what: Parsed::Native, ours: false });
+        };
+        if up.known.contains(statement.id()) && !self.is_evicted(statement.id()) {
+            message::put_parts(out, b'C', |out| {
+                out.push(b'S');
+                out.extend_from_slice(NOBODY);
+                out.push(0);
+            });
+            return self.expect(Pending::Known { name: name.into() });
+        }
+        self.make_room(&statement, up, out);
+        statement.put_parse(out, None);
+        let name = Some(name.into());
+        self.expect(Pending::Parse { what: Parsed::Named { statement, name }, ours: false });
+    }
+
+    /// Gives the server a statement that it may lack.
+    fn provide(&mut self, statement: &Rc<Statement>, up: &mut Upstream<'_>, out: &mut Vec<u8>) {
+        if up.known.contains(statement.id()) && (self.pending.is_empty() || !self.is_evicted(statement.id())) {
+            return;
+        }
+        if matches!(self.sent(statement.id()), Sent::Now) {
+            return;
+        }
+        self.make_room(statement, up, out);
+        statement.put_parse(out, None);
+        let what = Parsed::Named { statement: Rc::clone(statement), name: None };
+        self.expect(Pending::Parse { what, ours: true });
+    }
+
+    /// Closes what the server may have under this number, and one more if it has too many.
+    fn make_room(&mut self, statement: &Statement, up: &mut Upstream<'_>, out: &mut Vec<u8>) {
+        let again = matches!(self.sent(statement.id()), Sent::Now | Sent::Before) || up.known.contains(statement.id());
+        for id in up.known.excess().into_iter().chain(again.then_some(statement.id())) {
+            put_close(out, id);
+            self.expect(Pending::Evict { id });
+        }
+    }
+
+    fn is_evicted(&self, id: u32) -> bool {
+        self.pending.iter().any(|pending| matches!(pending, Pending::Evict { id: other } if *other == id))
+    }
+
+    fn sent(&self, id: u32) -> Sent {
+        let mut sent = Sent::Now;
+        for pending in self.pending.iter().rev() {
+            match pending {
+                Pending::Sync | Pending::Query { .. } => sent = Sent::Before,
+                Pending::Parse { what: Parsed::Named { statement, .. }, .. } if statement.id() == id => return sent,
+                _ => {}
+            }
+        }
+        Sent::No
+    }
+
+    fn provide_unnamed(&mut self, up: &mut Upstream<'_>, out: &mut Vec<u8>) {
+        if self.unnamed.serial == 0 || up.known.unnamed == self.unnamed.serial || self.unnamed.frame.is_empty() {
+            return;
+        }
+        out.extend_from_slice(&self.unnamed.frame);
+        up.known.unnamed = self.unnamed.serial;
+        self.expect(Pending::Parse { what: Parsed::Unnamed { change: None }, ours: true });
+    }
+
+    /// A Bind, or the beginning of a long one.
+    pub(super) fn bind(&mut self, frame: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
+        let (header, body) = frame.split_at(HEADER_BYTES);
+        let Some(Bind { portal, statement, rest }) = Bind::parse(body) else { return };
+        if statement.is_empty() {
+            let written = out.len();
+            self.provide_unnamed(up, out);
+            if out.len() > written {
+                out.extend_from_slice(frame);
+            }
+            return;
+        }
+        let Some(named) = self.memory.names.get(statement).map(Rc::clone) else { return };
+        self.provide(&named, up, out);
+        let start = out.len();
+        out.extend_from_slice(header);
+        out.extend_from_slice(portal);
+        out.push(0);
+        let name = out.len();
+        put_name(out, named.id());
+        let longer = out.len() - name;
+        out.extend_from_slice(rest);
+        // The whole message may be longer than what is here.
+        let announced = header[1..].try_into().map_or(0, u32::from_be_bytes) as usize;
+        let length = u32::try_from(announced + longer - statement.len() - 1).unwrap_or(u32::MAX);
+        out[start + 1..start + HEADER_BYTES].copy_from_slice(&length.to_be_bytes());
+    }
+
+    pub(super) fn describe(&mut self, frame: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
+        let Some((b'S', name)) = message::close_target(&frame[HEADER_BYTES..]) else { return };
+        if name.is_empty() {
+            let written = out.len();
+            self.provide_unnamed(up, out);
+            if out.len() > written {
+                out.extend_from_slice(frame);
+            }
+            return;
+        }
+        let Some(named) = self.memory.names.get(name).map(Rc::clone) else { return };
+        self.provide(&named, up, out);
+        message::put_parts(out, b'D', |out| {
+            out.push(b'S');
+            put_name(out, named.id());
+        });
+    }
+
+    pub(super) fn close(&mut self, frame: &[u8], out: &mut Vec<u8>) {
+        let name = match message::close_target(&frame[HEADER_BYTES..]) {
+            Some((b'S', name)) => name,
+            _ => return self.expect(Pending::Close { gone: None }),
+        };
+        if name.is_empty() {
+            self.unnamed.forget();
+            return self.expect(Pending::Close { gone: None });
+        }
+        let gone = self.memory.names.remove(name).map(|statement| (name.into(), statement));
+        if gone.is_some() {
+            // The server keeps it: others use it too.
+            message::put_parts(out, b'C', |out| {
+                out.push(b'S');
+                out.extend_from_slice(NOBODY);
+                out.push(0);
+            });
+        }
+        self.expect(Pending::Close { gone });
+    }
+}
+
+/// Length of the text at the beginning of a Parse's tail.
+fn text_end(tail: &[u8]) -> usize {
+    tail.iter().position(|byte| *byte == 0).unwrap_or(tail.len())
+}
