@@ -15,6 +15,7 @@ pub use near::nearest;
 use crate::name::MemberName;
 use crate::spec::{MemberSpec, Spec};
 use crate::time::Span;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,17 @@ pub struct Local {
     pub watchdog: Option<PathBuf>,
 }
 
+/// When a client's server serves others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// Between transactions, unless the session has something on it that cannot be carried along.
+    #[default]
+    Transaction,
+    /// Never: each client has a server of its own.
+    Session,
+}
+
 /// What a proxy listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyFile {
@@ -71,6 +83,12 @@ pub struct ProxyFile {
     pub wait_limit: Span,
     /// Most client connections at a time.
     pub clients_max: u32,
+    /// When a client's server serves others.
+    pub pool: Pooling,
+    /// Connections to one server for one user and database, where clients share them.
+    pub pool_size: u32,
+    /// Threads; none: half of the processors.
+    pub threads: Option<u32>,
     /// File with the token for the members' HTTP.
     pub token_file: Option<PathBuf>,
 }

@@ -13,7 +13,7 @@ pub mod spec;
 pub mod sync_set;
 pub mod time;
 
-pub use file::{ClusterFile, FileErrors, Local, ProxyFile};
+pub use file::{ClusterFile, FileErrors, Local, Pooling, ProxyFile};
 pub use name::{BadName, ClusterName, Incarnation, MemberName, SetVersion, Term, Timeline, Voter};
 pub use position::{BadLsn, Branch, Lsn, Position, Relation};
 pub use record::{Evidence, Leadership, LeadershipState, Lease, PastTerm, SwitchPoint, Wrote};

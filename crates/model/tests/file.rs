@@ -1,7 +1,7 @@
 //! `dauphin.toml`, story by story: what is read, what is refused and in which words, what is written.
 
 use dauphin_model::file::{ClusterFile, check, keys};
-use dauphin_model::{Durability, MemberKind, OnShortage, Profile, Span};
+use dauphin_model::{Durability, MemberKind, OnShortage, Pooling, Profile, Span};
 use expect_test::{Expect, expect, expect_file};
 use std::path::Path;
 
@@ -130,6 +130,9 @@ listen_write = "127.0.0.1:6432"
 listen_read = "[::1]:6433"
 wait_limit = "1500ms"
 clients_max = 10
+pool = "session"
+pool_size = 7
+threads = 3
 "#;
 
 #[test]
@@ -151,6 +154,7 @@ fn every_key_is_read() {
     assert_eq!(value("pg_stat_statements.track"), Some("all"));
     let proxy = file.proxy.expect("given");
     assert_eq!((proxy.wait_limit, proxy.clients_max), (Span::ms(1_500), 10));
+    assert_eq!((proxy.pool, proxy.pool_size, proxy.threads), (Pooling::Session, 7, Some(3)));
 }
 
 #[test]

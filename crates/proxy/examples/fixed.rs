@@ -1,7 +1,7 @@
 //! A proxy in front of one server that never changes, for measuring what the proxy itself costs:
 //! `fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE]`. It stops at the end of its input.
 
-use dauphin_model::{ClusterName, MemberName, Route, RouteState, Target, Term};
+use dauphin_model::{ClusterName, MemberName, Pooling, Route, RouteState, Target, Term};
 use dauphin_proxy::{Config, Heard, Limits, Proxy};
 use std::error::Error;
 use std::io::Read;
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         auth_database: rest.first().cloned().unwrap_or_else(|| "postgres".to_owned()),
         tls: None,
         server_tls: None,
-        pooling: dauphin_proxy::Pooling::Transaction,
+        pooling: Pooling::Transaction,
         shards: 1,
         limits: Limits::default(),
     };

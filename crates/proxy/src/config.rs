@@ -1,6 +1,6 @@
 //! The proxy's configuration and its limits. The binary fills it from `dauphin.toml`; nothing here reads a file.
 
-use dauphin_model::{ClusterName, MemberName};
+use dauphin_model::{ClusterName, MemberName, Pooling};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,17 +36,6 @@ pub struct ClientTls {
 pub struct ServerTls {
     /// PEM file with the cluster's CAs. A server's certificate must be of one of them and name the member.
     pub ca: PathBuf,
-}
-
-/// When a client's server serves others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// Between transactions, unless the session has something on it that cannot be carried along.
-    #[default]
-    Transaction,
-    /// Never: each client has a server of its own.
-    Session,
 }
 
 /// What bounds the proxy. Times are lengths.

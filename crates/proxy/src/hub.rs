@@ -1,13 +1,13 @@
 //! What all shards share: the view of where clients go, the register of clients' keys, counters.
 //! The service publishes views here; sessions read them. It never touches a socket.
 
-use crate::config::{Limits, Pooling};
+use crate::config::Limits;
 use crate::dial::Dial;
 use crate::pool::Place;
 use crate::pool::budget::Budget;
 use crate::stats::Stats;
 use crate::table::View;
-use dauphin_model::{MemberName, Target, Term};
+use dauphin_model::{MemberName, Pooling, Target, Term};
 use dauphin_wire::postgres::scram;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -20,7 +20,7 @@ mod tls;
 mod track;
 mod verifier;
 
-pub use config::{AgentLink, ClientTls, Config, Limits, PROXY_ROLE, Pooling, ServerTls};
+pub use config::{AgentLink, ClientTls, Config, Limits, PROXY_ROLE, ServerTls};
 pub use source::Heard;
 pub use stats::Snapshot;
 pub use table::{RouteTable, View};

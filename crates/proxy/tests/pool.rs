@@ -4,8 +4,7 @@
 mod common;
 
 use common::{Lab, Server, name, one, told};
-use dauphin_model::RouteState;
-use dauphin_proxy::Pooling;
+use dauphin_model::{Pooling, RouteState};
 use futures_util::future::join_all;
 use rustix::process::Signal;
 use std::collections::BTreeSet;

@@ -27,9 +27,10 @@ pub(crate) fn run(target: &Target, options: &Service) -> Outcome {
     Ok(DONE)
 }
 
-/// Half of the processors: a server may stand beside the proxy.
-fn shards() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
+/// As many as the file says, else half of the processors: a server may stand beside the proxy.
+fn threads(proxy: &ProxyFile) -> usize {
+    let half = || std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
+    proxy.threads.map_or_else(half, |threads| threads as usize)
 }
 
 fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
@@ -39,7 +40,8 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         port: member.link_port,
     });
     let limits = Limits {
-        clients: usize::try_from(proxy.clients_max).unwrap_or(usize::MAX),
+        clients: proxy.clients_max as usize,
+        pool: proxy.pool_size as usize,
         wait: proxy.wait_limit.duration(),
         ..Limits::default()
     };
@@ -57,7 +59,8 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         auth_database: AUTH_DATABASE.to_owned(),
         tls: Some(clients),
         server_tls,
-        shards: shards(),
+        pooling: proxy.pool,
+        shards: threads(proxy),
         limits,
     }
 }

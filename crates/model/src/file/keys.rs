@@ -189,6 +189,17 @@ pub const KEYS: &[Key] = &[
     key("proxy", "clients_max", "a whole number, 1 to 100000").default("2000").about(
         "Most client connections at a time; more are refused.",
     ),
+    key("proxy", "pool", "\"transaction\" or \"session\"").default("\"transaction\"").about(
+        "When a client's connection to a server serves other clients: between its transactions, or never. Settings and prepared \
+         statements follow the client; temporary tables, LISTEN, advisory locks, cursors WITH HOLD and the like keep the \
+         connection.",
+    ),
+    key("proxy", "pool_size", "a whole number, 1 to 10000").default("20").about(
+        "Most connections to one server for each user and database, where clients share them.",
+    ),
+    key("proxy", "threads", "a whole number, 1 to 256").example("4").about(
+        "Threads that clients are spread over. Left out: half of the processors.",
+    ),
     key("proxy", "token_file", "a path").example("\"/etc/dauphin/token\"").about(
         "File with the token for the members' HTTP. Left out: none is sent; reading needs none.",
     ),

@@ -3,7 +3,7 @@
 
 use super::section::{Faults, Section, shown};
 use super::{
-    ClusterFile, FAULTS_MAX, FILE_BYTES_MAX, FileError, FileErrors, Local, ProxyFile, check, keys, nearest, owned,
+    ClusterFile, FAULTS_MAX, FILE_BYTES_MAX, FileError, FileErrors, Local, Pooling, ProxyFile, check, keys, nearest, owned,
 };
 use crate::name::{ClusterName, MemberName};
 use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
@@ -316,12 +316,18 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
     }
     let wait_limit = section.duration("wait_limit");
     let clients_max = section.number("clients_max", 1..100_001).and_then(|n| u32::try_from(n).ok());
+    let pool = section.word("pool", &[("transaction", Pooling::Transaction), ("session", Pooling::Session)]);
+    let pool_size = section.number("pool_size", 1..10_001).and_then(|n| u32::try_from(n).ok());
+    let threads = section.number("threads", 1..257).and_then(|n| u32::try_from(n).ok());
     let token_file = section.path("token_file");
     Some(ProxyFile {
         listen_write: listen_write?,
         listen_read,
         wait_limit: wait_limit?,
         clients_max: clients_max?,
+        pool: pool?,
+        pool_size: pool_size?,
+        threads,
         token_file,
     })
 }

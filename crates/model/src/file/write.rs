@@ -2,7 +2,7 @@
 //! It writes what differs from the defaults, and what a reader looks for first.
 
 use super::keys::{self, SECTIONS};
-use super::{ClusterFile, Local, ProxyFile, unit};
+use super::{ClusterFile, Local, Pooling, ProxyFile, unit};
 use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
 use std::path::Path;
 use toml::Value;
@@ -193,6 +193,17 @@ fn proxy(out: &mut Out, proxy: &ProxyFile) {
     }
     out.differing("wait_limit", unit::duration_text(proxy.wait_limit));
     out.differing("clients_max", i64::from(proxy.clients_max));
+    out.differing(
+        "pool",
+        match proxy.pool {
+            Pooling::Transaction => "transaction",
+            Pooling::Session => "session",
+        },
+    );
+    out.differing("pool_size", i64::from(proxy.pool_size));
+    if let Some(threads) = proxy.threads {
+        out.put("threads", i64::from(threads));
+    }
     if let Some(path) = &proxy.token_file {
         out.path("token_file", path);
     }

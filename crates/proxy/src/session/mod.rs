@@ -7,7 +7,6 @@ mod checkout;
 mod end;
 mod relay;
 
-use crate::config::Pooling;
 use crate::hub::{Hub, Registered};
 use crate::pool::link::{Fate, Link};
 use crate::pool::open::Login;
@@ -15,6 +14,7 @@ use crate::pool::{Pool, Pools};
 use crate::shard::{Seated, Shard};
 use crate::stream::{Stream, write_or_keep};
 use crate::track::{DIRTY, Track};
+use dauphin_model::Pooling;
 use dauphin_wire::postgres::message::{self, Report};
 use dauphin_wire::postgres::scram::Secret;
 use dauphin_wire::postgres::sql::Sole;

@@ -316,10 +316,10 @@ fn scan_server(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Limits, Pooling};
+    use crate::config::Limits;
     use crate::dial::Dial;
     use crate::table::View;
-    use dauphin_model::Term;
+    use dauphin_model::{Pooling, Term};
     use dauphin_wire::postgres::message::{put, put_texts};
 
     #[test]

@@ -5,10 +5,10 @@
 
 pub(crate) mod fake;
 
-use dauphin_model::{ClusterName, MemberName, ReplicaTarget, Route, RouteState, Target, Term};
+use dauphin_model::{ClusterName, MemberName, Pooling, ReplicaTarget, Route, RouteState, Target, Term};
 use dauphin_net::Peer;
 use dauphin_net::ca::{CA_FILE, CERT_FILE, Ca, KEY_FILE};
-use dauphin_proxy::{Config, Heard, Limits, Pooling, Proxy};
+use dauphin_proxy::{Config, Heard, Limits, Proxy};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
