@@ -216,9 +216,11 @@ impl World {
     /// People stop every agent, put an old copy of the store in place, and start them again. What was on its way to the
     /// store before is gone with it.
     pub(crate) fn restore_store(&mut self, age: Span) {
+        let before = self.stores.now.view.leadership.clone();
         if !self.stores.restore(self.now, age) {
             return;
         }
+        self.i1_restored(before.as_ref());
         self.coming.retain(|_, coming| !matches!(coming, Coming::StoreApply { .. }));
         self.i7_restored();
         for at in 0..self.nodes.len() {

@@ -3,7 +3,8 @@
 
 use super::section::{Faults, Section, shown};
 use super::{
-    ClusterFile, FAULTS_MAX, FILE_BYTES_MAX, FileError, FileErrors, Local, Pooling, ProxyFile, check, keys, nearest, owned,
+    ClusterFile, FAULTS_MAX, FILE_BYTES_MAX, FileError, FileErrors, Local, Pooling, ProxyFile, check, keys, nearest,
+    owned,
 };
 use crate::name::{ClusterName, MemberName};
 use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};

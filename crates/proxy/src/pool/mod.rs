@@ -158,9 +158,8 @@ impl Pools {
             let leads = matches!(right, Right::Leader(_));
             let opened = timeout(OPEN_TIMEOUT, open::open(&shard.hub, &target, leads, &pools.login, &secret)).await;
             pool.opening.set(pool.opening.get() - 1);
-            let opened = opened.unwrap_or_else(|_| {
-                Err(OpenError::NotYet(format!("{} does not answer", target.member)))
-            });
+            let opened =
+                opened.unwrap_or_else(|_| Err(OpenError::NotYet(format!("{} does not answer", target.member))));
             match opened {
                 Ok(server) => {
                     let link = Link::new(server, right, Counted::Pool(permit));

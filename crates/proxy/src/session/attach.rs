@@ -175,7 +175,12 @@ impl Session {
 }
 
 /// What a refusal means: a reason to try again, or the session's end.
-pub(super) fn refused(error: OpenError, target: &Target, greeted: bool, kept_out: &mut Option<Instant>) -> Result<String, End> {
+pub(super) fn refused(
+    error: OpenError,
+    target: &Target,
+    greeted: bool,
+    kept_out: &mut Option<Instant>,
+) -> Result<String, End> {
     match error {
         OpenError::NotYet(why) => {
             *kept_out = None;

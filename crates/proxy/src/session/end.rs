@@ -2,7 +2,7 @@
 //! connection. Only `session` uses it.
 
 use super::Session;
-use crate::track::Pins;
+use crate::track::{Loss, Pins};
 use dauphin_wire::postgres::message;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -12,6 +12,30 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// SQLSTATE of a proxy that is told to stop.
 const ADMIN_SHUTDOWN: &str = "57P01";
+
+/// The statement may have committed or not.
+pub(super) const UNKNOWN: Loss = Loss {
+    code: message::OUTCOME_UNKNOWN,
+    message: "the leader was lost while a statement ran: whether it committed is unknown",
+    detail: None,
+    hint: "Look whether its effects are there before repeating it.",
+};
+
+/// The server stopped waiting for its replicas.
+pub(super) const CANCELLED_WAIT: Loss = Loss {
+    code: message::OUTCOME_UNKNOWN,
+    message: "the wait for replicas was cancelled: whether the transaction survives is unknown",
+    detail: Some("It has committed on the leader, but a failover may still lose it."),
+    hint: "Look whether its effects are there before repeating it.",
+};
+
+/// A transaction was open and nothing in flight could commit.
+pub(super) const ROLLED_BACK: Loss = Loss {
+    code: message::NOT_COMMITTED,
+    message: "the leader was lost: the transaction was not committed",
+    detail: None,
+    hint: "Repeat the transaction.",
+};
 
 /// How a session ends.
 #[derive(Debug)]
@@ -38,34 +62,10 @@ impl End {
         Self::Proxy { code, message, detail: None, hint: None }
     }
 
-    /// The statement may have committed or not.
-    pub(super) fn unknown() -> Self {
-        Self::Proxy {
-            code: message::OUTCOME_UNKNOWN,
-            message: "the leader was lost while a statement ran: whether it committed is unknown".into(),
-            detail: None,
-            hint: Some("Connect again and look whether its effects are there before repeating it."),
-        }
-    }
-
-    /// The server stopped waiting for its replicas.
-    pub(super) fn cancelled_wait() -> Self {
-        Self::Proxy {
-            code: message::OUTCOME_UNKNOWN,
-            message: "the wait for replicas was cancelled: whether the transaction survives is unknown".into(),
-            detail: Some("It has committed on the leader, but a failover may still lose it."),
-            hint: Some("Connect again and look whether its effects are there before repeating it."),
-        }
-    }
-
-    /// A transaction was open and nothing in flight could commit.
-    pub(super) fn rolled_back() -> Self {
-        Self::Proxy {
-            code: message::CONNECTION_FAILURE,
-            message: "the leader was lost: the transaction was not committed".into(),
-            detail: None,
-            hint: Some("Connect again and repeat the transaction."),
-        }
+    /// With what was lost, as it cannot go on.
+    pub(super) fn loss(loss: Loss) -> Self {
+        let Loss { code, message, detail, hint } = loss;
+        Self::Proxy { code, message: message.into(), detail, hint: Some(hint) }
     }
 
     /// The session had state that no other server has.

@@ -13,13 +13,13 @@ use crate::pool::open::Login;
 use crate::pool::{Pool, Pools};
 use crate::shard::{Seated, Shard};
 use crate::stream::{Stream, write_or_keep};
-use crate::track::{DIRTY, Track};
+use crate::track::{DIRTY, Loss, Track};
 use dauphin_model::Pooling;
 use dauphin_wire::postgres::message::{self, Report};
 use dauphin_wire::postgres::scram::Secret;
-use dauphin_wire::postgres::sql::Sole;
+use dauphin_wire::postgres::sql::Lasting;
 use dauphin_wire::postgres::startup::Startup;
-use end::End;
+use end::{CANCELLED_WAIT, End, ROLLED_BACK, UNKNOWN};
 use relay::Event;
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -90,7 +90,7 @@ impl Session {
             Source::Own(Box::new((Login::new(startup), secret)))
         } else {
             if let Some(text) = set_name(&startup) {
-                track.memory_mut().change(&Sole::Set(NAME.into()), text.as_bytes());
+                track.memory_mut().change(&Lasting::Set(NAME.into()), text.as_bytes());
             }
             startup.parameters.retain(|(name, _)| name != NAME);
             Source::Shared(shard.pools(Login::new(startup), secret), None)
@@ -135,8 +135,8 @@ impl Session {
                 Event::View => self.follow(),
                 Event::Held => Box::pin(self.attach()).await,
                 Event::ServerLost(fatal) => self.lost(fatal),
-                Event::Superseded => Err(self.cut()),
-                Event::CancelledWait => Err(self.cancelled_wait()),
+                Event::Superseded => self.cut(),
+                Event::CancelledWait => self.cancelled_wait(),
                 Event::ClientGone => Err(End::Quiet),
                 Event::BadClient(bad) => Err(End::fatal(message::PROTOCOL_VIOLATION, bad.to_string())),
                 Event::BadServer(bad) => {
@@ -164,7 +164,7 @@ impl Session {
             Fate::Admitted | Fate::Hold => Ok(()),
             Fate::Closed | Fate::Superseded if at_rest => self.leave(),
             Fate::Closed => Ok(()),
-            Fate::Superseded => Err(self.cut()),
+            Fate::Superseded => self.cut(),
         }
     }
 
@@ -204,24 +204,32 @@ impl Session {
         match fatal {
             Some(body) if !shutdown => Err(End::Server(body)),
             _ if self.track.is_at_rest() => self.leave(),
-            _ => Err(self.cut()),
+            _ => self.cut(),
         }
     }
 
-    /// Ends in the middle of a statement or transaction.
-    fn cut(&self) -> End {
+    /// Loses its server in the middle of a statement or transaction: the client is told, and keeps its connection if it can.
+    fn cut(&mut self) -> Result<(), End> {
         self.hub.stats.cut_busy.add();
         if self.track.may_have_committed() {
             self.hub.stats.unknown.add();
-            return End::unknown();
+            return self.lose(UNKNOWN);
         }
-        End::rolled_back()
+        self.lose(ROLLED_BACK)
     }
 
-    fn cancelled_wait(&self) -> End {
+    fn cancelled_wait(&mut self) -> Result<(), End> {
         self.hub.stats.unknown.add();
         self.hub.stats.cancelled_waits.add();
-        End::cancelled_wait()
+        self.lose(CANCELLED_WAIT)
+    }
+
+    fn lose(&mut self, loss: Loss) -> Result<(), End> {
+        let told = self.track.abort(loss);
+        self.detach();
+        let Some(told) = told else { return Err(End::loss(loss)) };
+        self.to_client.extend(told);
+        Ok(())
     }
 
     /// Lets the client in by what a server reported to another one of this login. False: a server has to be asked.

@@ -143,7 +143,8 @@ impl Session {
     }
 
     fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        if self.backend.as_ref().is_some_and(|backend| !backend.to_server.is_empty()) {
+        let full = self.backend.as_ref().is_some_and(|backend| !backend.to_server.is_empty());
+        if full || (self.track.is_aborted() && !self.to_client.is_empty()) {
             return Poll::Pending;
         }
         if self.more || (self.admitted && !self.held.is_empty() && self.track.is_at_rest()) {
@@ -183,6 +184,23 @@ impl Session {
 
     /// Forwards what the client sent; what must wait stays in `held`.
     fn take_client(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Option<Event> {
+        let mut data = data;
+        while self.track.is_aborted() && !data.is_empty() {
+            match self.track.client_aborted(data, &mut self.to_client) {
+                Ok(Some(taken)) => data = &data[taken..],
+                Ok(None) => {
+                    self.held = data.to_vec();
+                    return None;
+                }
+                Err(bad) => return Some(Event::BadClient(bad)),
+            }
+        }
+        if self.track.is_terminated() {
+            return Some(Event::ClientGone);
+        }
+        if data.is_empty() {
+            return None;
+        }
         if self.track.is_at_rest() && (!self.admitted || self.backend.is_none()) {
             if data.first() == Some(&b'X') {
                 return Some(Event::ClientGone);

@@ -2,11 +2,11 @@
 //! the client, and notes what is done for good.
 
 use super::memory;
-use super::{Parsed, Pending, Round, Track, Verdict};
+use super::{Change, Parsed, Pending, Round, Track, Verdict};
 use crate::track::statements::Known;
 use dauphin_wire::postgres::frame::{BadFrame, HEADER_BYTES, Next};
 use dauphin_wire::postgres::message::{self, Report, Status};
-use dauphin_wire::postgres::sql::{Pin, Sole};
+use dauphin_wire::postgres::sql::{Lasting, Pin};
 
 impl Track {
     /// Takes one message, or part of one, from the server: its length and what to do with it; 0 when there is not
@@ -97,7 +97,15 @@ impl Track {
         // The server skips the rest of the pipeline, as if it had never been sent; a simple query answers for itself.
         let ends = |pending: &Pending| matches!(pending, Pending::Query { .. } | Pending::Sync);
         let skipped = self.pending.iter().position(ends).unwrap_or(self.pending.len());
-        for pending in self.pending.drain(..skipped).rev() {
+        self.undo(skipped, known);
+        if let Some(Pending::Query { changes }) = self.pending.front_mut() {
+            changes.clear();
+        }
+    }
+
+    /// So many of what was sent did not happen.
+    pub(super) fn undo(&mut self, count: usize, known: &mut Known) {
+        for pending in self.pending.drain(..count).rev() {
             match pending {
                 Pending::Parse { what: Parsed::Unnamed { .. }, .. } => {
                     self.unnamed.forget();
@@ -109,9 +117,6 @@ impl Track {
                 Pending::Close { gone: Some((name, statement)) } => self.memory.names.put_back(name, statement),
                 _ => {}
             }
-        }
-        if let Some(Pending::Query { change }) = self.pending.front_mut() {
-            *change = None;
         }
     }
 
@@ -138,12 +143,12 @@ impl Track {
                 self.changed(tag);
                 if let Some(change) = self.undecided.get(before).cloned() {
                     self.undecided.truncate(before);
-                    if let Sole::Deallocate(name) = &change.sole
+                    if let Lasting::Deallocate(name) = &change.what
                         && let Some(statement) = self.memory.names.get(name)
                     {
                         known.remove(statement.id());
                     }
-                    self.memory.change(&change.sole, &change.text);
+                    self.memory.change(&change.what, &change.text);
                 }
             }
             _ => {}
@@ -152,16 +157,19 @@ impl Track {
 
     /// A SET or the like was done: which one, if it is one that was watched.
     fn changed(&mut self, tag: &[u8]) {
-        let change = match self.pending.front() {
-            Some(Pending::Query { change }) => change.clone(),
-            _ => self.armed.clone(),
+        let fits = |change: &Change| match change.what {
+            Lasting::Set(_) => tag == b"SET",
+            Lasting::Reset(_) | Lasting::ResetAll => tag == b"RESET",
+            Lasting::DiscardAll => tag == b"DISCARD ALL",
+            Lasting::Deallocate(_) | Lasting::DeallocateAll => tag.starts_with(b"DEALLOCATE"),
         };
-        self.undecided.extend(change.filter(|change| match change.sole {
-            Sole::Set(_) => tag == b"SET",
-            Sole::Reset(_) | Sole::ResetAll => tag == b"RESET",
-            Sole::DiscardAll => tag == b"DISCARD ALL",
-            Sole::Deallocate(_) | Sole::DeallocateAll => tag.starts_with(b"DEALLOCATE"),
-        }));
+        let change = match self.pending.front_mut() {
+            Some(Pending::Query { changes }) => {
+                changes.iter().position(fits).and_then(|at| changes.drain(..=at).next_back())
+            }
+            _ => self.armed.clone().filter(fits),
+        };
+        self.undecided.extend(change);
         if self.undecided.len() > memory::SETTINGS_MAX {
             self.undecided = Vec::new();
             self.memory.pin(Pin::Setting);
@@ -171,7 +179,7 @@ impl Track {
     fn decide(&mut self, committed: bool) {
         for change in std::mem::take(&mut self.undecided) {
             if committed {
-                self.memory.change(&change.sole, &change.text);
+                self.memory.change(&change.what, &change.text);
             }
         }
     }
@@ -191,9 +199,9 @@ impl Track {
         self.status = status;
         if status == Status::Idle {
             if !self.undecided.is_empty() {
-                // A transaction of its own, done: the change stays. Anything more tangled is not worth guessing.
-                if before == Status::Idle && !self.round.control && !self.round.failed && !self.savepoint {
-                    self.decide(true);
+                // A transaction of its own, done or not. Anything more tangled is not worth guessing.
+                if before == Status::Idle && !self.round.control && !self.savepoint {
+                    self.decide(!self.round.failed);
                 } else {
                     self.undecided = Vec::new();
                     self.memory.pin(Pin::Setting);

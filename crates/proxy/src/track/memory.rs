@@ -3,7 +3,7 @@
 
 use super::reported::Reported;
 use super::statements::Names;
-use dauphin_wire::postgres::sql::{CHARACTERISTICS, Pin, Sole};
+use dauphin_wire::postgres::sql::{CHARACTERISTICS, Lasting, Pin};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The state of a server of which nobody knows what is set.
@@ -165,9 +165,9 @@ impl Memory {
     }
 
     /// A SET, RESET, DISCARD or DEALLOCATE was done for good.
-    pub(crate) fn change(&mut self, sole: &Sole, text: &[u8]) {
-        match sole {
-            Sole::Set(key) => {
+    pub(crate) fn change(&mut self, what: &Lasting, text: &[u8]) {
+        match what {
+            Lasting::Set(key) => {
                 // These set more than one thing: each text is kept, in the order of its last use.
                 let key = if key == CHARACTERISTICS { text } else { canonical(key) };
                 self.settings.retain(|setting| *setting.key != *key);
@@ -176,17 +176,17 @@ impl Memory {
                 }
                 self.settings.push(Setting { key: key.into(), text: text.into() });
             }
-            Sole::Reset(key) => {
+            Lasting::Reset(key) => {
                 let key = canonical(key);
                 self.settings.retain(|setting| *setting.key != *key);
                 if key.starts_with(b"default_transaction") && self.settings.iter().any(Setting::is_of_several) {
                     self.pin(Pin::Setting);
                 }
             }
-            Sole::ResetAll => self.settings.clear(),
-            Sole::Deallocate(name) => drop(self.names.remove(name)),
-            Sole::DeallocateAll => self.names.clear(),
-            Sole::DiscardAll => {
+            Lasting::ResetAll => self.settings.clear(),
+            Lasting::Deallocate(name) => drop(self.names.remove(name)),
+            Lasting::DeallocateAll => self.names.clear(),
+            Lasting::DiscardAll => {
                 self.settings.clear();
                 self.names.clear();
                 for pin in DISCARDED {

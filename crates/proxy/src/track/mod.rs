@@ -2,6 +2,7 @@
 //! with it on another server, and what cannot be taken along. The relay feeds it every message of both sides. It never
 //! does I/O, and in doubt it says that the session is busy or cannot move.
 
+mod aborted;
 mod answers;
 mod memory;
 mod reported;
@@ -10,9 +11,11 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
+use aborted::Aborted;
+pub(crate) use aborted::Loss;
 use dauphin_wire::postgres::frame::{BadFrame, FRAME_BYTES_MAX, Frames, HEADER_BYTES, Next, WHOLE_BYTES_MAX};
 use dauphin_wire::postgres::message::Status;
-use dauphin_wire::postgres::sql::{Effects, Pin, Scan, Sole};
+use dauphin_wire::postgres::sql::{Effects, Lasting, Pin, Scan};
 pub(crate) use memory::{DIRTY, Memory, Pins};
 pub(crate) use reported::Reported;
 pub(crate) use statements::{Known, Registry};
@@ -57,8 +60,8 @@ enum Pending {
     Known { name: Box<[u8]> },
     /// CloseComplete; the name that is gone, should the server skip it.
     Close { gone: Option<(Box<[u8]>, Rc<Statement>)> },
-    /// ReadyForQuery of a simple query or function call; the setting it changes.
-    Query { change: Option<Change> },
+    /// ReadyForQuery of a simple query or function call; what it changes, in order.
+    Query { changes: Vec<Change> },
     /// ReadyForQuery of a Sync.
     Sync,
 }
@@ -66,7 +69,7 @@ enum Pending {
 /// A change of what is remembered, once the server has done it.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
-    sole: Sole,
+    what: Lasting,
     text: Box<[u8]>,
 }
 
@@ -137,6 +140,7 @@ pub(crate) struct Track {
     undecided: Vec<Change>,
     savepoint: bool,
     unnamed: Unnamed,
+    aborted: Option<Box<Aborted>>,
     /// The client said goodbye.
     terminated: bool,
     memory: Memory,
@@ -170,7 +174,10 @@ impl Track {
 
     /// Whether something in flight may have committed without the client knowing.
     pub(crate) fn may_have_committed(&self) -> bool {
-        self.is_in_flight() && (self.may_commit || self.lost || self.scan.is_some() || !self.from_client.at_boundary())
+        // What has failed has not committed; the server just has not said yet that it is ready. What is half here it has not
+        // begun.
+        let failed = self.pending.len() == 1 && !self.unsynced && self.round.failed && !self.lost;
+        self.is_in_flight() && (self.may_commit || self.lost) && !failed
     }
 
     /// Whether no message from the server is half through.
@@ -241,6 +248,7 @@ impl Track {
             b'P' => {
                 self.unsynced = true;
                 self.may_commit = true;
+                self.unnamed.forget();
                 self.memory.pin(Pin::TooMuch);
                 self.expect(Pending::Parse { what: Parsed::Native, ours: false });
             }
@@ -257,18 +265,18 @@ impl Track {
             }
             b'F' => {
                 self.memory.pin(Pin::Code);
-                self.query(None);
+                self.query(Vec::new());
             }
             b'X' => self.terminated = true,
             _ => {}
         }
     }
 
-    fn query(&mut self, change: Option<Change>) {
+    fn query(&mut self, changes: Vec<Change>) {
         self.may_commit |= self.status == Status::Idle;
         self.armed = None;
         self.unnamed.forget();
-        self.expect(Pending::Query { change });
+        self.expect(Pending::Query { changes });
     }
 
     fn long_query(&mut self, part: &[u8], first: bool, last: bool) {
@@ -278,25 +286,28 @@ impl Track {
         let text = if last { text.strip_suffix(&[0]).unwrap_or(text) } else { text };
         scan.feed(text);
         if last && let Some(scan) = self.scan.take() {
-            let change = self.apply(scan.finish(), None);
-            self.query(change);
+            let changes = self.apply(scan.finish(), None);
+            self.query(changes);
         }
     }
 
-    fn apply(&mut self, effects: Effects, text: Option<&[u8]>) -> Option<Change> {
+    /// Takes in what a text does to its session; what that changes once it is done, in order.
+    fn apply(&mut self, effects: Effects, text: Option<&[u8]>) -> Vec<Change> {
         if let Some(pin) = effects.pin {
             self.memory.pin(pin);
         }
         self.savepoint |= effects.savepoint;
         self.may_commit |= effects.may_commit;
-        let sole = effects.sole?;
-        match text {
-            Some(text) if text.len() <= memory::SETTING_BYTES_MAX => Some(Change { sole, text: text.into() }),
-            _ => {
-                self.memory.pin(Pin::Setting);
-                None
+        let short = text.filter(|text| text.len() <= memory::SETTING_BYTES_MAX);
+        let mut changes = Vec::new();
+        for what in effects.changes {
+            match (&what, short) {
+                (Lasting::Set(_), None) => self.memory.pin(Pin::Setting),
+                (Lasting::Set(_), Some(text)) => changes.push(Change { what, text: text.into() }),
+                _ => changes.push(Change { what, text: Box::default() }),
             }
         }
+        changes
     }
 
     fn expect(&mut self, pending: Pending) {

@@ -5,7 +5,7 @@ use super::statements::{NOBODY, Statement, put_close, put_name};
 use super::{Change, Parsed, Pending, Track, Upstream};
 use dauphin_wire::postgres::frame::HEADER_BYTES;
 use dauphin_wire::postgres::message::{self, Bind};
-use dauphin_wire::postgres::sql::{self, Effects, Pin, Sole};
+use dauphin_wire::postgres::sql::{self, Effects, Lasting, Pin};
 use dauphin_wire::postgres::warnings;
 use std::rc::Rc;
 
@@ -24,8 +24,8 @@ impl Track {
         let text = message::split_text(body).map_or(body, |(text, _)| text);
         let effects = sql::effects(text, self.memory.backslashes());
         let instead = self.instead(&effects, text, up);
-        let change = self.remember(effects, text, instead.as_deref());
-        self.query(change);
+        let changes = self.remember(effects, text, instead.as_deref());
+        self.query(changes);
         up.known.unnamed = 0;
         if let Some(text) = instead {
             message::put_parts(out, b'Q', |out| {
@@ -37,7 +37,7 @@ impl Track {
 
     /// Another text for the server, if it must not see this one.
     fn instead(&self, effects: &Effects, text: &[u8], up: &Upstream<'_>) -> Option<Vec<u8>> {
-        if let Some(Sole::Deallocate(name)) = &effects.sole
+        if let [Lasting::Deallocate(name)] = effects.changes.as_slice()
             && let Some(statement) = self.memory.names.get(name)
         {
             let id = statement.id();
@@ -49,7 +49,7 @@ impl Track {
     }
 
     /// What it changes, by the text that is to be repeated elsewhere.
-    fn remember(&mut self, effects: Effects, text: &[u8], instead: Option<&[u8]>) -> Option<Change> {
+    fn remember(&mut self, effects: Effects, text: &[u8], instead: Option<&[u8]>) -> Vec<Change> {
         // Statements go by the client's names, whatever the server calls them.
         let repeated = if effects.messages { instead.unwrap_or(text) } else { text };
         self.apply(effects, Some(repeated))
@@ -64,7 +64,7 @@ impl Track {
         let effects = sql::effects(text, self.memory.backslashes());
         let instead = self.instead(&effects, text, up);
         let may_commit = effects.may_commit;
-        let change = self.remember(effects, text, instead.as_deref());
+        let change = self.remember(effects, text, instead.as_deref()).pop();
         let joined;
         let mut tail = &body[name.len() + 1..];
         if let Some(text) = &instead {

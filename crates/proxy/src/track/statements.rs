@@ -42,6 +42,10 @@ impl Statement {
         self.id
     }
 
+    pub(crate) fn text(&self) -> &[u8] {
+        message::split_text(&self.tail).map_or(&self.tail, |(text, _)| text)
+    }
+
     /// Appends the Parse that makes a server know it; with another text, to hear the server refuse.
     pub(crate) fn put_parse(&self, out: &mut Vec<u8>, tail: Option<&[u8]>) {
         message::put_parts(out, b'P', |out| {

@@ -183,6 +183,23 @@ fn settings_are_remembered_once_they_stay() {
     assert!(track.memory().pins().is_empty() && track.is_at_rest());
 }
 
+/// As drivers' pools do when a connection comes back.
+#[test]
+fn several_statements_may_take_settings_back() {
+    let clean = "select pg_advisory_unlock_all(); close all; unlisten *; reset all;";
+    let track = play(&[
+        (&["Q:set a.b = 1"], &["C:SET", "Z:I"]),
+        (&[&format!("Q:{clean}")], &["C:SELECT 1", "C:CLOSE CURSOR ALL", "C:UNLISTEN", "C:RESET", "Z:I"]),
+    ]);
+    assert!(settings(&track).is_empty() && track.memory().pins().is_empty());
+    // All or nothing.
+    let track = play(&[
+        (&["Q:set a.b = 1"], &["C:SET", "Z:I"]),
+        (&["Q:reset all; select 1/0"], &["C:RESET", "E:22012", "Z:I"]),
+    ]);
+    assert!(settings(&track).len() == 1 && track.memory().pins().is_empty());
+}
+
 #[test]
 fn settings_follow_their_transaction() {
     let begin: (&[&str], &[&str]) = (&["Q:begin"], &["C:BEGIN", "Z:T"]);
@@ -419,4 +436,126 @@ fn a_server_keeps_so_many_statements_and_no_more() {
     assert_eq!(client(&mut track, &["P:x:select", "S"]), "Cdauphin_1 Pdauphin_501 S");
     assert_eq!(server(&mut track, &["3", "1", "Z:I"])[0], Verdict::Drop);
     assert_eq!(client(&mut track, &["B::0", "S"]), "Cdauphin_2 Pdauphin_1 Bdauphin_1 S");
+}
+
+const LOSS: Loss = Loss { code: "40001", message: "lost", detail: None, hint: "again" };
+
+/// A server's messages in words: errors by their code.
+fn words(data: &[u8]) -> String {
+    let (mut words, mut rest) = (Vec::new(), data);
+    while let [tag, a, b, c, d, body @ ..] = rest {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize - 4;
+        let text = match tag {
+            b'E' => String::from_utf8_lossy(message::Report::parse(&body[..length]).code).into_owned(),
+            b't' => String::new(),
+            _ => String::from_utf8_lossy(&body[..length]).trim_end_matches('\0').to_owned(),
+        };
+        words.push(format!("{}{text}", char::from(*tag)));
+        rest = &body[length..];
+    }
+    words.join(" ")
+}
+
+/// What the client reads when its server is lost.
+fn lose(track: &mut Track) -> String {
+    words(&track.abort(LOSS).expect("can be told"))
+}
+
+/// What it reads for what it sends then.
+fn answers(track: &mut Track, said: &[&str]) -> String {
+    let (data, mut at, mut out) = (bytes(said), 0, Vec::new());
+    while at < data.len() {
+        assert!(track.is_aborted(), "the rest is for a server: {said:?}");
+        at += track.client_aborted(&data[at..], &mut out).expect("valid").expect("whole");
+    }
+    words(&out)
+}
+
+fn in_transaction() -> Track {
+    play(&[(&["Q:begin"], &["C:BEGIN", "Z:T"])])
+}
+
+#[test]
+fn a_lost_transaction_fails_until_the_client_ends_it() {
+    let mut track = in_transaction();
+    assert_eq!(lose(&mut track), "");
+    assert_eq!(answers(&mut track, &["Q:insert"]), "E40001 ZE");
+    assert_eq!(answers(&mut track, &["Q:select 1"]), "E25P02 ZE");
+    assert_eq!(answers(&mut track, &["Q:rollback to a"]), "E25P02 ZE");
+    assert_eq!(answers(&mut track, &["Q:commit"]), "CROLLBACK ZI");
+    assert!(!track.is_aborted() && track.is_at_rest());
+    // Nobody takes it for committed who was not told.
+    let mut track = in_transaction();
+    assert_eq!((lose(&mut track), answers(&mut track, &["Q:COMMIT"])), (String::new(), "E40001 ZI".to_owned()));
+    assert!(!track.is_aborted());
+    // And nobody is told who does not want it.
+    let mut track = in_transaction();
+    assert_eq!((lose(&mut track), answers(&mut track, &["Q:rollback;"])), (String::new(), "CROLLBACK ZI".to_owned()));
+}
+
+#[test]
+fn a_statement_in_flight_is_answered_with_what_became_of_it() {
+    let mut track = in_transaction();
+    client(&mut track, &["Q:insert"]);
+    assert!(!track.may_have_committed());
+    assert_eq!(
+        (lose(&mut track), answers(&mut track, &["Q:commit"])),
+        ("E40001 ZE".to_owned(), "CROLLBACK ZI".to_owned())
+    );
+    let mut track = in_transaction();
+    client(&mut track, &["Q:commit"]);
+    assert!(track.may_have_committed());
+    assert_eq!(lose(&mut track), "E40001 ZI");
+    assert!(!track.is_aborted() && track.is_at_rest());
+    // It has failed already, and the server has only not said that it is ready.
+    let mut track = Track::new(false);
+    client(&mut track, &["Q:insert"]);
+    server(&mut track, &["E:x"]);
+    assert!(!track.may_have_committed());
+    assert_eq!(lose(&mut track), "ZI");
+    // Between two messages only.
+    let mut track = Track::new(false);
+    client(&mut track, &["Q:select"]);
+    let row = bytes(&["D:a row"]);
+    hear(&mut track, &row[..row.len() - 1]);
+    assert!(track.abort(LOSS).is_none());
+}
+
+#[test]
+fn pipelines_are_answered_to_their_last_sync() {
+    let mut track = in_transaction();
+    client(&mut track, &["P::select 1", "B::", "E:", "S", "P::select 2", "B::"]);
+    server(&mut track, &["1", "2"]);
+    assert_eq!(lose(&mut track), "E40001 ZE E40001");
+    assert_eq!(answers(&mut track, &["E:", "S"]), "ZE");
+    assert_eq!(answers(&mut track, &["P::select 3", "B::", "E:", "S"]), "E25P02 ZE");
+    let ended = answers(&mut track, &["P::ROLLBACK", "B::", "D:P", "E:", "S"]);
+    assert_eq!(ended, "1 2 n CROLLBACK ZI");
+    assert!(!track.is_aborted() && track.is_at_rest());
+    // By a statement that was prepared before.
+    let mut track = Track::new(false);
+    client(&mut track, &["P:end:commit", "S", "Q:begin"]);
+    server(&mut track, &["1", "Z:I", "C:BEGIN", "Z:T"]);
+    assert_eq!(lose(&mut track), "");
+    assert_eq!(answers(&mut track, &["B::end", "E:", "S"]), "2 E40001 ZI");
+    assert!(!track.is_aborted());
+}
+
+#[test]
+fn a_copy_that_is_cut_is_not_read_as_statements() {
+    let mut track = in_transaction();
+    client(&mut track, &["Q:copy t from stdin", "d:1"]);
+    server(&mut track, &["G:"]);
+    assert_eq!(lose(&mut track), "E40001 ZE");
+    assert_eq!(answers(&mut track, &["d:2", "c:", "Q:rollback"]), "CROLLBACK ZI");
+    // In the middle of one of its messages.
+    let mut track = in_transaction();
+    client(&mut track, &["Q:copy t from stdin"]);
+    server(&mut track, &["G:"]);
+    let data = bytes(&["d:a long row"]);
+    take(&mut track, &data[..8]);
+    assert_eq!(lose(&mut track), "E40001 ZE");
+    let mut out = Vec::new();
+    assert_eq!(track.client_aborted(&data[8..], &mut out).expect("valid"), Some(data.len() - 8));
+    assert_eq!((answers(&mut track, &["c:", "Q:rollback"]), out.len()), ("CROLLBACK ZI".to_owned(), 0));
 }

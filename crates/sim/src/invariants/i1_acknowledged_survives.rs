@@ -26,6 +26,17 @@ impl World {
     }
 
     /// At the end every member holds everything.
+    /// The store was restored from an old copy. What was acknowledged under a set that most members have not seen, nobody
+    /// can ask for: those who decide by the old set cannot know, and who knows may be away.
+    pub(crate) fn i1_restored(&mut self, before: Option<&Leadership>) {
+        let Some(before) = before else { return };
+        let (term, version) = (before.term, before.published.version);
+        let knows = |n: &&Node| n.disk.term >= term && n.disk.set_version >= version;
+        if self.nodes.iter().filter(knows).count() * 2 <= self.nodes.len() {
+            self.watch.kept.clear();
+        }
+    }
+
     pub(crate) fn check_final(&mut self) {
         let Some(record) = self.stores.now.view.leadership.clone() else { return };
         if let Some(at) = self.nodes.iter().position(|n| n.name == record.leader.name) {

@@ -5,6 +5,10 @@
 pub const CONNECTION_FAILURE: &str = "08006";
 /// SQLSTATE of an outcome that nobody can tell: the statement may have committed, or not, or be lost later.
 pub const OUTCOME_UNKNOWN: &str = "08007";
+/// SQLSTATE of a transaction that did not happen and may be repeated.
+pub const NOT_COMMITTED: &str = "40001";
+/// SQLSTATE of a statement in a transaction that has failed.
+pub const IN_FAILED_TRANSACTION: &str = "25P02";
 /// SQLSTATE of a server, or a leader, that is not there yet.
 pub const CANNOT_CONNECT_NOW: &str = "57P03";
 /// SQLSTATE of a wrong password or an unknown user.
@@ -104,10 +108,19 @@ pub fn put_negotiate(out: &mut Vec<u8>, options: &[String]) {
 
 /// Appends an error that ends the connection.
 pub fn put_fatal(out: &mut Vec<u8>, code: &str, message: &str, detail: Option<&str>, hint: Option<&str>) {
+    put_report(out, "FATAL", code, message, detail, hint);
+}
+
+/// Appends an error that ends a statement.
+pub fn put_error(out: &mut Vec<u8>, code: &str, message: &str, detail: Option<&str>, hint: Option<&str>) {
+    put_report(out, "ERROR", code, message, detail, hint);
+}
+
+fn put_report(out: &mut Vec<u8>, severity: &str, code: &str, message: &str, detail: Option<&str>, hint: Option<&str>) {
     let mut body = Vec::new();
     let fields = [
-        (b'S', Some("FATAL")),
-        (b'V', Some("FATAL")),
+        (b'S', Some(severity)),
+        (b'V', Some(severity)),
         (b'C', Some(code)),
         (b'M', Some(message)),
         (b'D', detail),

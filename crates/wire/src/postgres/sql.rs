@@ -3,14 +3,19 @@
 //! that ends with a clear error is better than one that goes on with less than it had.
 
 mod effects;
+mod ending;
 #[cfg(test)]
 mod tests;
 
 use super::lexer::{Lexer, Token};
-pub use effects::{CHARACTERISTICS, Effects, Pin, Sole};
+pub use effects::{CHARACTERISTICS, Effects, Lasting, Pin};
+pub use ending::{Ending, ending};
 
 /// Longest name of a setting that is remembered, in bytes.
 const KEY_BYTES_MAX: usize = 128;
+
+/// Most changes of one text that are told apart.
+const CHANGES_MAX: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -48,7 +53,6 @@ pub struct Scan {
 struct Reader {
     kind: Kind,
     key: Vec<u8>,
-    sole: Option<Sole>,
     statements: u32,
     /// The statement is a SET.
     setting: bool,
@@ -86,7 +90,6 @@ impl Scan {
             reader: Reader {
                 kind: Kind::Start,
                 key: Vec::new(),
-                sole: None,
                 statements: 0,
                 setting: false,
                 effects: Effects::default(),
@@ -109,10 +112,11 @@ impl Scan {
         let reader = &mut self.reader;
         self.lexer.finish(&mut |token| reader.token(token));
         reader.end_statement();
-        let several = reader.statements > 1;
-        match reader.sole.take() {
-            Some(_) if several => reader.pin(Pin::Setting),
-            sole => reader.effects.sole = sole,
+        let set = |change: &Lasting| matches!(change, Lasting::Set(_));
+        if reader.statements > 1 && reader.effects.changes.iter().any(set) {
+            // Which part of the text it would be is not told.
+            reader.pin(Pin::Setting);
+            reader.effects.changes.clear();
         }
         self.reader.effects
     }
@@ -213,7 +217,7 @@ impl Reader {
             Kind::ResetStart => self.reset(word, quoted),
             Kind::Discard => {
                 if word == b"all" {
-                    self.remember(Sole::DiscardAll);
+                    self.remember(Lasting::DiscardAll);
                 }
                 Kind::Done
             }
@@ -330,7 +334,7 @@ impl Reader {
         self.name(word);
         match self.key.as_slice() {
             b"all" if !quoted => {
-                self.remember(Sole::ResetAll);
+                self.remember(Lasting::ResetAll);
                 Kind::Done
             }
             b"role" | b"session" | b"session_authorization" => self.pinned(Pin::Role),
@@ -342,11 +346,11 @@ impl Reader {
         match word {
             b"prepare" if !quoted => Kind::Deallocate,
             b"all" if !quoted => {
-                self.remember(Sole::DeallocateAll);
+                self.remember(Lasting::DeallocateAll);
                 Kind::Done
             }
             name => {
-                self.remember(Sole::Deallocate(name.to_vec()));
+                self.remember(Lasting::Deallocate(name.to_vec()));
                 Kind::Done
             }
         }
@@ -361,14 +365,24 @@ impl Reader {
         }
     }
 
-    fn remember(&mut self, sole: Sole) {
-        self.sole = Some(sole);
+    fn remember(&mut self, change: Lasting) {
+        self.effects.changes.push(change);
+        if self.effects.changes.len() > CHANGES_MAX {
+            self.pin(Pin::Setting);
+            self.effects.changes.clear();
+        }
     }
 
     fn end_statement(&mut self) {
         match self.kind {
-            Kind::SetName | Kind::SetValue => self.sole = Some(Sole::Set(std::mem::take(&mut self.key))),
-            Kind::ResetName => self.sole = Some(Sole::Reset(std::mem::take(&mut self.key))),
+            Kind::SetName | Kind::SetValue => {
+                let key = std::mem::take(&mut self.key);
+                self.remember(Lasting::Set(key));
+            }
+            Kind::ResetName => {
+                let key = std::mem::take(&mut self.key);
+                self.remember(Lasting::Reset(key));
+            }
             Kind::Start
             | Kind::Other
             | Kind::Declare

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What [`Sole::Set`] names SET SESSION CHARACTERISTICS, which sets any of several settings.
+/// What [`Lasting::Set`] names SET SESSION CHARACTERISTICS, which sets any of several settings.
 pub const CHARACTERISTICS: &[u8] = b"session characteristics";
 
 /// State that cannot be carried to another server.
@@ -59,9 +59,9 @@ impl fmt::Display for Pin {
     }
 }
 
-/// A statement, alone in its text, that changes what is remembered of the session.
+/// A statement that changes what is remembered of the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sole {
+pub enum Lasting {
     /// SET of this setting.
     Set(Vec<u8>),
     /// RESET of this setting.
@@ -81,8 +81,8 @@ pub enum Sole {
 pub struct Effects {
     /// Why the session cannot move after it.
     pub pin: Option<Pin>,
-    /// What it changes, if it is one statement that does.
-    pub sole: Option<Sole>,
+    /// What it changes, in order. A SET stands alone in its text.
+    pub changes: Vec<Lasting>,
     /// It uses savepoints, which may take back part of a transaction's settings.
     pub savepoint: bool,
     /// It may end a transaction with a commit.

@@ -7,8 +7,8 @@ fn pin(sql: &str) -> Option<Pin> {
     effects(sql.as_bytes(), false).pin
 }
 
-fn sole(sql: &str) -> Option<Sole> {
-    effects(sql.as_bytes(), false).sole
+fn sole(sql: &str) -> Option<Lasting> {
+    effects(sql.as_bytes(), false).changes.pop()
 }
 
 #[test]
@@ -75,7 +75,6 @@ fn what_cannot_move_pins() {
         ("select set_config('a', set_config('b', 'c', true), true)", Pin::Setting),
         ("select set_config('a', f(1, true), false)", Pin::Setting),
         ("set x = 1; select 1", Pin::Setting),
-        ("deallocate a; select 1", Pin::Setting),
         ("load 'auto_explain'", Pin::Load),
         ("do $$ begin null; end $$", Pin::Code),
         ("call p()", Pin::Code),
@@ -88,19 +87,28 @@ fn what_cannot_move_pins() {
 }
 
 #[test]
+fn what_several_statements_take_back_is_told_in_order() {
+    let found = effects(b"select f(); reset a.b; unlisten *; RESET ALL; deallocate c;", false);
+    let expected = [Lasting::Reset(b"a.b".to_vec()), Lasting::ResetAll, Lasting::Deallocate(b"c".to_vec())];
+    assert_eq!((found.changes.as_slice(), found.pin), (&expected[..], None));
+    let many = "reset all;".repeat(50);
+    assert_eq!(pin(&many), Some(Pin::Setting));
+}
+
+#[test]
 fn settings_alone_in_their_text_are_remembered() {
     for (sql, expected) in [
-        ("SET statement_timeout = 5", Sole::Set(b"statement_timeout".to_vec())),
-        ("set session \"TimeZone\" to 'UTC';", Sole::Set(b"timezone".to_vec())),
-        ("set app.user = 'x'", Sole::Set(b"app.user".to_vec())),
-        ("SET TIME ZONE 'UTC'", Sole::Set(b"time".to_vec())),
-        ("set search_path to a, b", Sole::Set(b"search_path".to_vec())),
-        ("reset app.user", Sole::Reset(b"app.user".to_vec())),
-        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Sole::Set(CHARACTERISTICS.to_vec())),
-        ("RESET ALL", Sole::ResetAll),
-        ("DISCARD ALL;", Sole::DiscardAll),
-        ("deallocate prepare \"S_1\"", Sole::Deallocate(b"S_1".to_vec())),
-        ("DEALLOCATE ALL", Sole::DeallocateAll),
+        ("SET statement_timeout = 5", Lasting::Set(b"statement_timeout".to_vec())),
+        ("set session \"TimeZone\" to 'UTC';", Lasting::Set(b"timezone".to_vec())),
+        ("set app.user = 'x'", Lasting::Set(b"app.user".to_vec())),
+        ("SET TIME ZONE 'UTC'", Lasting::Set(b"time".to_vec())),
+        ("set search_path to a, b", Lasting::Set(b"search_path".to_vec())),
+        ("reset app.user", Lasting::Reset(b"app.user".to_vec())),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", Lasting::Set(CHARACTERISTICS.to_vec())),
+        ("RESET ALL", Lasting::ResetAll),
+        ("DISCARD ALL;", Lasting::DiscardAll),
+        ("deallocate prepare \"S_1\"", Lasting::Deallocate(b"S_1".to_vec())),
+        ("DEALLOCATE ALL", Lasting::DeallocateAll),
     ] {
         assert_eq!((pin(sql), sole(sql)), (None, Some(expected)), "{sql}");
     }

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""Ordinary work of drivers through the proxy's shared servers: fewer servers than clients, and every answer checked.
+
+  drivers.py [--proxy PATH]
+
+psycopg 3 (simple, prepared, pipeline), asyncpg and pgbench in its three modes. Needs psycopg and asyncpg: `drivers.sh`
+installs both. Ends with 1 at the first wrong answer.
+"""
+import argparse
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cost import ROOT, Bench  # noqa: E402
+
+import asyncpg  # noqa: E402
+import psycopg  # noqa: E402
+
+
+def psycopg_work(dsn):
+    with psycopg.connect(dsn, autocommit=True, prepare_threshold=1) as one, psycopg.connect(dsn, prepare_threshold=1) as two:
+        one.execute("create table if not exists t (a int primary key, b text)")
+        one.execute("truncate t")
+        one.execute("set timezone = 'Asia/Tokyo'")
+        for n in range(40):
+            one.execute("insert into t values (%s, %s)", (n, f"row {n}"))
+            assert two.execute("select b from t where a = %s", (n,)).fetchone() == (f"row {n}",)
+            two.commit()
+            assert one.execute("show timezone").fetchone() == ("Asia/Tokyo",)
+            assert two.execute("show timezone").fetchone() != ("Asia/Tokyo",)
+            two.rollback()
+        with two.pipeline():
+            cursors = [two.execute("select %s::int + 1", (n,)) for n in range(50)]
+        assert [c.fetchone() for c in cursors] == [(n + 1,) for n in range(50)]
+        two.commit()
+        with two.transaction():
+            with two.cursor().copy("copy t from stdin") as copy:
+                for n in range(1000, 3000):
+                    copy.write_row((n, "x" * 50))
+        with two.cursor().copy("copy (select * from t order by a) to stdout") as copy:
+            assert sum(1 for _ in copy.rows()) == 2040
+        two.commit()
+        try:
+            two.execute("select nonsense")
+            raise AssertionError("an error was expected")
+        except psycopg.errors.UndefinedColumn:
+            two.rollback()
+        for n in range(300):
+            assert one.execute(f"select %s::int + {n}", (1,)).fetchone() == (n + 1,)
+        with two.cursor(name="server_side") as cursor:
+            cursor.execute("select a from t order by a")
+            assert len(cursor.fetchmany(100)) == 100 and len(cursor.fetchall()) == 1940
+        two.commit()
+        one.execute("create temp table kept (a int)")
+        one.execute("insert into kept values (1)")
+        assert two.execute("select count(*) from pg_class where relname = 'kept' and relpersistence = 't'").fetchone() == (1,)
+        assert one.execute("select * from kept").fetchall() == [(1,)]
+
+
+async def asyncpg_work(dsn):
+    pool = await asyncpg.create_pool(dsn, min_size=20, max_size=20)
+
+    async def work(number):
+        for n in range(30):
+            async with pool.acquire() as c:
+                assert await c.fetchval("select $1::int * 2", n) == n * 2
+                async with c.transaction():
+                    await c.execute("select set_config('my.x', $1, true)", str(number))
+                    assert await c.fetchval("select current_setting('my.x')") == str(number)
+                    async for row in c.cursor("select generate_series(1, 20)"):
+                        assert row[0] > 0
+                statement = await c.prepare("select $1::text || $2")
+                assert await statement.fetchval("a", str(n)) == f"a{n}"
+                assert len(await c.fetch("select generate_series(1, $1)", n + 1)) == n + 1
+
+    await asyncio.gather(*(work(number) for number in range(40)))
+    await pool.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--proxy", default=ROOT / "target" / "release" / "examples" / "fixed")
+    bench = Bench(parser.parse_args())
+    try:
+        bench.server()
+        port, _ = bench.ours()
+        dsn = f"postgresql://app:app%20secret@127.0.0.1:{port}/app"
+        psycopg_work(dsn)
+        print("psycopg: well", flush=True)
+        asyncio.run(asyncpg_work(dsn))
+        print("asyncpg: well", flush=True)
+        for mode in ("simple", "extended", "prepared"):
+            command = [bench.bin / "pgbench", "-n", "-M", mode, "-c", 64, "-j", 2, "-t", 50, "-h", "127.0.0.1", "-p", port]
+            ran = subprocess.run([str(c) for c in command], env=bench.env, capture_output=True, text=True)
+            well = ran.returncode == 0 and "number of transactions actually processed: 3200/3200" in ran.stdout
+            print(f"pgbench, 64 clients, {mode}: {'well' if well else ran.stdout + ran.stderr}", flush=True)
+            if not well:
+                sys.exit(1)
+    except BaseException:
+        print((bench.dir / "ours.log").read_text()[-3000:], file=sys.stderr)
+        raise
+    finally:
+        bench.stop()
+
+
+if __name__ == "__main__":
+    main()
