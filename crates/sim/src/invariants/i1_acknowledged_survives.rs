@@ -1,5 +1,6 @@
 //! I1: an acknowledged commit is in the log of every later leader (`sync` and `quorum`).
 
+use crate::coming::Node;
 use crate::world::World;
 use dauphin_model::{Evidence, Leadership};
 
