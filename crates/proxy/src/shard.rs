@@ -130,21 +130,26 @@ impl Shard {
         new
     }
 
-    /// Asks the other shards for an idle connection of this place: the budget is used up, and one is needed here.
-    pub(crate) fn ask_for_one(&self, place: &Place) {
+    /// The budget of this place is used up, and a connection is needed: closes an idle one of another login here, or asks
+    /// the other shards to. Whether one was closed.
+    pub(crate) fn make_room(&self, place: &Place) -> bool {
+        if self.shed(place) {
+            return true;
+        }
         for (number, sender) in self.all.0.iter().enumerate().filter(|(number, _)| *number != self.number) {
             let place = place.clone();
-            let job = move |shard: Rc<Self>| shard.shed(&place);
+            let job = move |shard: Rc<Self>| {
+                shard.shed(&place);
+            };
             if sender.try_send(Box::new(job)).is_err() {
                 tracing::debug!(number, "a shard has too much to do to give a connection up");
             }
         }
+        false
     }
 
-    fn shed(&self, place: &Place) {
-        for pools in self.pools.borrow().values().filter(|pools| pools.are_of(place)) {
-            pools.shed(place.replica.as_ref());
-        }
+    fn shed(&self, place: &Place) -> bool {
+        self.pools.borrow().values().any(|pools| pools.are_of(place) && pools.shed(place.replica.as_ref()))
     }
 
     fn sweep(&self) {

@@ -136,6 +136,11 @@ async fn who_waits_is_served_in_turn_and_not_for_ever() {
         let seen = join_all(clients.iter().map(|client| one(client, others))).await;
         assert!(seen.iter().all(|others| others == "1"), "{seen:?}");
     }
+    // What clients with other parameters have left idle is not in the way.
+    let mut other = common::login(lab.write_port(), "app", common::PASSWORD);
+    other.options("-c work_mem=1MB");
+    let other = common::connect_with(&other).await.expect("let in");
+    assert_eq!(setting(&other, "work_mem").await, "1MB");
     let holder = lab.connect().await;
     holder.batch_execute("begin").await.expect("begun");
     let (code, text) = told(&clients[0].simple_query("select 1").await.expect_err("nothing is free"));

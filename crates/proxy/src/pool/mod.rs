@@ -130,18 +130,17 @@ impl Pools {
             && self.all().all(|pool| pool.idle.borrow().is_empty() && pool.busy.get() + pool.opening.get() == 0)
     }
 
-    /// Another shard has clients that wait: one idle connection is given up for them.
-    pub(crate) fn shed(&self, replica: Option<&MemberName>) {
+    /// Closes the connection that was idle for longest, for others of this user and database. Whether there was one.
+    pub(crate) fn shed(&self, replica: Option<&MemberName>) -> bool {
         let pool = match replica {
             None => Some(Rc::clone(&self.leader)),
             Some(member) => self.replicas.borrow().get(member).map(Rc::clone),
         };
-        if let Some(pool) = pool {
-            let oldest = || pool.idle.borrow_mut().drain(..1).next();
-            if !pool.idle.borrow().is_empty() {
-                drop(oldest());
-            }
-        }
+        let Some(pool) = pool else { return false };
+        let mut idle = pool.idle.borrow_mut();
+        let found = !idle.is_empty();
+        idle.drain(..usize::from(found));
+        found
     }
 
     /// Opens a connection for who waits in this pool, unless enough are on their way. False when the budget is used up.

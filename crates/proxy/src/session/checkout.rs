@@ -71,7 +71,9 @@ impl Session {
             let starving = (!may_open).then(|| pool.budget.starve());
             if starving.is_some() {
                 why = format!("all {} connections to {} are in use", hub.limits.pool, target.member);
-                self.shard.ask_for_one(&pools.place(&right));
+                if self.shard.make_room(&pools.place(&right)) {
+                    pools.want(&pool, &target, &right);
+                }
             }
             let offer = tokio::select! {
                 offer = &mut offered => offer.ok(),

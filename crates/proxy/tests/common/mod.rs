@@ -364,10 +364,14 @@ pub(crate) fn replica(member: &str, server: &Server, usable: bool) -> ReplicaTar
     ReplicaTarget { target: target(member, server.port), lag_bytes: Some(0), usable }
 }
 
-pub(crate) async fn connect(port: u16, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
+pub(crate) fn login(port: u16, user: &str, password: &str) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
     config.host("127.0.0.1").port(port).user(user).password(password).dbname("app");
-    connect_with(&config).await
+    config
+}
+
+pub(crate) async fn connect(port: u16, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
+    connect_with(&login(port, user, password)).await
 }
 
 pub(crate) async fn connect_with(config: &tokio_postgres::Config) -> Result<Client, tokio_postgres::Error> {
