@@ -12,7 +12,6 @@ use crate::track::Reported;
 use dauphin_model::Target;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::{Instant, sleep_until};
 
 impl Session {
@@ -84,10 +83,7 @@ impl Session {
             // What was given at the same moment is not lost.
             let offer = offer.or_else(|| {
                 offered.close();
-                match offered.try_recv() {
-                    Ok(offer) => Some(offer),
-                    Err(TryRecvError::Empty | TryRecvError::Closed) => None,
-                }
+                offered.try_recv().ok()
             });
             match offer {
                 None => {}
