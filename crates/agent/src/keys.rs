@@ -2,7 +2,8 @@
 //! on them. Nothing here waits or decides.
 
 use dauphin_ha::{Intent, PAST_MAX, Rev, StoreTxn, StoreView};
-use dauphin_model::{Leadership, Lease, Lsn, Mono, PastTerm, Spec, Timeline};
+use dauphin_model::route::FENCES_MAX;
+use dauphin_model::{Fence, Leadership, Lease, Lsn, Mono, PastTerm, Spec, Timeline};
 use dauphin_store::{Entry, Key, Snapshot, Txn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,13 @@ pub(crate) fn view(snapshot: &Snapshot, now: Mono, instant: Instant) -> Option<S
         spec: get::<SpecRecord>(snapshot, &spec()).map(|s| s.spec),
         past: past.into_iter().map(|h| h.past.wrote()).collect(),
     })
+}
+
+/// The first transaction numbers of the last leaderships, for proxies.
+pub(crate) fn fences(snapshot: &Snapshot) -> Vec<Fence> {
+    let past: Vec<HistoryRecord> = get(snapshot, &history()).unwrap_or_default();
+    let last = past.iter().skip(past.len().saturating_sub(FENCES_MAX));
+    last.map(|h| Fence { term: h.past.term, next_xid: h.past.switch.next_xid }).collect()
 }
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {

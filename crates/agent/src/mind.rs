@@ -12,7 +12,7 @@ use crate::route;
 use crate::server::Server;
 use crate::store_leader;
 use dauphin_ha::{Core, EngineFailure, Event, Reason, Refusal, Role, Step, StoreResult};
-use dauphin_model::{MemberName, Mono, Route, Run};
+use dauphin_model::{Fence, MemberName, Mono, Route, Run};
 use dauphin_store::{Store, TxnOutcome};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,6 +89,8 @@ pub(crate) struct Hands {
     pub(crate) journal: Arc<Journal>,
     pub(crate) picture: watch::Sender<Arc<Picture>>,
     pub(crate) route: watch::Sender<Option<Route>>,
+    /// What the history says of transaction numbers, and its revision then.
+    pub(crate) fences: Mutex<(Option<dauphin_store::Rev>, Vec<Fence>)>,
     pub(crate) exit: watch::Sender<bool>,
     /// When the loop last turned, on the boot-time clock: liveness.
     pub(crate) turned: Arc<AtomicU64>,
@@ -150,8 +152,19 @@ impl Hands {
         self.picture.send_replace(Arc::new(picture));
     }
 
+    fn fences(&self) -> Vec<Fence> {
+        let mut kept = self.fences.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = self.store.watch();
+        let snapshot = store.borrow();
+        let rev = snapshot.rev(&keys::history());
+        if kept.0 != rev {
+            *kept = (rev, keys::fences(&snapshot));
+        }
+        kept.1.clone()
+    }
+
     fn show_route(&self, picture: &Picture) {
-        let next = route::of(picture);
+        let next = route::of(picture, self.fences());
         self.route.send_if_modified(|old| {
             let same = match (&old, &next) {
                 (Some(old), Some(next)) => Route { generation: old.generation, ..next.clone() } == *old,

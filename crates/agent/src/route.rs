@@ -3,10 +3,10 @@
 
 use crate::picture::Picture;
 use dauphin_ha::Role;
-use dauphin_model::{LeadershipState, ReplicaTarget, Route, RouteState, Run, Target};
+use dauphin_model::{Fence, LeadershipState, ReplicaTarget, Route, RouteState, Run, Target};
 
 /// The route, without its generation (the sender counts).
-pub(crate) fn of(picture: &Picture) -> Option<Route> {
+pub(crate) fn of(picture: &Picture, fences: Vec<Fence>) -> Option<Route> {
     let record = picture.store.leadership.as_ref()?;
     let target = |name| {
         let member = picture.spec.member(name)?;
@@ -37,6 +37,7 @@ pub(crate) fn of(picture: &Picture) -> Option<Route> {
         leader: target(&record.leader.name),
         replicas: replicas.collect(),
         draining,
+        fences,
         generation: 0,
     })
 }

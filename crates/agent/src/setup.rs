@@ -145,6 +145,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         journal: Arc::clone(&journal),
         picture: picture.clone(),
         route,
+        fences: std::sync::Mutex::default(),
         exit: stop.clone(),
         turned: Arc::clone(&turned),
     };

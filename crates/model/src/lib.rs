@@ -18,7 +18,7 @@ pub use name::{BadName, ClusterName, Incarnation, MemberName, SetVersion, Term, 
 pub use position::{BadLsn, Branch, Lsn, Position, Relation};
 pub use record::{Evidence, Leadership, LeadershipState, Lease, PastTerm, SwitchPoint, Wrote};
 pub use remark::Remark;
-pub use route::{ReplicaTarget, Route, RouteState, Target};
+pub use route::{Fence, ReplicaTarget, Route, RouteState, Target};
 pub use server::{Attached, Run, ServerView};
 pub use spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
 pub use sync_set::{Enforced, Published};

@@ -61,7 +61,7 @@ pub struct SwitchPoint {
     pub from: Timeline,
     /// The first byte of the new timeline.
     pub lsn: Lsn,
-    /// The next transaction id at that moment.
+    /// The next transaction id at that moment; 0: not known.
     pub next_xid: u64,
 }
 

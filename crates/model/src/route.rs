@@ -54,6 +54,26 @@ pub struct ReplicaTarget {
     pub usable: bool,
 }
 
+/// Leaderships whose [`Fence`] a route tells.
+pub const FENCES_MAX: usize = 8;
+
+/// The first transaction number that the leader of a term may have given out: one as high of a leader before is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fence {
+    /// The term.
+    pub term: Term,
+    /// The number; 0: it is not known.
+    pub next_xid: u64,
+}
+
+/// The lowest number that may have been given out anew since `term`; `None`: nobody leads since, or it is not known.
+#[must_use]
+pub fn fence_after(fences: &[Fence], term: Term) -> Option<u64> {
+    let whole = fences.len() < FENCES_MAX || fences.iter().any(|fence| fence.term <= term);
+    let lowest = fences.iter().filter(|fence| fence.term > term).map(|fence| fence.next_xid).min();
+    lowest.filter(|number| whole && *number > 0)
+}
+
 /// What one agent knows about where clients go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Route {
@@ -71,6 +91,9 @@ pub struct Route {
     pub replicas: Vec<ReplicaTarget>,
     /// A planned switchover is about to happen: new transactions are to be held, running ones go on.
     pub draining: bool,
+    /// Of the last leaderships that came to be open, oldest first, at most [`FENCES_MAX`].
+    #[serde(default)]
+    pub fences: Vec<Fence>,
     /// Grows with every message of this agent's life.
     pub generation: u64,
 }

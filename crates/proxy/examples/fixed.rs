@@ -36,6 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         leader: Some(Target { member, host: "127.0.0.1".into(), port: server.parse()? }),
         replicas: Vec::new(),
         draining: false,
+        fences: Vec::new(),
         generation: 1,
     };
     let (heard, receiver) = tokio::sync::mpsc::channel(1);

@@ -50,6 +50,7 @@ pub(crate) struct Stats {
     pub(crate) cut_pinned: Count,
     pub(crate) cut_busy: Count,
     pub(crate) unknown: Count,
+    pub(crate) resolved: Count,
     pub(crate) cancelled_waits: Count,
     pub(crate) waited_too_long: Count,
     pub(crate) cancels: Count,
@@ -76,6 +77,8 @@ pub struct Snapshot {
     pub cut_busy: u64,
     /// Of those and others: statements whose outcome nobody can tell.
     pub unknown: u64,
+    /// Commits whose answer was lost with the leader, and of which the next one knew what had become.
+    pub resolved: u64,
     /// Commits whose wait for replicas was cancelled, reported as unknown.
     pub cancelled_waits: u64,
     /// Clients that waited for a server longer than the limit.
@@ -96,6 +99,7 @@ impl Stats {
             cut_pinned: self.cut_pinned.get(),
             cut_busy: self.cut_busy.get(),
             unknown: self.unknown.get(),
+            resolved: self.resolved.get(),
             cancelled_waits: self.cancelled_waits.get(),
             waited_too_long: self.waited_too_long.get(),
             cancels: self.cancels.get(),

@@ -1,7 +1,7 @@
 //! The routing table: one view of where clients go, merged from what every agent says. Pure: the service feeds it and
 //! publishes what comes out. The highest term wins and a lower one is never used again.
 
-use dauphin_model::{ClusterName, MemberName, ReplicaTarget, Route, RouteState, Target, Term};
+use dauphin_model::{ClusterName, Fence, MemberName, ReplicaTarget, Route, RouteState, Target, Term};
 use std::collections::BTreeMap;
 
 /// Where clients go, as of now.
@@ -17,6 +17,8 @@ pub struct View {
     pub draining: bool,
     /// The replicas, as the best-placed agent sees them.
     pub replicas: Vec<ReplicaTarget>,
+    /// Which transaction numbers the last leaders began with.
+    pub fences: Vec<Fence>,
 }
 
 impl View {
@@ -110,6 +112,7 @@ impl RouteTable {
             open: word.route.open_leader().is_some(),
             draining: word.route.draining,
             replicas: self.replicas(word),
+            fences: word.route.fences.clone(),
         }
     }
 
@@ -144,6 +147,7 @@ mod tests {
             leader: Some(target(leader)),
             replicas: Vec::new(),
             draining: false,
+            fences: Vec::new(),
             generation: 0,
         }
     }

@@ -63,6 +63,7 @@ async fn agents_say_where_clients_go() {
         leader: Some(target("m1", one_server.port)),
         replicas: Vec::new(),
         draining: false,
+        fences: Vec::new(),
         generation: 1,
     };
     let mut agents = Vec::new();

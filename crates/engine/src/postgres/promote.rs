@@ -22,7 +22,8 @@ impl Postgres {
         let doing = "promoting";
         let dir = &self.instance.data_dir;
         let refuse = |why: String| Err(Error::Promotion { wanted: timeline.0, why });
-        let state = self.log_state(false, ASK_LIMIT).await?;
+        let state_before = self.log_state(false, ASK_LIMIT).await?;
+        let state = &state_before;
         if state.in_recovery {
             if timeline <= state.timeline {
                 return refuse(format!("the server is on timeline {} already; choose a higher one", state.timeline));
@@ -44,7 +45,9 @@ impl Postgres {
                 if state.timeline != timeline {
                     return refuse(format!("the server leads on timeline {}; rewind or copy it again", state.timeline));
                 }
-                return self.switch_point(timeline).await;
+                let point = self.switch_point(timeline).await?;
+                // found promoted: ids may have been given out since, and nobody must take one of those for an older one
+                return Ok(if state_before.in_recovery { point } else { SwitchPoint { next_xid: 0, ..point } });
             }
             if Instant::now() >= until {
                 let hint = "; it still replays its log: ask again";

@@ -6,9 +6,10 @@ mod attach;
 mod checkout;
 mod end;
 mod relay;
+mod resolve;
 
 use crate::hub::{Hub, Registered};
-use crate::pool::link::{Fate, Link};
+use crate::pool::link::{Fate, Link, Right};
 use crate::pool::open::Login;
 use crate::pool::{Pool, Pools};
 use crate::shard::{Seated, Shard};
@@ -21,6 +22,7 @@ use dauphin_wire::postgres::sql::Lasting;
 use dauphin_wire::postgres::startup::Startup;
 use end::{CANCELLED_WAIT, End, ROLLED_BACK, UNKNOWN};
 use relay::Event;
+use resolve::InDoubt;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -69,6 +71,8 @@ pub(crate) struct Session {
     backend: Option<Link>,
     /// New transactions may begin on the server.
     admitted: bool,
+    /// A COMMIT that the next leader is to be asked about.
+    in_doubt: Option<Box<InDoubt>>,
     greeted: bool,
     epoch: u64,
     track: Track,
@@ -109,6 +113,7 @@ impl Session {
             more: false,
             backend: None,
             admitted: false,
+            in_doubt: None,
             greeted: false,
             epoch: 0,
             track,
@@ -134,6 +139,11 @@ impl Session {
             let outcome = match poll_fn(|cx| self.poll(cx)).await {
                 Event::View => self.follow(),
                 Event::Held => Box::pin(self.attach()).await,
+                Event::InDoubt(in_doubt) => {
+                    let resolved = Box::pin(self.resolve(*in_doubt)).await;
+                    self.let_go();
+                    resolved
+                }
                 Event::ServerLost(fatal) => self.lost(fatal),
                 Event::Superseded => self.cut(),
                 Event::CancelledWait => self.cancelled_wait(),
@@ -212,6 +222,14 @@ impl Session {
     fn cut(&mut self) -> Result<(), End> {
         self.hub.stats.cut_busy.add();
         if self.track.may_have_committed() {
+            if let Some(link) = &self.backend
+                && let Right::Leader(term) = link.right
+                && let Some(doubt) = self.track.in_doubt()
+            {
+                self.detach();
+                self.in_doubt = Some(Box::new(InDoubt { doubt, term }));
+                return Ok(());
+            }
             self.hub.stats.unknown.add();
             return self.lose(UNKNOWN);
         }

@@ -2,6 +2,7 @@
 //! Only `session` calls it. It forwards no acknowledgement of a server whose term has ended.
 
 use super::Session;
+use super::resolve::InDoubt;
 use crate::hub::Hub;
 use crate::pool::link::{Link, Right};
 use crate::stream::{Stream, poll_flush_kept, poll_read_with, write_or_keep};
@@ -28,12 +29,13 @@ thread_local! {
 }
 
 /// What needs a decision.
-#[derive(Debug)]
 pub(super) enum Event {
     /// Where clients go has changed.
     View,
     /// The client has something that no server may take now.
     Held,
+    /// The server is gone with the answer to a COMMIT.
+    InDoubt(Box<InDoubt>),
     /// The server is gone; the body of its last error.
     ServerLost(Option<Vec<u8>>),
     /// The server acknowledges something, and its term has ended.
@@ -56,6 +58,9 @@ impl Session {
         if epoch != self.epoch {
             self.epoch = epoch;
             return Poll::Ready(Event::View);
+        }
+        if let Some(in_doubt) = self.in_doubt.take() {
+            return Poll::Ready(Event::InDoubt(in_doubt));
         }
         for _ in 0..TURNS_MAX {
             let flushed = self.poll_flush(cx);

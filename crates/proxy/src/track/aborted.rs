@@ -80,6 +80,7 @@ impl Track {
         self.unsynced = false;
         self.may_commit = false;
         self.armed = None;
+        self.commit = None;
         self.undecided = Vec::new();
         self.savepoint = false;
         self.status = Status::Idle;

@@ -13,10 +13,19 @@ impl Track {
     /// enough of it.
     pub(crate) fn server(&mut self, data: &[u8], known: &mut Known) -> Result<(usize, Verdict), BadFrame> {
         let whole = |tag| matches!(tag, b'Z' | b'C' | b'E' | b'N' | b'S' | b'1' | b'3');
-        match self.from_server.next(data, whole)? {
+        let asks = self.hears_number();
+        match self.from_server.next(data, if asks { |_| true } else { whole })? {
             Next::More => Ok((0, Verdict::Pass)),
-            Next::Whole { tag, len } => Ok((len, self.server_whole(tag, &data[HEADER_BYTES..len], known))),
+            Next::Whole { tag, len } if asks && tag != b'S' => Ok((len, self.number(tag, &data[HEADER_BYTES..len]))),
+            Next::Whole { tag, len } => {
+                let verdict = self.server_whole(tag, &data[HEADER_BYTES..len], known);
+                let told = matches!(verdict, Verdict::Pass | Verdict::Acknowledges) && !self.pays(tag);
+                Ok((len, if told { Verdict::Drop } else { verdict }))
+            }
             Next::Part { tag, len, first, .. } => {
+                if first && !self.pays(tag) {
+                    return Ok((len, Verdict::Drop));
+                }
                 match tag {
                     b'G' if first && matches!(self.pending.front(), Some(Pending::Sync)) => self.memory.pin(Pin::Copy),
                     b'W' if first => self.memory.pin(Pin::Replication),
@@ -56,7 +65,7 @@ impl Track {
         Verdict::Pass
     }
 
-    fn confused(&mut self) {
+    pub(super) fn confused(&mut self) {
         if !self.lost {
             self.lost = true;
             self.pending.clear();
@@ -120,7 +129,7 @@ impl Track {
         }
     }
 
-    fn done(&mut self, tag: &[u8], known: &mut Known) {
+    pub(super) fn done(&mut self, tag: &[u8], known: &mut Known) {
         self.round.tags = self.round.tags.saturating_add(1);
         match tag {
             b"BEGIN" | b"START TRANSACTION" | b"COMMIT" | b"ROLLBACK" | b"PREPARE TRANSACTION" => {
@@ -184,7 +193,7 @@ impl Track {
         }
     }
 
-    fn ready(&mut self, body: &[u8]) {
+    pub(super) fn ready(&mut self, body: &[u8]) {
         if self.lost {
             self.status = Status::parse(body).unwrap_or(Status::Failed);
             return;

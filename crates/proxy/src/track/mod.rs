@@ -4,6 +4,7 @@
 
 mod aborted;
 mod answers;
+mod commit;
 mod memory;
 mod reported;
 mod rewrite;
@@ -13,6 +14,8 @@ mod tests;
 
 use aborted::Aborted;
 pub(crate) use aborted::Loss;
+use commit::Commit;
+pub(crate) use commit::Doubt;
 use dauphin_wire::postgres::frame::{BadFrame, FRAME_BYTES_MAX, Frames, HEADER_BYTES, Next, WHOLE_BYTES_MAX};
 use dauphin_wire::postgres::message::Status;
 use dauphin_wire::postgres::sql::{Effects, Lasting, Pin, Scan};
@@ -64,6 +67,8 @@ enum Pending {
     Query { changes: Vec<Change> },
     /// ReadyForQuery of a Sync.
     Sync,
+    /// ReadyForQuery of our question for a transaction's number.
+    Number,
 }
 
 /// A change of what is remembered, once the server has done it.
@@ -141,6 +146,7 @@ pub(crate) struct Track {
     savepoint: bool,
     unnamed: Unnamed,
     aborted: Option<Box<Aborted>>,
+    commit: Option<Box<Commit>>,
     /// The client said goodbye.
     terminated: bool,
     memory: Memory,
@@ -220,10 +226,14 @@ impl Track {
             Next::Part { tag: b'B', len, first: true, .. } => {
                 self.unsynced = true;
                 self.bind(&data[..len], up, out);
+                self.owe(b'B', &data[..len]);
                 len
             }
             Next::Part { tag, len, first, last } => {
                 self.client_part(tag, &data[..len], first, last);
+                if first {
+                    self.owe(tag, &data[..len]);
+                }
                 len
             }
         };
@@ -239,6 +249,7 @@ impl Track {
             _ => self.close(frame, out),
         }
         self.unsynced |= tag != b'Q';
+        self.owe(tag, frame);
     }
 
     fn client_part(&mut self, tag: u8, part: &[u8], first: bool, last: bool) {

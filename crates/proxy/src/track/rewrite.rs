@@ -4,7 +4,7 @@
 use super::statements::{NOBODY, Statement, put_close, put_name};
 use super::{Change, Parsed, Pending, Track, Upstream};
 use dauphin_wire::postgres::frame::HEADER_BYTES;
-use dauphin_wire::postgres::message::{self, Bind};
+use dauphin_wire::postgres::message::{self, Bind, Status};
 use dauphin_wire::postgres::sql::{self, Effects, Lasting, Pin};
 use dauphin_wire::postgres::warnings;
 use std::rc::Rc;
@@ -23,6 +23,10 @@ impl Track {
         let body = &frame[HEADER_BYTES..];
         let text = message::split_text(body).map_or(body, |(text, _)| text);
         let effects = sql::effects(text, self.memory.backslashes());
+        if effects.may_commit {
+            self.ask_before(text, up, out);
+        }
+        let asked = !out.is_empty();
         let instead = self.instead(&effects, text, up);
         let changes = self.remember(effects, text, instead.as_deref());
         self.query(changes);
@@ -32,6 +36,8 @@ impl Track {
                 out.extend_from_slice(&text);
                 out.push(0);
             });
+        } else if asked {
+            out.extend_from_slice(frame);
         }
     }
 
@@ -62,6 +68,10 @@ impl Track {
             return self.expect(Pending::Parse { what: Parsed::Native, ours: false });
         };
         let effects = sql::effects(text, self.memory.backslashes());
+        if effects.may_commit {
+            self.ask_before(text, up, out);
+        }
+        let asked = !out.is_empty();
         let instead = self.instead(&effects, text, up);
         let may_commit = effects.may_commit;
         let change = self.remember(effects, text, instead.as_deref()).pop();
@@ -84,6 +94,9 @@ impl Track {
                 self.unnamed.set(serial, &out[start..]);
             } else {
                 self.unnamed.set(serial, frame);
+                if asked {
+                    out.extend_from_slice(frame);
+                }
             }
             return self.expect(Pending::Parse { what: Parsed::Unnamed { change }, ours: false });
         }
@@ -172,10 +185,12 @@ impl Track {
     pub(super) fn bind(&mut self, frame: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
         let (header, body) = frame.split_at(HEADER_BYTES);
         let Some(Bind { portal, statement, rest }) = Bind::parse(body) else { return };
+        if self.status == Status::InTransaction && !self.unsynced && self.pending.is_empty() {
+            self.ask_before_bound(statement, up, out);
+        }
         if statement.is_empty() {
-            let written = out.len();
             self.provide_unnamed(up, out);
-            if out.len() > written {
+            if !out.is_empty() {
                 out.extend_from_slice(frame);
             }
             return;
@@ -194,6 +209,23 @@ impl Track {
         let announced = header[1..].try_into().map_or(0, u32::from_be_bytes) as usize;
         let length = u32::try_from(announced + longer - statement.len() - 1).unwrap_or(u32::MAX);
         out[start + 1..start + HEADER_BYTES].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// A statement that was prepared before is run: it may be a COMMIT.
+    fn ask_before_bound(&mut self, name: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
+        let may_commit = if name.is_empty() { self.unnamed_may_commit } else { self.named_may_commit };
+        if !may_commit {
+            return;
+        }
+        if name.is_empty() {
+            let frame = std::mem::take(&mut self.unnamed.frame);
+            if let Some((_, text)) = frame.get(HEADER_BYTES..).and_then(message::parse_statement) {
+                self.ask_before(text, up, out);
+            }
+            self.unnamed.frame = frame;
+        } else if let Some(statement) = self.memory.names.get(name).map(Rc::clone) {
+            self.ask_before(statement.text(), up, out);
+        }
     }
 
     pub(super) fn describe(&mut self, frame: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {

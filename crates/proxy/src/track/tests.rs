@@ -87,7 +87,27 @@ fn hear(track: &mut Track, data: &[u8]) -> (usize, Verdict) {
     SERVER.with_borrow_mut(|(known, _)| track.server(data, known)).expect("valid")
 }
 
+/// The server tells the number of the transaction that is about to commit; the client sees nothing of it.
+fn tell_number(track: &mut Track, xid: Option<&str>) {
+    let mut body = vec![0, 1];
+    body.extend(xid.map_or(-1_i32, |xid| i32::try_from(xid.len()).expect("short")).to_be_bytes());
+    body.extend(xid.unwrap_or_default().bytes());
+    let mut data = Vec::new();
+    put(&mut data, b'D', &body);
+    data.extend(bytes(&["C:SELECT 1", "Z:T"]));
+    let mut at = 0;
+    while at < data.len() {
+        let (len, verdict) = hear(track, &data[at..]);
+        assert_eq!(verdict, Verdict::Drop);
+        at += len;
+    }
+}
+
+/// The server says this, and before it what it was asked for a COMMIT.
 fn server(track: &mut Track, words: &[&str]) -> Vec<Verdict> {
+    if track.hears_number() && !words.first().is_some_and(|word| word.starts_with("E:")) {
+        tell_number(track, None);
+    }
     let data = bytes(words);
     let (mut at, mut verdicts) = (0, Vec::new());
     while at < data.len() {
@@ -558,4 +578,65 @@ fn a_copy_that_is_cut_is_not_read_as_statements() {
     let mut out = Vec::new();
     assert_eq!(track.client_aborted(&data[8..], &mut out).expect("valid"), Some(data.len() - 8));
     assert_eq!((answers(&mut track, &["c:", "Q:rollback"]), out.len()), ("CROLLBACK ZI".to_owned(), 0));
+}
+
+#[test]
+fn a_commit_is_preceded_by_the_question_for_its_number() {
+    let asked = "QSELECT pg_catalog.pg_current_xact_id_if_assigned()";
+    let mut track = in_transaction();
+    assert_eq!(client(&mut track, &["Q:commit"]), format!("{asked} Qcommit"));
+    assert!(track.in_doubt().is_none(), "not answered yet");
+    tell_number(&mut track, Some("742"));
+    let doubt = track.in_doubt().expect("known");
+    assert_eq!((doubt.xid, words(&doubt.committed)), (Some(742), "CCOMMIT ZI".to_owned()));
+    let mut other = track;
+    other.has_committed();
+    assert!(other.is_at_rest() && !other.is_aborted());
+    // In order to its end as ever.
+    let mut track = in_transaction();
+    client(&mut track, &["Q:commit"]);
+    tell_number(&mut track, None);
+    assert_eq!(track.in_doubt().expect("known").xid, None, "it has written nothing");
+    assert_eq!(server(&mut track, &["C:COMMIT", "Z:I"]), [Verdict::Acknowledges, Verdict::Acknowledges]);
+    assert!(track.is_at_rest() && track.in_doubt().is_none());
+    // Nothing to ask outside a transaction, in a failed one, or for a rollback.
+    assert_eq!(client(&mut Track::new(false), &["Q:commit"]), "Qcommit");
+    assert_eq!(client(&mut in_transaction(), &["Q:rollback"]), "Qrollback");
+    let mut failed = play(&[(&["Q:begin"], &["C:BEGIN", "Z:T"]), (&["Q:x"], &["E:x", "Z:E"])]);
+    assert_eq!(client(&mut failed, &["Q:commit"]), "Qcommit");
+}
+
+#[test]
+fn a_commit_in_a_pipeline_is_asked_about_too() {
+    let asked = "QSELECT pg_catalog.pg_current_xact_id_if_assigned()";
+    let mut track = in_transaction();
+    assert_eq!(client(&mut track, &["P::COMMIT", "B::", "D:P", "E:", "S"]), format!("{asked} P B D E S"));
+    tell_number(&mut track, None);
+    assert_eq!(words(&track.in_doubt().expect("known").committed), "1 2 n CCOMMIT ZI");
+    server(&mut track, &["1", "2", "n"]);
+    assert_eq!(words(&track.in_doubt().expect("known").committed), "CCOMMIT ZI");
+    server(&mut track, &["C:COMMIT", "Z:I"]);
+    assert!(track.is_at_rest());
+    // Prepared before, under a name.
+    let mut track = play(&[(&["P:end:commit", "S", "Q:begin"], &["1", "Z:I", "C:BEGIN", "Z:T"])]);
+    assert_eq!(client(&mut track, &["B::end", "E:", "S"]), format!("{asked} Bdauphin_1 E S"));
+    tell_number(&mut track, None);
+    assert_eq!(words(&track.in_doubt().expect("known").committed), "2 CCOMMIT ZI");
+    // Not the first of its pipeline, or not the last: nobody can answer for the server.
+    let mut track = in_transaction();
+    assert_eq!(client(&mut track, &["P::select 1", "B::", "E:", "P::commit", "B::", "E:", "S"]), "P B E P B E S");
+    let mut track = in_transaction();
+    client(&mut track, &["Q:commit", "Q:select 1"]);
+    tell_number(&mut track, None);
+    assert!(track.in_doubt().is_none() && track.may_have_committed());
+}
+
+#[test]
+fn a_question_that_fails_is_the_answer_to_the_commit() {
+    let mut track = in_transaction();
+    client(&mut track, &["P::commit", "B::", "E:", "S"]);
+    let verdicts = server(&mut track, &["E:57014", "Z:E", "1", "2", "C:ROLLBACK", "Z:I"]);
+    let expected = [Verdict::Pass, Verdict::Drop, Verdict::Drop, Verdict::Drop, Verdict::Drop, Verdict::Acknowledges];
+    assert_eq!(verdicts, expected);
+    assert!(track.is_at_rest());
 }

@@ -286,6 +286,7 @@ impl Lab {
             leader: None,
             replicas: Vec::new(),
             draining: false,
+            fences: Vec::new(),
             generation: 0,
         };
         Self { proxy: Some(proxy), heard, route, _folder: folder }
