@@ -112,6 +112,17 @@ pub(crate) struct Upstream<'a> {
     pub(crate) registry: &'a Registry,
 }
 
+/// What portals do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Bound {
+    /// There are none.
+    #[default]
+    Nothing,
+    /// Nothing but begin a transaction.
+    Begins,
+    Anything,
+}
+
 /// What passed since the server was last ready.
 #[derive(Debug, Default, Clone, Copy)]
 struct Round {
@@ -140,6 +151,8 @@ pub(crate) struct Track {
     armed: Option<Change>,
     named_may_commit: bool,
     unnamed_may_commit: bool,
+    /// What the portals of this pipeline do.
+    bound: Bound,
     round: Round,
     /// Done in the transaction that is open.
     undecided: Vec<Change>,
@@ -267,24 +280,25 @@ impl Track {
             b'D' => self.unsynced = true,
             b'E' => {
                 self.unsynced = true;
-                self.may_commit |= self.status == Status::Idle || self.unnamed_may_commit || self.named_may_commit;
+                self.may_commit |= (self.status == Status::Idle && self.bound != Bound::Begins) || self.unnamed_may_commit || self.named_may_commit;
             }
             b'H' => self.unsynced = true,
             b'S' => {
                 self.unsynced = false;
+                self.bound = Bound::Nothing;
                 self.expect(Pending::Sync);
             }
             b'F' => {
                 self.memory.pin(Pin::Code);
-                self.query(Vec::new());
+                self.query(Vec::new(), false);
             }
             b'X' => self.terminated = true,
             _ => {}
         }
     }
 
-    fn query(&mut self, changes: Vec<Change>) {
-        self.may_commit |= self.status == Status::Idle;
+    fn query(&mut self, changes: Vec<Change>, begins: bool) {
+        self.may_commit |= self.status == Status::Idle && !begins;
         self.armed = None;
         self.unnamed.forget();
         self.expect(Pending::Query { changes });
@@ -298,7 +312,7 @@ impl Track {
         scan.feed(text);
         if last && let Some(scan) = self.scan.take() {
             let changes = self.apply(scan.finish(), None);
-            self.query(changes);
+            self.query(changes, false);
         }
     }
 

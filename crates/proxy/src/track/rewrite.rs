@@ -2,7 +2,7 @@
 //! first is put before them; what it must not do is turned into something that does nothing and is answered in its turn.
 
 use super::statements::{NOBODY, Statement, put_close, put_name};
-use super::{Change, Parsed, Pending, Track, Upstream};
+use super::{Bound, Change, Parsed, Pending, Track, Upstream};
 use dauphin_wire::postgres::frame::HEADER_BYTES;
 use dauphin_wire::postgres::message::{self, Bind, Status};
 use dauphin_wire::postgres::sql::{self, Effects, Lasting, Pin};
@@ -29,7 +29,7 @@ impl Track {
         let asked = !out.is_empty();
         let instead = self.instead(&effects, text, up);
         let changes = self.remember(effects, text, instead.as_deref());
-        self.query(changes);
+        self.query(changes, sql::begins(text, self.memory.backslashes()));
         up.known.unnamed = 0;
         if let Some(text) = instead {
             message::put_parts(out, b'Q', |out| {
@@ -185,6 +185,8 @@ impl Track {
     pub(super) fn bind(&mut self, frame: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
         let (header, body) = frame.split_at(HEADER_BYTES);
         let Some(Bind { portal, statement, rest }) = Bind::parse(body) else { return };
+        let begins = self.bound != Bound::Anything && self.status == Status::Idle && portal.is_empty();
+        self.bound = if begins && self.begins(statement) { Bound::Begins } else { Bound::Anything };
         if self.status == Status::InTransaction && !self.unsynced && self.pending.is_empty() {
             self.ask_before_bound(statement, up, out);
         }
@@ -209,6 +211,15 @@ impl Track {
         let announced = header[1..].try_into().map_or(0, u32::from_be_bytes) as usize;
         let length = u32::try_from(announced + longer - statement.len() - 1).unwrap_or(u32::MAX);
         out[start + 1..start + HEADER_BYTES].copy_from_slice(&length.to_be_bytes());
+    }
+
+    fn begins(&self, name: &[u8]) -> bool {
+        let backslashes = self.memory.backslashes();
+        if name.is_empty() {
+            let parsed = self.unnamed.frame.get(HEADER_BYTES..).and_then(message::parse_statement);
+            return parsed.is_some_and(|(_, text)| sql::begins(text, backslashes));
+        }
+        self.memory.names.get(name).is_some_and(|statement| sql::begins(statement.text(), backslashes))
     }
 
     /// A statement that was prepared before is run: it may be a COMMIT.

@@ -142,7 +142,7 @@ fn a_session_is_at_rest_between_transactions_only() {
     let mut track = Track::new(false);
     assert!(track.is_at_rest());
     client(&mut track, &["Q:begin"]);
-    assert!(!track.is_at_rest() && track.is_in_flight() && track.may_have_committed());
+    assert!(!track.is_at_rest() && track.is_in_flight() && !track.may_have_committed());
     server(&mut track, &["C:BEGIN", "Z:T"]);
     assert!(!track.is_at_rest() && !track.is_in_flight());
     client(&mut track, &["Q:insert into t values (1)"]);
@@ -639,4 +639,18 @@ fn a_question_that_fails_is_the_answer_to_the_commit() {
     let expected = [Verdict::Pass, Verdict::Drop, Verdict::Drop, Verdict::Drop, Verdict::Drop, Verdict::Acknowledges];
     assert_eq!(verdicts, expected);
     assert!(track.is_at_rest());
+}
+
+#[test]
+fn nothing_is_lost_with_a_begin() {
+    let mut track = Track::new(false);
+    client(&mut track, &["P:b:begin", "B::b", "E:", "S"]);
+    assert!(track.is_in_flight() && !track.may_have_committed());
+    assert_eq!(lose(&mut track), "E40001 ZI");
+    let mut track = Track::new(false);
+    client(&mut track, &["P::begin", "B::", "E:", "P::insert", "B::", "E:", "S"]);
+    assert!(track.may_have_committed(), "the second may be on its own");
+    let mut track = Track::new(false);
+    client(&mut track, &["P:i:insert", "P:b:begin", "B:x:i", "B::b", "E:x", "S"]);
+    assert!(track.may_have_committed(), "the last that was bound need not be the one that is run");
 }

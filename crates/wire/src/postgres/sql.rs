@@ -9,7 +9,7 @@ mod tests;
 
 use super::lexer::{Lexer, Token};
 pub use effects::{CHARACTERISTICS, Effects, Lasting, Pin};
-pub use ending::{Ending, ending};
+pub use ending::{Ending, begins, ending};
 
 /// Longest name of a setting that is remembered, in bytes.
 const KEY_BYTES_MAX: usize = 128;

@@ -1,4 +1,5 @@
-//! Whether a text does nothing but end a transaction. The proxy answers such a text itself when the transaction is lost.
+//! Whether a text does nothing but begin or end a transaction. The proxy answers the one itself when the transaction is
+//! lost, and knows that nothing was lost with the other.
 
 use crate::postgres::lexer::{Lexer, Token};
 
@@ -32,9 +33,44 @@ pub fn ending(sql: &[u8], backslashes: bool) -> Option<Ending> {
     found.filter(|_| !other)
 }
 
+/// Whether this text begins a transaction and does nothing else.
+#[must_use]
+pub fn begins(sql: &[u8], backslashes: bool) -> bool {
+    let text = sql.trim_ascii_start();
+    let word = text.get(..5).unwrap_or_default();
+    if !word.eq_ignore_ascii_case(b"begin") && !word.eq_ignore_ascii_case(b"start") {
+        return false;
+    }
+    let (mut first, mut over, mut other) = (true, false, false);
+    let mut lexer = Lexer::new(backslashes);
+    let mut take = |token: Token<'_>| {
+        match token {
+            Token::Symbol(b';') => over = true,
+            Token::Word(b"begin" | b"start") if first => {}
+            // ISOLATION LEVEL …, READ ONLY, DEFERRABLE and commas
+            Token::Word(_) | Token::Symbol(b',') if !first && !over => {}
+            _ => other = true,
+        }
+        first = false;
+    };
+    lexer.feed(text, &mut take);
+    lexer.finish(&mut take);
+    !other
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_begins_a_transaction_and_does_nothing_else() {
+        for text in ["BEGIN", "begin;", " start transaction isolation level repeatable read, read only;"] {
+            assert!(begins(text.as_bytes(), false), "{text}");
+        }
+        for text in ["begin; insert", "beginning", "select", "", "start 'x'", "begin; commit"] {
+            assert!(!begins(text.as_bytes(), false), "{text}");
+        }
+    }
 
     #[test]
     fn only_what_ends_a_transaction_and_does_nothing_else() {
