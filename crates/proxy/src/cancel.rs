@@ -19,18 +19,21 @@ pub(crate) async fn forward(hub: &Hub, shards: &Shards, pid: u32, secret: u32) {
     let Some(shard) = hub.find(pid, secret) else { return };
     let done = shards.ask(shard, move |shard, done| {
         let Some(target) = shard.running_on(pid) else { return };
+        // From now on the server is given to nobody else; for good, if it may still be cancelled later.
+        target.cancels.set(target.cancels.get() + 1);
         spawn_local(async move {
             shard.hub.stats.cancels.add();
-            target.cancels.set(target.cancels.get() + 1);
-            send(&shard.hub, &target).await;
-            target.cancels.set(target.cancels.get() - 1);
+            if send(&shard.hub, &target).await {
+                target.cancels.set(target.cancels.get() - 1);
+            }
             let _ = done.send(());
         });
     });
     done.await;
 }
 
-async fn send(hub: &Hub, target: &CancelTarget) {
+/// Whether the server has certainly taken it.
+async fn send(hub: &Hub, target: &CancelTarget) -> bool {
     let forward = async {
         let (mut stream, _) = hub.dial.connect(&target.member, target.address).await?;
         stream.write_all(&cancel_request(target.pid, target.secret)).await?;
@@ -40,8 +43,9 @@ async fn send(hub: &Hub, target: &CancelTarget) {
         Ok::<(), OpenError>(())
     };
     match tokio::time::timeout(CANCEL_TIMEOUT, forward).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) => return true,
         Ok(Err(error)) => tracing::debug!(%error, "a cancel request was not taken"),
         Err(_) => tracing::debug!("a cancel request was not taken in time"),
     }
+    false
 }

@@ -2,47 +2,17 @@
 
 mod common;
 
+use common::bare::{logged_in, message};
 use common::fake::{fake, row};
-use common::{Lab, PASSWORD, raw, resident};
+use common::{Lab, resident};
 use dauphin_model::RouteState;
-use dauphin_wire::postgres::message::{put, put_sasl_initial, put_texts};
-use dauphin_wire::postgres::scram::{ClientExchange, MECHANISM, Secret};
-use dauphin_wire::postgres::startup::Startup;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use dauphin_wire::postgres::message::put_texts;
+use std::io::Write;
 
 const CLIENTS: usize = 1_000;
 
 /// All that one idle client may cost in the proxy, and in this test on both sides of it, in bytes.
 const IDLE_BYTES_MAX: usize = 8 * 1024;
-
-fn message(stream: &mut TcpStream) -> (u8, Vec<u8>) {
-    let mut header = [0; 5];
-    stream.read_exact(&mut header).expect("a message");
-    let [tag, a, b, c, d] = header;
-    let mut body = vec![0; u32::from_be_bytes([a, b, c, d]) as usize - 4];
-    stream.read_exact(&mut body).expect("its body");
-    (tag, body)
-}
-
-/// A client that has logged in and costs no more than its socket.
-fn bare_client(port: u16) -> TcpStream {
-    let mut stream = raw(port);
-    let parameters = vec![("user".to_owned(), "app".to_owned())];
-    stream.write_all(&Startup { minor: 0, parameters, options: Vec::new() }.encode()).expect("written");
-    let (mut exchange, first) = ClientExchange::begin("nonce".to_owned());
-    message(&mut stream);
-    let mut out = Vec::new();
-    put_sasl_initial(&mut out, MECHANISM, &first);
-    stream.write_all(&out).expect("written");
-    let (_, challenge) = message(&mut stream);
-    let proof = exchange.respond(&Secret::Password(PASSWORD.to_owned()), &challenge[4..]).expect("a challenge");
-    out.clear();
-    put(&mut out, b'p', &proof);
-    stream.write_all(&out).expect("written");
-    while message(&mut stream).0 != b'Z' {}
-    stream
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_idle_clients_cost_little_and_all_move() {
@@ -51,7 +21,7 @@ async fn a_thousand_idle_clients_cost_little_and_all_move() {
     lab.elect("m1", port).await;
     lab.route(|route| route.state = RouteState::Open).await;
     let write = lab.write_port();
-    let login = move |count: usize| (0..count).map(|_| bare_client(write)).collect::<Vec<_>>();
+    let login = move |count: usize| (0..count).map(|_| logged_in(write)).collect::<Vec<_>>();
     let warm = tokio::task::spawn_blocking(move || login(100)).await.expect("no panic");
     let before = resident();
     let clients = tokio::task::spawn_blocking(move || login(CLIENTS)).await.expect("no panic");

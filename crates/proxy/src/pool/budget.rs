@@ -53,9 +53,9 @@ impl Budget {
         Starving(Arc::clone(self))
     }
 
-    /// Whether somebody does.
-    pub(crate) fn is_short(&self) -> bool {
-        self.starving.load(Ordering::Acquire) > 0
+    /// How many do.
+    pub(crate) fn starving(&self) -> usize {
+        self.starving.load(Ordering::Acquire)
     }
 
     /// Waits until one was given back.
@@ -74,8 +74,8 @@ mod tests {
         let (one, two) = (budget.take(), budget.take());
         assert!(one.is_some() && two.is_some() && budget.take().is_none());
         let hungry = budget.starve();
-        assert!(budget.is_short());
+        assert_eq!(budget.starving(), 1);
         drop((one, hungry));
-        assert!(!budget.is_short() && budget.take().is_some());
+        assert!(budget.starving() == 0 && budget.take().is_some());
     }
 }

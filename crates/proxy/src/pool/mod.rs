@@ -10,7 +10,7 @@ use crate::hub::Hub;
 use crate::server::OpenError;
 use crate::shard::Shard;
 use crate::track::Reported;
-use budget::Budget;
+use budget::{Budget, Starving};
 use dauphin_model::{MemberName, Target};
 use dauphin_wire::postgres::scram::Secret;
 use link::{Counted, Fate, Link, Right};
@@ -29,6 +29,21 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long a connection that nobody needs is kept.
 const IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// Of so many connections that are given back, one goes to sessions of other shards that wait.
+const SHARE_EVERY: u32 = 8;
+
+/// A session that waits in vain.
+pub(crate) struct Hungry {
+    pool: Rc<Pool>,
+    _starving: Starving,
+}
+
+impl Drop for Hungry {
+    fn drop(&mut self) {
+        self.pool.starving.set(self.pool.starving.get() - 1);
+    }
+}
 
 /// What a waiting session is given.
 pub(crate) type Offer = Result<Link, OpenError>;
@@ -57,7 +72,12 @@ pub(crate) struct Pools {
 pub(crate) struct Pool {
     idle: RefCell<Vec<(Link, Instant)>>,
     waiting: RefCell<VecDeque<oneshot::Sender<Offer>>>,
-    opening: Cell<usize>,
+    /// Connections on their way, by what they are to be.
+    opening: RefCell<Vec<Right>>,
+    /// Sessions of this pool that wait and may not open one.
+    starving: Cell<usize>,
+    /// How often one was given back.
+    given: Cell<u32>,
     /// In use by sessions.
     pub(crate) busy: Cell<usize>,
     pub(crate) budget: Arc<Budget>,
@@ -127,7 +147,9 @@ impl Pools {
     /// Nothing is open and nobody waits.
     pub(crate) fn is_unused(self: &Rc<Self>) -> bool {
         Rc::strong_count(self) == 1
-            && self.all().all(|pool| pool.idle.borrow().is_empty() && pool.busy.get() + pool.opening.get() == 0)
+            && self
+                .all()
+                .all(|pool| pool.idle.borrow().is_empty() && pool.busy.get() == 0 && pool.opening.borrow().is_empty())
     }
 
     /// Closes the connection that was idle for longest, for others of this user and database. Whether there was one.
@@ -145,18 +167,22 @@ impl Pools {
 
     /// Opens a connection for who waits in this pool, unless enough are on their way. False when the budget is used up.
     pub(crate) fn want(self: &Rc<Self>, pool: &Rc<Pool>, target: &Target, right: &Right) -> bool {
-        if pool.opening.get() >= pool.waiting.borrow().len() {
+        let on_their_way = pool.opening.borrow().iter().filter(|opening| *opening == right).count();
+        if on_their_way >= pool.waiting.borrow().len() {
             return true;
         }
         let Some(permit) = pool.budget.take() else { return false };
         let Some(shard) = self.shard.upgrade() else { return true };
-        pool.opening.set(pool.opening.get() + 1);
+        pool.opening.borrow_mut().push(right.clone());
         let (pools, pool, target, right) = (Rc::clone(self), Rc::clone(pool), target.clone(), right.clone());
         spawn_local(async move {
             let secret = Rc::clone(&pools.secret.borrow());
             let leads = matches!(right, Right::Leader(_));
             let opened = timeout(OPEN_TIMEOUT, open::open(&shard.hub, &target, leads, &pools.login, &secret)).await;
-            pool.opening.set(pool.opening.get() - 1);
+            let place = pool.opening.borrow().iter().position(|opening| *opening == right);
+            if let Some(place) = place {
+                pool.opening.borrow_mut().swap_remove(place);
+            }
             let opened =
                 opened.unwrap_or_else(|_| Err(OpenError::NotYet(format!("{} does not answer", target.member))));
             match opened {
@@ -182,7 +208,9 @@ impl Pool {
         Rc::new(Self {
             idle: RefCell::default(),
             waiting: RefCell::default(),
-            opening: Cell::new(0),
+            opening: RefCell::default(),
+            starving: Cell::new(0),
+            given: Cell::new(0),
             busy: Cell::new(0),
             budget: hub.budget(place),
         })
@@ -220,6 +248,12 @@ impl Pool {
         if !usable {
             return;
         }
+        self.given.set(self.given.get().wrapping_add(1));
+        let others = self.budget.starving() > self.starving.get();
+        if others && self.given.get() % SHARE_EVERY == 0 {
+            // Sessions of other shards wait as well: now and then one of them may open one instead.
+            return;
+        }
         let mut link = link;
         while let Some(first) = self.waiting.borrow_mut().pop_front() {
             self.busy.set(self.busy.get() + 1);
@@ -233,7 +267,7 @@ impl Pool {
             }
         }
         // Clients of another shard wait and may not open one: this one is closed for them.
-        if !self.budget.is_short() {
+        if !others {
             self.idle.borrow_mut().push((link, Instant::now()));
         }
     }
@@ -247,6 +281,12 @@ impl Pool {
                 Err(Ok(_)) => return,
             }
         }
+    }
+
+    /// Says that a session of this pool waits and may not open a connection, until it is dropped.
+    pub(crate) fn starve(self: &Rc<Self>) -> Hungry {
+        self.starving.set(self.starving.get() + 1);
+        Hungry { pool: Rc::clone(self), _starving: self.budget.starve() }
     }
 
     /// Waits in turn.

@@ -5,14 +5,21 @@ use super::attach::{RETRY, refused};
 use super::end::End;
 use super::{Port, Session, Source};
 use crate::pool::link::{Link, Right};
-use crate::pool::{Pool, Pools};
+use crate::pool::{Hungry, Pool, Pools};
 use crate::server::OpenError;
 use crate::stats::Gauge;
 use crate::track::Reported;
 use dauphin_model::Target;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::time::{Instant, sleep_until};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How often a session that waits looks whether a connection may be opened for it.
+const WANT_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a server may take to set what a session had set.
+const SET_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Session {
     /// A server that is free and needs nothing set: without a wait, and without an allocation.
@@ -66,19 +73,19 @@ impl Session {
                 continue;
             }
             let mut offered = pool.queue();
-            let may_open = pools.want(&pool, &target, &right);
-            let starving = (!may_open).then(|| pool.budget.starve());
-            if starving.is_some() {
-                why = format!("all {} connections to {} are in use", hub.limits.pool, target.member);
-                if self.shard.make_room(&pools.place(&right)) {
-                    pools.want(&pool, &target, &right);
+            let offer = loop {
+                let hungry = self.want(pools, &pool, &target, &right);
+                if hungry.is_some() {
+                    why = format!("all {} connections to {} are in use", hub.limits.pool, target.member);
                 }
-            }
-            let offer = tokio::select! {
-                offer = &mut offered => offer.ok(),
-                () = pool.budget.freed(), if starving.is_some() => None,
-                _ = views.changed() => None,
-                () = sleep_until(deadline) => None,
+                tokio::select! {
+                    offer = &mut offered => break offer.ok(),
+                    () = pool.budget.freed(), if hungry.is_some() => {}
+                    // What was on its way for this session may have gone to another shard meanwhile.
+                    () = sleep_until(deadline.min(Instant::now() + WANT_AGAIN)), if Instant::now() < deadline => {}
+                    _ = views.changed() => break None,
+                    () = sleep_until(deadline) => break None,
+                }
             };
             // What was given at the same moment is not lost.
             let offer = offer.or_else(|| {
@@ -97,6 +104,18 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Has a connection opened for whoever waits; something to hold while that is not allowed.
+    fn want(&self, pools: &Rc<Pools>, pool: &Rc<Pool>, target: &Target, right: &Right) -> Option<Hungry> {
+        if pools.want(pool, target, right) {
+            return None;
+        }
+        let hungry = pool.starve();
+        if self.shard.make_room(&pools.place(right)) {
+            pools.want(pool, target, right);
+        }
+        Some(hungry)
     }
 
     /// Where the next transaction goes.
@@ -119,7 +138,8 @@ impl Session {
         let memory = self.track.memory();
         if link.state != memory.state() {
             link.server.parameters = link.reported.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-            match link.server.restore(memory, link.state, &mut link.known).await {
+            let restored = timeout(SET_UP_TIMEOUT, link.server.restore(memory, link.state, &mut link.known)).await;
+            match restored.unwrap_or_else(|_| Err(OpenError::NotYet("it does not answer".into()))) {
                 Ok(()) => {
                     link.state = memory.state();
                     link.reported = Reported::of(&link.server.parameters);

@@ -152,16 +152,18 @@ impl Session {
         if full || (self.track.is_aborted() && !self.to_client.is_empty()) {
             return Poll::Pending;
         }
-        if self.more || (self.admitted && !self.held.is_empty() && self.track.is_at_rest()) {
-            // What was held, now that there is a server for it.
+        if self.more && self.track.is_full() {
+            // Its server has to answer first.
+            return Poll::Pending;
+        }
+        if self.more {
+            // What was held, now that there is a server for it, or none is needed.
             self.more = false;
             let held = std::mem::take(&mut self.held);
             if let Some(event) = self.take_client(cx, &held) {
                 return Poll::Ready(Some(event));
             }
             self.mark_busy();
-        }
-        if self.more {
             return Poll::Ready(None);
         }
         let mut client = std::mem::replace(&mut self.client, Stream::Closed);
@@ -184,6 +186,8 @@ impl Session {
             Poll::Ready(Err(_)) => return Poll::Ready(Some(Event::ClientGone)),
         }
         self.mark_busy();
+        // Half a message needs no server yet.
+        self.let_go();
         Poll::Ready(None)
     }
 
@@ -213,6 +217,7 @@ impl Session {
             let free = self.backend.is_none() && self.check_out_now();
             if !free {
                 self.held = data.to_vec();
+                self.more = true;
                 return Some(Event::Held);
             }
         }
@@ -256,10 +261,17 @@ fn forward(
         }
     };
     SCRATCH.with_borrow_mut(|Scratch { message, batch }| {
+        // What another session's broken message left is nobody's.
+        message.clear();
+        batch.clear();
         let (mut from, mut at, mut more) = (0, 0, false);
         while at < data.len() {
             match track.client(&data[at..], &mut up, message)? {
                 Taken::More => break,
+                Taken::Full => {
+                    more = true;
+                    break;
+                }
                 Taken::Pass(len) => at += len,
                 Taken::Instead(len) => {
                     batch.extend_from_slice(&data[from..at]);
@@ -307,9 +319,14 @@ fn scan_server(
         if at >= data.len() {
             break None;
         }
+        // Before anything is noted: what an older term acknowledges has not happened.
+        let acknowledges = track.is_between_server_messages() && matches!(data[at], b'C' | b'Z');
+        if acknowledges && matches!(right, Right::Leader(term) if hub.term() > *term) {
+            break Some(Event::Superseded);
+        }
         match track.server(&data[at..], known) {
             Ok((0, _)) => break None,
-            Ok((len, Verdict::Pass)) => at += len,
+            Ok((len, Verdict::Pass | Verdict::Acknowledges)) => at += len,
             Ok((len, verdict @ (Verdict::Drop | Verdict::Parsed))) => {
                 passed &= out(&data[from..at]);
                 if verdict == Verdict::Parsed {
@@ -317,12 +334,6 @@ fn scan_server(
                 }
                 at += len;
                 from = at;
-            }
-            Ok((len, Verdict::Acknowledges)) => {
-                if matches!(right, Right::Leader(term) if hub.term() > *term) {
-                    break Some(Event::Superseded);
-                }
-                at += len;
             }
             Ok((_, Verdict::CancelledWait)) => break Some(Event::CancelledWait),
             Ok((len, Verdict::Fatal)) => {

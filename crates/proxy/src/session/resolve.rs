@@ -38,8 +38,8 @@ impl Session {
     pub(super) async fn resolve(&mut self, in_doubt: InDoubt) -> Result<(), End> {
         let InDoubt { doubt, term } = in_doubt;
         let fate = match doubt.xid {
-            // It has written nothing: there is nothing that could be lost.
-            None => Fate::Committed,
+            // A COMMIT may do more than write: tell listeners, commit elsewhere, find that it cannot be serialized.
+            None => Fate::Unknown,
             Some(xid) => self.fate_of(xid, term).await,
         };
         if let Fate::Committed = fate {
@@ -66,9 +66,7 @@ impl Session {
         let mut views = self.hub.subscribe();
         loop {
             let view = Arc::clone(&views.borrow_and_update());
-            let fence = fence_after(&view.fences, term);
-            match fence {
-                Some(fence) if xid >= fence => return Fate::Lost,
+            match fence_after(&view.fences, term) {
                 Some(_) if view.admitting_leader().is_some() => {
                     if let Some(fate) = self.ask_next(xid, term).await {
                         return fate;
@@ -98,11 +96,21 @@ impl Session {
             return Some(Fate::Unknown);
         }
         let link = self.backend.as_mut()?;
-        let later = matches!(link.right, Right::Leader(leads) if leads > term);
-        let question = format!("SELECT pg_catalog.pg_xact_status('{xid}'::pg_catalog.xid8)");
-        let answer = if later { timeout(ASK_TIMEOUT, link.server.ask(&question)).await.ok()?.ok() } else { None };
+        let Right::Leader(leads) = link.right else { return Some(Fate::Unknown) };
+        // Of the very leader that answers, which may be another one than there was when the wait began.
+        let view = self.hub.view();
+        let fence =
+            if view.fences.iter().any(|fence| fence.term == leads) { fence_after(&view.fences, term) } else { None };
+        let asked = match fence {
+            Some(fence) if leads > term && xid >= fence => return Some(Fate::Lost),
+            Some(_) if leads > term => {
+                let question = format!("SELECT pg_catalog.pg_xact_status('{xid}'::pg_catalog.xid8)");
+                timeout(ASK_TIMEOUT, link.server.ask(&question)).await.ok().and_then(Result::ok)
+            }
+            _ => None,
+        };
         // What else it may have to say about this, nobody reads.
-        let Some(answer) = answer else {
+        let Some(answer) = asked else {
             self.detach();
             return None;
         };

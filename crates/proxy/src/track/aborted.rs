@@ -56,8 +56,8 @@ impl Track {
         if !known || !self.is_between_server_messages() {
             return None;
         }
-        let ended = self.may_have_committed();
-        let transaction = self.status != Status::Idle && !ended;
+        // Behind a BEGIN that is lost nothing must be on its own.
+        let transaction = (self.status != Status::Idle || self.begun) && !self.ends;
         let long = usize::from(self.scan.take().is_some());
         let answers = |pending: &&Pending| matches!(pending, Pending::Query { .. } | Pending::Sync);
         let owed = self.pending.iter().filter(answers).count() + long;
@@ -79,6 +79,8 @@ impl Track {
         self.pending = VecDeque::new();
         self.unsynced = false;
         self.may_commit = false;
+        (self.ends, self.begun, self.barrier, self.barrier_at_sync) = (false, false, false, false);
+        self.bound = super::Bound::Nothing;
         self.armed = None;
         self.commit = None;
         self.undecided = Vec::new();

@@ -3,7 +3,7 @@
 
 use super::memory;
 use super::{Change, Parsed, Pending, Round, Track, Verdict};
-use crate::track::statements::Known;
+use crate::track::statements::{Known, is_ours};
 use dauphin_wire::postgres::frame::{BadFrame, HEADER_BYTES, Next};
 use dauphin_wire::postgres::message::{self, Report, Status};
 use dauphin_wire::postgres::sql::{Lasting, Pin};
@@ -47,8 +47,14 @@ impl Track {
                 return Verdict::Acknowledges;
             }
             b'E' => {
-                if Report::parse(body).is_fatal() {
+                let report = Report::parse(body);
+                if report.is_fatal() {
                     return Verdict::Fatal;
+                }
+                let stale = report.code == b"0A000" && report.routine == b"RevalidateCachedQuery";
+                if stale || matches!(report.code, b"26000" | b"42P05") {
+                    // What it knows is not what is noted, or of no use any more.
+                    known.doubt();
                 }
                 self.failed(known);
             }
@@ -104,7 +110,12 @@ impl Track {
     fn failed(&mut self, known: &mut Known) {
         self.round.failed = true;
         // The server skips the rest of the pipeline, as if it had never been sent; a simple query answers for itself.
-        let ends = |pending: &Pending| matches!(pending, Pending::Query { .. } | Pending::Sync);
+        let extended = !matches!(self.pending.front(), Some(Pending::Query { .. }));
+        let ends = |pending: &Pending| match pending {
+            Pending::Query { .. } => !extended,
+            Pending::Sync => true,
+            _ => false,
+        };
         let skipped = self.pending.iter().position(ends).unwrap_or(self.pending.len());
         self.undo(skipped, known);
         if let Some(Pending::Query { changes }) = self.pending.front_mut() {
@@ -152,10 +163,12 @@ impl Track {
                 self.changed(tag);
                 if let Some(change) = self.undecided.get(before).cloned() {
                     self.undecided.truncate(before);
-                    if let Lasting::Deallocate(name) = &change.what
-                        && let Some(statement) = self.memory.names.get(name)
-                    {
-                        known.remove(statement.id());
+                    if let Lasting::Deallocate(name) = &change.what {
+                        match self.memory.names.get(name) {
+                            Some(statement) => known.remove(statement.id()),
+                            None if is_ours(name) => known.doubt(),
+                            None => {}
+                        }
                     }
                     self.memory.change(&change.what, &change.text);
                 }
@@ -221,6 +234,7 @@ impl Track {
         self.round = Round::default();
         if self.pending.is_empty() && !self.unsynced {
             self.may_commit = false;
+            (self.ends, self.begun, self.barrier) = (false, false, false);
             self.lend_queue();
         }
     }

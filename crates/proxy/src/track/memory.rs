@@ -33,7 +33,7 @@ const TREACHEROUS: [&str; 7] = ["SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Pins(u32);
 
-const ALL: [Pin; 14] = [
+const ALL: [Pin; 15] = [
     Pin::Temporary,
     Pin::AdvisoryLock,
     Pin::Listen,
@@ -43,6 +43,7 @@ const ALL: [Pin; 14] = [
     Pin::Setting,
     Pin::Load,
     Pin::Code,
+    Pin::Connection,
     Pin::Unknown,
     Pin::Doubt,
     Pin::TooMuch,

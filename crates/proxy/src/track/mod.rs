@@ -27,10 +27,11 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Messages of a pipeline that are awaited at once. Beyond it the session counts as busy and pinned for good.
+/// Answers that are awaited at once; beyond it the client's next message waits. More than a server holds back before it
+/// sends any, so that it always goes on.
 const PENDING_MAX: usize = 4096;
 
-/// The first bytes of a long Bind that are waited for: both names are there, unless they are longer than any.
+/// The first bytes of a long Bind or Parse that are waited for: both names are there, unless they are longer than any.
 const BIND_HEAD_BYTES: usize = 512;
 
 /// Most queues kept for the next session that waits for an answer.
@@ -78,6 +79,13 @@ pub(crate) struct Change {
     text: Box<[u8]>,
 }
 
+impl Change {
+    /// It makes the server forget statements, or everything.
+    fn forgets(&self) -> bool {
+        matches!(self.what, Lasting::DiscardAll | Lasting::Deallocate(_) | Lasting::DeallocateAll)
+    }
+}
+
 /// What to do with a whole message from the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -100,6 +108,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Taken {
     /// There is not enough of it to say.
     More,
+    /// The server has to answer first.
+    Full,
     /// So many bytes are forwarded as they are.
     Pass(usize),
     /// Instead of so many bytes, what was written is sent.
@@ -151,6 +161,16 @@ pub(crate) struct Track {
     armed: Option<Change>,
     named_may_commit: bool,
     unnamed_may_commit: bool,
+    /// Something in flight may end the transaction: what comes behind it is on its own.
+    ends: bool,
+    /// A prepared statement may.
+    ends_prepared: bool,
+    /// Something in flight begins one.
+    begun: bool,
+    /// Something in flight makes the server forget statements or settings: what comes behind it waits.
+    barrier: bool,
+    /// The same, once the pipeline is complete.
+    barrier_at_sync: bool,
     /// What the portals of this pipeline do.
     bound: Bound,
     round: Round,
@@ -209,6 +229,11 @@ impl Track {
         self.terminated
     }
 
+    /// Whether the client's next message has to wait for the server's answers.
+    pub(crate) fn is_full(&self) -> bool {
+        self.barrier || self.pending.len() >= PENDING_MAX
+    }
+
     /// What must be carried to another server, and why it may not be possible.
     pub(crate) fn memory(&self) -> &Memory {
         &self.memory
@@ -226,8 +251,13 @@ impl Track {
 
     /// Takes one message, or part of one, from the client; writes what is sent in its place.
     pub(crate) fn client(&mut self, data: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) -> Result<Taken, BadFrame> {
-        if self.from_client.at_boundary() && is_head_of_long_bind(data) {
-            return Ok(Taken::More);
+        if self.from_client.at_boundary() {
+            if self.is_full() {
+                return Ok(Taken::Full);
+            }
+            if is_head_of_long(data) {
+                return Ok(Taken::More);
+            }
         }
         let written = out.len();
         let len = match self.from_client.next(data, |tag| matches!(tag, b'Q' | b'P' | b'B' | b'D' | b'C'))? {
@@ -243,7 +273,7 @@ impl Track {
                 len
             }
             Next::Part { tag, len, first, last } => {
-                self.client_part(tag, &data[..len], first, last);
+                self.client_part(tag, &data[..len], (first, last), up);
                 if first {
                     self.owe(tag, &data[..len]);
                 }
@@ -265,14 +295,23 @@ impl Track {
         self.owe(tag, frame);
     }
 
-    fn client_part(&mut self, tag: u8, part: &[u8], first: bool, last: bool) {
+    fn client_part(&mut self, tag: u8, part: &[u8], (first, last): (bool, bool), up: &mut Upstream<'_>) {
         match tag {
-            b'Q' => self.long_query(part, first, last),
+            b'Q' => {
+                up.known.unnamed = 0;
+                self.long_query(part, first, last);
+            }
             _ if !first => {}
             b'P' => {
                 self.unsynced = true;
                 self.may_commit = true;
-                self.unnamed.forget();
+                self.ends_prepared = true;
+                if part.get(HEADER_BYTES) == Some(&0) {
+                    // Too long to be made again elsewhere.
+                    let serial = up.registry.serial();
+                    up.known.unnamed = serial;
+                    self.unnamed.set(serial, &[]);
+                }
                 self.memory.pin(Pin::TooMuch);
                 self.expect(Pending::Parse { what: Parsed::Native, ours: false });
             }
@@ -280,12 +319,17 @@ impl Track {
             b'D' => self.unsynced = true,
             b'E' => {
                 self.unsynced = true;
-                self.may_commit |= (self.status == Status::Idle && self.bound != Bound::Begins) || self.unnamed_may_commit || self.named_may_commit;
+                let begins = self.bound == Bound::Begins;
+                self.may_commit |= (self.status == Status::Idle && !begins) || self.ends;
+                self.may_commit |= self.unnamed_may_commit || self.named_may_commit;
+                self.begun |= begins;
+                self.ends |= self.ends_prepared;
             }
             b'H' => self.unsynced = true,
             b'S' => {
                 self.unsynced = false;
                 self.bound = Bound::Nothing;
+                self.barrier |= std::mem::take(&mut self.barrier_at_sync);
                 self.expect(Pending::Sync);
             }
             b'F' => {
@@ -298,7 +342,13 @@ impl Track {
     }
 
     fn query(&mut self, changes: Vec<Change>, begins: bool) {
-        self.may_commit |= self.status == Status::Idle && !begins;
+        self.may_commit |= (self.status == Status::Idle && !begins) || self.ends;
+        self.begun |= begins;
+        self.barrier |= changes.iter().any(Change::forgets);
+        if self.unsynced {
+            // Which of both an error is of is not told.
+            self.memory.pin(Pin::Doubt);
+        }
         self.armed = None;
         self.unnamed.forget();
         self.expect(Pending::Query { changes });
@@ -339,11 +389,6 @@ impl Track {
         if self.lost {
             return;
         }
-        if self.pending.len() >= PENDING_MAX {
-            self.lost = true;
-            self.pending = VecDeque::new();
-            return self.memory.pin(Pin::TooMuch);
-        }
         if self.pending.capacity() == 0 {
             self.pending = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
         }
@@ -361,9 +406,9 @@ impl Track {
     }
 }
 
-/// Whether these bytes begin a Bind that will pass in parts, and its names may not be there yet.
-fn is_head_of_long_bind(data: &[u8]) -> bool {
-    let [b'B', a, b, c, d, ..] = *data else { return false };
+/// Whether these bytes begin a Bind or Parse that will pass in parts, and its names may not be there yet.
+fn is_head_of_long(data: &[u8]) -> bool {
+    let [b'B' | b'P', a, b, c, d, ..] = *data else { return false };
     let total = u32::from_be_bytes([a, b, c, d]) as usize + 1;
     (WHOLE_BYTES_MAX + 1..=FRAME_BYTES_MAX).contains(&total) && data.len() < BIND_HEAD_BYTES
 }

@@ -1,7 +1,7 @@
 //! The client's messages that name prepared statements, or whose text a server must not see as it is. What the server needs
 //! first is put before them; what it must not do is turned into something that does nothing and is answered in its turn.
 
-use super::statements::{NOBODY, Statement, put_close, put_name};
+use super::statements::{NOBODY, Statement, is_ours, put_close, put_name};
 use super::{Bound, Change, Parsed, Pending, Track, Upstream};
 use dauphin_wire::postgres::frame::HEADER_BYTES;
 use dauphin_wire::postgres::message::{self, Bind, Status};
@@ -28,8 +28,10 @@ impl Track {
         }
         let asked = !out.is_empty();
         let instead = self.instead(&effects, text, up);
+        let ends = effects.ends;
         let changes = self.remember(effects, text, instead.as_deref());
         self.query(changes, sql::begins(text, self.memory.backslashes()));
+        self.ends |= ends;
         up.known.unnamed = 0;
         if let Some(text) = instead {
             message::put_parts(out, b'Q', |out| {
@@ -74,7 +76,9 @@ impl Track {
         let asked = !out.is_empty();
         let instead = self.instead(&effects, text, up);
         let may_commit = effects.may_commit;
+        self.ends_prepared |= effects.ends;
         let change = self.remember(effects, text, instead.as_deref()).pop();
+        self.barrier_at_sync |= change.as_ref().is_some_and(Change::forgets);
         let joined;
         let mut tail = &body[name.len() + 1..];
         if let Some(text) = &instead {
@@ -149,7 +153,9 @@ impl Track {
 
     /// Closes what the server may have under this number, and one more if it has too many.
     fn make_room(&mut self, statement: &Statement, up: &mut Upstream<'_>, out: &mut Vec<u8>) {
-        let again = matches!(self.sent(statement.id()), Sent::Now | Sent::Before) || up.known.contains(statement.id());
+        let again = up.known.is_doubtful()
+            || up.known.contains(statement.id())
+            || matches!(self.sent(statement.id()), Sent::Now | Sent::Before);
         for id in up.known.excess().into_iter().chain(again.then_some(statement.id())) {
             put_close(out, id);
             self.expect(Pending::Evict { id });
@@ -172,13 +178,18 @@ impl Track {
         Sent::No
     }
 
-    fn provide_unnamed(&mut self, up: &mut Upstream<'_>, out: &mut Vec<u8>) {
-        if self.unnamed.serial == 0 || up.known.unnamed == self.unnamed.serial || self.unnamed.frame.is_empty() {
-            return;
+    /// Makes sure that the server's unnamed statement is this session's. False: it is not, and must not be used.
+    fn provide_unnamed(&mut self, up: &mut Upstream<'_>, out: &mut Vec<u8>) -> bool {
+        if self.unnamed.serial > 0 && up.known.unnamed == self.unnamed.serial {
+            return true;
+        }
+        if self.unnamed.serial == 0 || self.unnamed.frame.is_empty() {
+            return false;
         }
         out.extend_from_slice(&self.unnamed.frame);
         up.known.unnamed = self.unnamed.serial;
         self.expect(Pending::Parse { what: Parsed::Unnamed { change: None }, ours: true });
+        true
     }
 
     /// A Bind, or the beginning of a long one.
@@ -190,21 +201,31 @@ impl Track {
         if self.status == Status::InTransaction && !self.unsynced && self.pending.is_empty() {
             self.ask_before_bound(statement, up, out);
         }
-        if statement.is_empty() {
-            self.provide_unnamed(up, out);
+        let named = self.memory.names.get(statement).map(Rc::clone);
+        if statement.is_empty() && self.provide_unnamed(up, out) {
             if !out.is_empty() {
                 out.extend_from_slice(frame);
             }
             return;
         }
-        let Some(named) = self.memory.names.get(statement).map(Rc::clone) else { return };
-        self.provide(&named, up, out);
+        if let Some(named) = &named {
+            self.provide(named, up, out);
+        } else if !statement.is_empty() && !is_ours(statement) {
+            if !out.is_empty() {
+                out.extend_from_slice(frame);
+            }
+            return;
+        }
         let start = out.len();
         out.extend_from_slice(header);
         out.extend_from_slice(portal);
         out.push(0);
         let name = out.len();
-        put_name(out, named.id());
+        match &named {
+            Some(named) => put_name(out, named.id()),
+            // Nobody's: the server says that there is no such statement.
+            None => out.extend_from_slice(&[NOBODY, &[0]].concat()),
+        }
         let longer = out.len() - name;
         out.extend_from_slice(rest);
         // The whole message may be longer than what is here.
@@ -241,19 +262,24 @@ impl Track {
 
     pub(super) fn describe(&mut self, frame: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
         let Some((b'S', name)) = message::close_target(&frame[HEADER_BYTES..]) else { return };
-        if name.is_empty() {
-            let written = out.len();
-            self.provide_unnamed(up, out);
-            if out.len() > written {
+        let named = self.memory.names.get(name).map(Rc::clone);
+        if name.is_empty() && self.provide_unnamed(up, out) {
+            if !out.is_empty() {
                 out.extend_from_slice(frame);
             }
             return;
         }
-        let Some(named) = self.memory.names.get(name).map(Rc::clone) else { return };
-        self.provide(&named, up, out);
+        if let Some(named) = &named {
+            self.provide(named, up, out);
+        } else if !name.is_empty() && !is_ours(name) {
+            return;
+        }
         message::put_parts(out, b'D', |out| {
             out.push(b'S');
-            put_name(out, named.id());
+            match &named {
+                Some(named) => put_name(out, named.id()),
+                None => out.extend_from_slice(&[NOBODY, &[0]].concat()),
+            }
         });
     }
 
@@ -267,7 +293,7 @@ impl Track {
             return self.expect(Pending::Close { gone: None });
         }
         let gone = self.memory.names.remove(name).map(|statement| (name.into(), statement));
-        if gone.is_some() {
+        if gone.is_some() || is_ours(name) {
             // The server keeps it: others use it too.
             message::put_parts(out, b'C', |out| {
                 out.push(b'S');

@@ -21,7 +21,7 @@ const TEXT_BYTES_MAX: usize = 512 * 1024;
 
 /// Longest unnamed statement kept, in bytes: a client that prepares it, pauses, and then binds it on another server is told
 /// that it does not exist if it was longer.
-const UNNAMED_BYTES_MAX: usize = 8 * 1024;
+const UNNAMED_BYTES_MAX: usize = 32 * 1024;
 
 /// Most statements that one server keeps; the oldest is closed for the next.
 const KNOWN_MAX: usize = 500;
@@ -53,6 +53,11 @@ impl Statement {
             out.extend_from_slice(tail.unwrap_or(&self.tail));
         });
     }
+}
+
+/// Whether a client uses a name of the kind that servers know statements by.
+pub(crate) fn is_ours(name: &[u8]) -> bool {
+    name.starts_with(PREFIX.as_bytes())
 }
 
 /// Appends a server's name for a statement.
@@ -132,6 +137,8 @@ pub(crate) struct Known {
     order: VecDeque<u32>,
     /// Whose its unnamed statement is; 0: nobody's.
     pub(crate) unnamed: u64,
+    /// It may know more than is noted: each statement is closed before it is made.
+    doubtful: bool,
 }
 
 impl Known {
@@ -149,8 +156,20 @@ impl Known {
         self.ids.remove(&id);
     }
 
+    /// It has forgotten everything.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// What it knows is no longer sure.
+    pub(crate) fn doubt(&mut self) {
+        self.ids.clear();
+        self.order.clear();
+        self.doubtful = true;
+    }
+
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful
     }
 
     /// One to close before the next is made.
@@ -189,6 +208,11 @@ impl Unnamed {
     }
 }
 
+/// What one name costs, about.
+fn cost(name: &[u8], tail: &[u8]) -> usize {
+    name.len() + tail.len() + 64
+}
+
 /// A session's names.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
@@ -203,7 +227,7 @@ impl Names {
 
     /// Takes a name for this text; none when there is no more room.
     pub(crate) fn add(&mut self, registry: &Registry, name: &[u8], tail: &[u8]) -> Option<Rc<Statement>> {
-        if self.bytes + tail.len() > TEXT_BYTES_MAX {
+        if self.bytes + cost(name, tail) > TEXT_BYTES_MAX {
             return None;
         }
         let statement = registry.intern(tail);
@@ -213,13 +237,13 @@ impl Names {
 
     pub(crate) fn put_back(&mut self, name: Box<[u8]>, statement: Rc<Statement>) {
         self.remove(&name);
-        self.bytes += statement.tail.len();
+        self.bytes += cost(&name, &statement.tail);
         self.by_name.insert(name, statement);
     }
 
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Rc<Statement>> {
         let statement = self.by_name.remove(name)?;
-        self.bytes -= statement.tail.len();
+        self.bytes -= cost(name, &statement.tail);
         Some(statement)
     }
 

@@ -25,6 +25,7 @@ fn bytes(words: &[&str]) -> Vec<u8> {
                 put_texts(&mut out, tag, &[portal, statement]);
             }
             b'X' | b'S' | b'H' | b'1' | b'2' | b'3' => put(&mut out, tag, &[]),
+            b'E' if rest.len() == 5 => put(&mut out, tag, format!("SERROR\0VERROR\0C{rest}\0\0").as_bytes()),
             b'Z' => put(&mut out, tag, rest.as_bytes()),
             _ => put_texts(&mut out, tag, &[rest]),
         }
@@ -56,7 +57,7 @@ fn client(track: &mut Track, words: &[&str]) -> String {
     let (mut at, mut sent) = (0, Vec::new());
     while at < data.len() {
         match take(track, &data[at..]) {
-            (Taken::More, _) => panic!("all is there"),
+            (Taken::More | Taken::Full, _) => panic!("all is there, and nothing has to wait"),
             (Taken::Pass(len), _) => {
                 sent.extend_from_slice(&data[at..at + len]);
                 at += len;
@@ -302,7 +303,7 @@ fn a_long_query_is_examined_in_parts() {
         let end = data.len().min(at + chunk);
         while at < end {
             match take(&mut track, &data[at..end]).0 {
-                Taken::More => break,
+                Taken::More | Taken::Full => break,
                 Taken::Pass(len) | Taken::Instead(len) => at += len,
             }
         }
@@ -317,10 +318,12 @@ fn a_long_query_is_examined_in_parts() {
 #[test]
 fn nobody_makes_it_remember_without_bound() {
     let mut track = Track::new(false);
-    for _ in 0..=PENDING_MAX {
+    for _ in 0..PENDING_MAX {
         client(&mut track, &["S"]);
     }
-    assert!(!track.is_at_rest() && track.pending.is_empty() && !track.memory().pins().is_empty());
+    assert_eq!(take(&mut track, &bytes(&["S"])).0, Taken::Full, "the client waits");
+    server(&mut track, &["Z:I"]);
+    client(&mut track, &["S"]);
     let mut track = Track::new(false);
     for n in 0..200 {
         let parse = format!("P:{n}:select '{}'", "x".repeat(5000));
@@ -397,7 +400,17 @@ fn the_unnamed_statement_goes_along_too() {
     assert_eq!(server(&mut track, &["1", "2", "C:SELECT 1", "Z:I"])[0], Verdict::Drop);
     client(&mut track, &["Q:select 3"]);
     server(&mut track, &["C:SELECT 1", "Z:I"]);
-    assert_eq!(client(&mut track, &["B::", "S"]), "B S", "a simple query ends it");
+    assert_eq!(client(&mut track, &["B::", "S"]), "Bdauphin_0 S", "a simple query ends it");
+    server(&mut track, &["E:26000", "Z:I"]);
+    // One that is too long to be kept works where it was prepared, and nothing else is run in its place.
+    let long = format!("P::select '{}'", "x".repeat(40_000));
+    client(&mut track, &[&long, "D:S", "S"]);
+    server(&mut track, &["1", "t:x", "n", "Z:I"]);
+    assert_eq!(client(&mut track, &["B::", "E:", "S"]), "B E S");
+    server(&mut track, &["2", "C:SELECT 1", "Z:I"]);
+    client(&mut other, &["P::delete", "S"]);
+    server(&mut other, &["1", "Z:I"]);
+    assert_eq!(client(&mut track, &["D:S", "B::", "S"]), "Ddauphin_0 Bdauphin_0 S");
 }
 
 #[test]
@@ -429,7 +442,7 @@ fn a_name_that_is_taken_is_refused_by_the_server() {
     server(&mut track, &["1", "Z:I"]);
     assert_eq!(client(&mut track, &["P:a:select 2", "S"]), "Pdauphin_1 S");
     server(&mut track, &["E:42P05", "Z:I"]);
-    assert_eq!(client(&mut track, &["B::a", "S"]), "Bdauphin_1 S");
+    assert_eq!(client(&mut track, &["B::a", "S"]), "Cdauphin_1 Pdauphin_1 Bdauphin_1 S", "made again, to be sure");
 }
 
 #[test]
@@ -646,11 +659,76 @@ fn nothing_is_lost_with_a_begin() {
     let mut track = Track::new(false);
     client(&mut track, &["P:b:begin", "B::b", "E:", "S"]);
     assert!(track.is_in_flight() && !track.may_have_committed());
-    assert_eq!(lose(&mut track), "E40001 ZI");
+    assert_eq!(lose(&mut track), "E40001 ZE");
+    // What the client had sent behind it, or sends now, is not on its own.
+    assert_eq!(answers(&mut track, &["P::insert", "B::", "E:", "S"]), "E25P02 ZE");
     let mut track = Track::new(false);
     client(&mut track, &["P::begin", "B::", "E:", "P::insert", "B::", "E:", "S"]);
     assert!(track.may_have_committed(), "the second may be on its own");
     let mut track = Track::new(false);
     client(&mut track, &["P:i:insert", "P:b:begin", "B:x:i", "B::b", "E:x", "S"]);
     assert!(track.may_have_committed(), "the last that was bound need not be the one that is run");
+}
+
+#[test]
+fn what_comes_behind_the_end_of_a_transaction_is_on_its_own() {
+    let mut track = in_transaction();
+    client(&mut track, &["Q:rollback"]);
+    assert!(!track.may_have_committed());
+    client(&mut track, &["P::insert", "B::", "E:", "S"]);
+    assert!(track.may_have_committed());
+    let mut track = in_transaction();
+    client(&mut track, &["Q:rollback; insert"]);
+    assert!(track.may_have_committed());
+    let mut track = in_transaction();
+    client(&mut track, &["P:r:rollback", "B::r", "E:", "S", "B::i", "E:", "S"]);
+    assert!(track.may_have_committed());
+}
+
+#[test]
+fn nothing_passes_a_server_that_is_about_to_forget() {
+    for forgets in ["discard all", "deallocate all", "deallocate a"] {
+        let mut track = Track::new(false);
+        client(&mut track, &[&format!("Q:{forgets}")]);
+        assert_eq!(take(&mut track, &bytes(&["Q:set role x"])).0, Taken::Full, "{forgets}");
+        server(&mut track, &["C:DISCARD ALL", "Z:I"]);
+        assert_ne!(take(&mut track, &bytes(&["Q:set role x"])).0, Taken::Full, "{forgets}");
+        assert!(!track.memory().pins().let_go());
+    }
+    let mut track = Track::new(false);
+    client(&mut track, &["P::discard all", "B::", "E:", "S"]);
+    assert_eq!(take(&mut track, &bytes(&["S"])).0, Taken::Full, "once the pipeline is complete");
+}
+
+#[test]
+fn a_server_that_knows_something_else_is_told_anew() {
+    let mut track = Track::new(false);
+    client(&mut track, &["P:a:select * from t", "S"]);
+    server(&mut track, &["1", "Z:I"]);
+    // Somebody uses names of our kind.
+    let mut other = Track::new(false);
+    assert_eq!(
+        client(&mut other, &["C:Sdauphin_1", "B::dauphin_1", "D:Sdauphin_1", "S"]),
+        "Cdauphin_0 Bdauphin_0 Ddauphin_0 S"
+    );
+    server(&mut other, &["3", "E:26000", "Z:I"]);
+    assert_eq!(client(&mut track, &["B::a", "S"]), "Cdauphin_1 Pdauphin_1 Bdauphin_1 S");
+    server(&mut track, &["3", "1", "2", "Z:I"]);
+    // The table has changed: a plan that is of no use is not used again.
+    client(&mut track, &["B::a", "E:", "S"]);
+    let mut report = Vec::new();
+    put(&mut report, b'E', b"SERROR\0VERROR\0C0A000\0RRevalidateCachedQuery\0\0");
+    hear(&mut track, &report);
+    server(&mut track, &["Z:I"]);
+    client(&mut track, &["C:Sa", "S"]);
+    server(&mut track, &["3", "Z:I"]);
+    assert_eq!(client(&mut track, &["P:a:select * from t", "S"]), "Cdauphin_1 Pdauphin_1 S");
+}
+
+#[test]
+fn an_error_of_the_extended_protocol_skips_a_simple_query_too() {
+    let mut track = Track::new(false);
+    client(&mut track, &["P:a:selec", "Q:select 1", "S"]);
+    server(&mut track, &["E:42601", "Z:I"]);
+    assert!(track.is_at_rest() && !track.memory().pins().let_go(), "not worth guessing: it keeps its server");
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod bare;
 pub(crate) mod fake;
 
 use dauphin_model::{ClusterName, MemberName, Pooling, ReplicaTarget, Route, RouteState, Target, Term};

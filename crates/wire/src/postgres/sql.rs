@@ -112,6 +112,8 @@ impl Scan {
         let reader = &mut self.reader;
         self.lexer.finish(&mut |token| reader.token(token));
         reader.end_statement();
+        // What comes behind the end of a transaction in one text is on its own.
+        reader.effects.may_commit |= reader.effects.ends && reader.statements > 1;
         let set = |change: &Lasting| matches!(change, Lasting::Set(_));
         if reader.statements > 1 && reader.effects.changes.iter().any(set) {
             // Which part of the text it would be is not told.
@@ -132,7 +134,10 @@ pub fn effects(sql: &[u8], backslashes: bool) -> Effects {
 
 impl Reader {
     fn pin(&mut self, pin: Pin) {
-        self.effects.pin.get_or_insert(pin);
+        // What code may have done is the least of reasons.
+        if matches!(self.effects.pin, None | Some(Pin::Code)) {
+            self.effects.pin = Some(pin);
+        }
     }
 
     fn argument(&mut self, end: Argument) {
@@ -243,7 +248,7 @@ impl Reader {
                 self.set_config = Some((self.depth, Argument::Other));
             }
             b"client_min_messages" if self.setting => self.effects.messages = true,
-            b"dblink_connect" | b"dblink_connect_u" => self.pin(Pin::Code),
+            b"dblink_connect" | b"dblink_connect_u" => self.pin(Pin::Connection),
             _ if word.starts_with(b"pg_temp") => self.pin(Pin::Temporary),
             _ if word.starts_with(b"pg_advisory_lock") || word.starts_with(b"pg_try_advisory_lock") => {
                 self.pin(Pin::AdvisoryLock);
@@ -259,16 +264,21 @@ impl Reader {
         }
         match word {
             b"select" | b"insert" | b"update" | b"delete" | b"merge" | b"with" | b"values" | b"table" | b"begin"
-            | b"start" | b"abort" | b"explain" | b"copy" | b"truncate" | b"vacuum" | b"analyze" | b"analyse"
-            | b"cluster" | b"reindex" | b"checkpoint" | b"lock" | b"refresh" | b"grant" | b"revoke" | b"alter"
-            | b"drop" | b"comment" | b"notify" | b"show" | b"fetch" | b"move" | b"close" | b"security"
-            | b"reassign" | b"import" | b"create" | b"unlisten" => Kind::Other,
+            | b"start" | b"explain" | b"copy" | b"truncate" | b"vacuum" | b"analyze" | b"analyse" | b"cluster"
+            | b"reindex" | b"checkpoint" | b"lock" | b"refresh" | b"grant" | b"revoke" | b"alter" | b"drop"
+            | b"comment" | b"notify" | b"show" | b"fetch" | b"move" | b"close" | b"security" | b"reassign"
+            | b"import" | b"create" | b"unlisten" => Kind::Other,
             b"execute" => {
                 self.effects.may_commit = true;
                 Kind::Other
             }
             b"commit" | b"end" => {
                 self.effects.may_commit = true;
+                self.effects.ends = true;
+                Kind::Other
+            }
+            b"abort" => {
+                self.effects.ends = true;
                 Kind::Other
             }
             b"savepoint" | b"release" => {
@@ -277,6 +287,7 @@ impl Reader {
             }
             b"rollback" => {
                 // ROLLBACK PREPARED is fine; COMMIT PREPARED has its own word above.
+                self.effects.ends = true;
                 Kind::Rollback
             }
             b"declare" => Kind::Declare,

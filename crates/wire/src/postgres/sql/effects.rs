@@ -24,8 +24,10 @@ pub enum Pin {
     Setting,
     /// LOAD.
     Load,
-    /// DO, CALL, a function called by number, or a connection of its own: it may have done anything.
+    /// DO, CALL, or a function called by number: it may have done anything.
     Code,
+    /// A connection of the session's own to another server.
+    Connection,
     /// A statement that is not known here.
     Unknown,
     /// Text that may be read in two ways.
@@ -49,7 +51,8 @@ impl fmt::Display for Pin {
             Self::Role => "SET ROLE or SET SESSION AUTHORIZATION",
             Self::Setting => "settings that cannot be repeated",
             Self::Load => "a loaded library",
-            Self::Code => "DO, CALL or another session's connection",
+            Self::Code => "DO, CALL or a function called by number",
+            Self::Connection => "a connection to another server",
             Self::Unknown => "a statement the proxy does not know",
             Self::Doubt => "a text that can be read in two ways",
             Self::TooMuch => "more prepared statements than the proxy keeps",
@@ -87,6 +90,8 @@ pub struct Effects {
     pub savepoint: bool,
     /// It may end a transaction with a commit.
     pub may_commit: bool,
+    /// It may end a transaction, either way.
+    pub ends: bool,
     /// It may change which messages the server sends: see [`crate::postgres::warnings`].
     pub messages: bool,
 }

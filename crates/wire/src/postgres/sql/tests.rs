@@ -78,9 +78,11 @@ fn what_cannot_move_pins() {
         ("load 'auto_explain'", Pin::Load),
         ("do $$ begin null; end $$", Pin::Code),
         ("call p()", Pin::Code),
-        ("select dblink_connect('x')", Pin::Code),
+        ("select dblink_connect('x')", Pin::Connection),
         ("frobnicate", Pin::Unknown),
         ("select u&\"pg_adv\\0069sory_lock\"(1)", Pin::Doubt),
+        ("do $$x$$; create temp table t (a int)", Pin::Temporary),
+        ("call p(); select pg_advisory_lock(1)", Pin::AdvisoryLock),
     ] {
         assert_eq!(pin(sql), Some(expected), "{sql}");
     }

@@ -1,0 +1,37 @@
+//! A client that is no more than its socket: it says what no driver would.
+
+use super::{PASSWORD, raw};
+use dauphin_wire::postgres::message::{put, put_sasl_initial};
+use dauphin_wire::postgres::scram::{ClientExchange, MECHANISM, Secret};
+use dauphin_wire::postgres::startup::Startup;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// The next message: its type and body.
+pub(crate) fn message(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut header = [0; 5];
+    stream.read_exact(&mut header).expect("a message");
+    let [tag, a, b, c, d] = header;
+    let mut body = vec![0; u32::from_be_bytes([a, b, c, d]) as usize - 4];
+    stream.read_exact(&mut body).expect("its body");
+    (tag, body)
+}
+
+/// A client that has logged in and costs no more than its socket.
+pub(crate) fn logged_in(port: u16) -> TcpStream {
+    let mut stream = raw(port);
+    let parameters = vec![("user".to_owned(), "app".to_owned())];
+    stream.write_all(&Startup { minor: 0, parameters, options: Vec::new() }.encode()).expect("written");
+    let (mut exchange, first) = ClientExchange::begin("nonce".to_owned());
+    message(&mut stream);
+    let mut out = Vec::new();
+    put_sasl_initial(&mut out, MECHANISM, &first);
+    stream.write_all(&out).expect("written");
+    let (_, challenge) = message(&mut stream);
+    let proof = exchange.respond(&Secret::Password(PASSWORD.to_owned()), &challenge[4..]).expect("a challenge");
+    out.clear();
+    put(&mut out, b'p', &proof);
+    stream.write_all(&out).expect("written");
+    while message(&mut stream).0 != b'Z' {}
+    stream
+}
