@@ -250,7 +250,7 @@ impl Pool {
         }
         self.given.set(self.given.get().wrapping_add(1));
         let others = self.budget.starving() > self.starving.get();
-        if others && self.given.get() % SHARE_EVERY == 0 {
+        if others && self.given.get().is_multiple_of(SHARE_EVERY) {
             // Sessions of other shards wait as well: now and then one of them may open one instead.
             return;
         }
