@@ -1,12 +1,13 @@
 # What CONTRACT.md promises under "Make". Each target says what it installs, if anything, and asks no question.
 
-.PHONY: help demo test test-long check bench bench-failover proof chaos engines
+.PHONY: help demo test test-long check bench bench-failover bench-proxy proof chaos engines
 
 help:
 	@echo "make demo            a cluster on this machine: its leader dies, a replica takes over (KEEP=1 leaves it up)"
 	@echo "make test            the tests that fit 30 minutes; make test-long: all of them"
 	@echo "make check           formatting, lints, documentation, dependency rule, licences"
 	@echo "make bench           all benchmarks; make bench-failover: takeover times, ours and others'"
+	@echo "make bench-proxy     CPU per transaction, ours beside PgBouncer and HAProxy, which it needs installed"
 	@echo "make proof           many seeds and every pair of turns, MINUTES=60 long; goes on where it was cut off"
 	@echo "make chaos           random faults on real clusters, MINUTES=20 SEED=1; a report in bench/results/chaos.md"
 	@echo "make engines         every server that is tested, under .engines/"
@@ -23,11 +24,14 @@ test-long:
 check:
 	@scripts/check.sh
 
-bench: bench-failover
+bench: bench-failover bench-proxy
 
 bench-failover:
 	@scripts/engines.sh postgres
 	@bench/failover/run.sh
+
+bench-proxy:
+	@bench/proxy/run.sh
 
 proof:
 	@bench/proof/run.sh

@@ -232,9 +232,12 @@ impl Track {
             self.savepoint = false;
         }
         self.round = Round::default();
+        if self.pending.is_empty() {
+            self.barrier = false;
+        }
         if self.pending.is_empty() && !self.unsynced {
             self.may_commit = false;
-            (self.ends, self.begun, self.barrier) = (false, false, false);
+            (self.ends, self.begun) = (false, false);
             self.lend_queue();
         }
     }

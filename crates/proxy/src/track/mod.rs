@@ -325,7 +325,6 @@ impl Track {
                 self.begun |= begins;
                 self.ends |= self.ends_prepared;
             }
-            b'H' => self.unsynced = true,
             b'S' => {
                 self.unsynced = false;
                 self.bound = Bound::Nothing;

@@ -164,10 +164,24 @@ fn a_pipeline_is_at_rest_after_its_last_sync() {
     server(&mut track, &["1", "2", "C:SELECT 1", "Z:I"]);
     assert!(!track.is_at_rest());
     server(&mut track, &["1", "2", "C:SELECT 1", "Z:I"]);
-    assert!(!track.is_at_rest(), "a flush was sent");
+    assert!(track.is_at_rest() && track.memory().pins().is_empty(), "a flush asks for nothing that is still to come");
+    client(&mut track, &["P::select 3", "H"]);
+    server(&mut track, &["1"]);
+    assert!(!track.is_at_rest());
     client(&mut track, &["S"]);
     server(&mut track, &["Z:I"]);
-    assert!(track.is_at_rest() && track.memory().pins().is_empty());
+    assert!(track.is_at_rest());
+}
+
+/// As psycopg leaves a pipeline, and cleans up after an error.
+#[test]
+fn a_server_that_has_forgotten_is_waited_for_no_longer() {
+    let mut track = Track::new(false);
+    client(&mut track, &["P::select 1", "H"]);
+    server(&mut track, &["1"]);
+    client(&mut track, &["Q:deallocate all"]);
+    server(&mut track, &["C:DEALLOCATE ALL", "Z:I"]);
+    assert_ne!(take(&mut track, &bytes(&["Q:begin"])).0, Taken::Full);
 }
 
 #[test]
