@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const GIVES_MAX: u32 = 3;
 /// Doublings of an elector's patience.
 const STOOD_MAX: u32 = 2;
+
 /// Why this election runs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {

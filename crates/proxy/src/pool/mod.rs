@@ -80,6 +80,8 @@ pub(crate) struct Pool {
     given: Cell<u32>,
     /// In use by sessions.
     pub(crate) busy: Cell<usize>,
+    /// Of which server it is.
+    pub(crate) place: Place,
     pub(crate) budget: Arc<Budget>,
 }
 
@@ -98,18 +100,8 @@ impl Pools {
 
     /// Whether they are of this user and database.
     pub(crate) fn are_of(&self, place: &Place) -> bool {
-        let startup = &self.login.startup;
-        startup.user() == place.user && startup.database() == place.database
-    }
-
-    /// What a pool of theirs is of.
-    pub(crate) fn place(&self, right: &Right) -> Place {
-        let startup = &self.login.startup;
-        let replica = match right {
-            Right::Leader(_) => None,
-            Right::Replica(member) => Some(member.clone()),
-        };
-        Place { user: startup.user().to_owned(), database: startup.database().to_owned(), replica }
+        let ours = &self.leader.place;
+        ours.user == place.user && ours.database == place.database
     }
 
     /// A client has just proved this.
@@ -212,7 +204,8 @@ impl Pool {
             starving: Cell::new(0),
             given: Cell::new(0),
             busy: Cell::new(0),
-            budget: hub.budget(place),
+            budget: hub.budget(place.clone()),
+            place,
         })
     }
 

@@ -112,7 +112,7 @@ impl Session {
             return None;
         }
         let hungry = pool.starve();
-        if self.shard.make_room(&pools.place(right)) {
+        if self.shard.make_room(&pool.place) {
             pools.want(pool, target, right);
         }
         Some(hungry)

@@ -124,11 +124,7 @@ impl Track {
             return self.expect(Pending::Parse { what: Parsed::Native, ours: false });
         };
         if up.known.contains(statement.id()) && !self.is_evicted(statement.id()) {
-            message::put_parts(out, b'C', |out| {
-                out.push(b'S');
-                out.extend_from_slice(NOBODY);
-                out.push(0);
-            });
+            put_close(out, NOBODY);
             return self.expect(Pending::Known { name: name.into() });
         }
         self.make_room(&statement, up, out);
@@ -221,11 +217,7 @@ impl Track {
         out.extend_from_slice(portal);
         out.push(0);
         let name = out.len();
-        match &named {
-            Some(named) => put_name(out, named.id()),
-            // Nobody's: the server says that there is no such statement.
-            None => out.extend_from_slice(&[NOBODY, &[0]].concat()),
-        }
+        put_name(out, server_name(named.as_ref()));
         let longer = out.len() - name;
         out.extend_from_slice(rest);
         // The whole message may be longer than what is here.
@@ -276,10 +268,7 @@ impl Track {
         }
         message::put_parts(out, b'D', |out| {
             out.push(b'S');
-            match &named {
-                Some(named) => put_name(out, named.id()),
-                None => out.extend_from_slice(&[NOBODY, &[0]].concat()),
-            }
+            put_name(out, server_name(named.as_ref()));
         });
     }
 
@@ -295,14 +284,15 @@ impl Track {
         let gone = self.memory.names.remove(name).map(|statement| (name.into(), statement));
         if gone.is_some() || is_ours(name) {
             // The server keeps it: others use it too.
-            message::put_parts(out, b'C', |out| {
-                out.push(b'S');
-                out.extend_from_slice(NOBODY);
-                out.push(0);
-            });
+            put_close(out, NOBODY);
         }
         self.expect(Pending::Close { gone });
     }
+}
+
+/// What the server knows it by; nobody's, of which it says that there is no such statement.
+fn server_name(named: Option<&Rc<Statement>>) -> u32 {
+    named.map_or(NOBODY, |named| named.id())
 }
 
 /// Length of the text at the beginning of a Parse's tail.

@@ -13,8 +13,8 @@ use std::rc::Rc;
 /// What servers know statements by, before a number.
 const PREFIX: &str = "dauphin_";
 
-/// A name that no statement has: to close it does nothing, and is answered in its turn.
-pub(crate) const NOBODY: &[u8] = b"dauphin_0";
+/// A number that no statement has: to close it does nothing, and is answered in its turn.
+pub(crate) const NOBODY: u32 = 0;
 
 /// Most bytes of texts that one session keeps under names.
 const TEXT_BYTES_MAX: usize = 512 * 1024;
