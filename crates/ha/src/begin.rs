@@ -91,12 +91,15 @@ impl Core {
             }
         }
         let leader = record.leader.name.clone();
-        let clone_ok =
-            self.beat_of(&leader).and_then(|b| b.leading.as_ref()).is_some_and(|l| l.term == record.term && l.clone_ok);
-        // an open leader takes us out of the set first; a decided one cannot, and it holds everything that we vouched for
-        let listed = record.published.voters.iter().any(|v| v.name == self.me)
-            && record.evidence != Evidence::Bootstrap
-            && (record.state == LeadershipState::Open || !self.may_cut(&record));
+        let leading = self.beat_of(&leader).and_then(|b| b.leading.as_ref()).filter(|l| l.term == record.term);
+        let (clone_ok, short) = (leading.is_some_and(|l| l.clone_ok), leading.is_some_and(|l| l.short));
+        // an open leader takes us out of the set first. A decided one cannot, nor can one that waits for enough copies to be
+        // there, this one among them; either holds everything that we vouched for
+        let goes_first = match record.state {
+            LeadershipState::Open => !short,
+            LeadershipState::Elected => record.evidence != Evidence::Bootstrap && !self.may_cut(&record),
+        };
+        let listed = goes_first && record.published.voters.iter().any(|v| v.name == self.me);
         if leader == self.me || !clone_ok || listed || record.term < self.durable.pledge || !self.engine_idle() {
             return;
         }

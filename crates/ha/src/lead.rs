@@ -10,7 +10,8 @@ use crate::step::{EngineStep, OpId, Rev, Step, StoreTxn};
 use crate::switchover::Switchover;
 use crate::variant::Variant;
 use dauphin_model::{
-    Enforced, Evidence, Leadership, LeadershipState, Lsn, Mono, Run, Span, SwitchPoint, Term, Timeline, Voter,
+    Enforced, Evidence, Leadership, LeadershipState, Lsn, Mono, Published, Run, Span, SwitchPoint, Term, Timeline,
+    Voter,
 };
 use std::collections::BTreeMap;
 
@@ -48,8 +49,8 @@ pub(crate) struct Lead {
     pub(crate) barrier: bool,
     /// The barrier under way; an older one's end says nothing.
     pub(crate) barrier_serial: u64,
-    /// It asked the store to open, behind its barrier or degraded.
-    pub(crate) opening: bool,
+    /// What it asked the store to open with, behind its barrier or degraded.
+    pub(crate) opening: Option<Published>,
     pub(crate) open: bool,
     pub(crate) access: bool,
     pub(crate) switch: Option<SwitchPoint>,
@@ -99,7 +100,7 @@ impl Core {
             attach: false,
             barrier: false,
             barrier_serial: 0,
-            opening: false,
+            opening: None,
             open: false,
             access: false,
             switch: None,

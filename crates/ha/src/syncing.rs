@@ -40,8 +40,7 @@ pub fn next_move(
         version: published.version.next(),
         degraded: target.degraded,
     };
-    let there =
-        published.voters == goal.voters && published.answers == goal.answers && published.degraded == goal.degraded;
+    let there = published.same_set(&goal);
     if broken == Some(Variant::PublishBeforeConfigure) && !there {
         return Some(Move::Publish(goal));
     }

@@ -186,7 +186,7 @@ impl Core {
             ..record
         };
         if let Some(lead) = &mut self.lead {
-            lead.opening = true;
+            lead.opening = Some(next.published.clone());
         }
         self.publish(StoreTxn { past: Some(past), intent: Some(None), ..StoreTxn::of(next) });
     }
@@ -210,8 +210,9 @@ impl Core {
             return;
         }
         // one that lands late may be of an earlier try of ours in this term, from before the server fell: behind today's
-        // barrier nobody stands yet
-        let ours = |l: &&mut Lead| l.running && record.timeline == l.timeline && l.opening;
+        // barrier nobody stands yet, and the server may wait for others than those that it publishes
+        let asked = |l: &Lead| l.opening.as_ref().is_some_and(|p| p.same_set(&record.published));
+        let ours = |l: &&mut Lead| l.running && record.timeline == l.timeline && asked(l);
         let Some(lead) = self.lead.as_mut().filter(ours) else { return };
         lead.open = true;
         lead.term = record.term;

@@ -28,6 +28,14 @@ pub struct Published {
     pub degraded: bool,
 }
 
+impl Published {
+    /// Whether both say the same, in whatever version.
+    #[must_use]
+    pub fn same_set(&self, other: &Self) -> bool {
+        (&self.voters, self.answers, self.degraded) == (&other.voters, other.answers, other.degraded)
+    }
+}
+
 /// Whether any `answers` voters are sure to meet any `required` of the enforced ones:
 /// `answers + required > |published ∪ enforced|`.
 #[must_use]

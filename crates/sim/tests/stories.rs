@@ -186,6 +186,43 @@ fn a_winner_gets_the_replica_copied_again_that_it_needs() {
     assert!(says(&world, "the log it needs may be gone"), "{}", world.lines().join("\n"));
 }
 
+/// A voter's data is given up, and its open leader cannot do without it: commits wait for a copy that waits to be taken out
+/// of the set (found by seed 34259).
+#[test]
+fn a_leader_short_of_copies_gets_the_voter_copied_again_that_it_waits_for() {
+    let mut world = formed_of(2, Durability::Quorum);
+    let leader = world.leader().expect("a leader");
+    world.strike(1 - leader, Fault::FullDisk, Span::ms(20_000));
+    world.strike(1 - leader, Fault::KillServer, Span::ZERO);
+    world.run_for(Span::ms(20_000));
+    heals(&mut world);
+    assert_eq!(world.leader(), Some(leader));
+    assert!(says(&world, "its server does not start with this data"), "{}", world.lines().join("\n"));
+}
+
+/// A winner asks to open and falls before the store has taken it. It wins again, with more replicas to wait for; what it asked
+/// for before lands then, and says too little (seeds 5780, 8614 and 42286).
+#[test]
+fn an_open_that_lands_late_does_not_open_what_came_after_it() {
+    let told = |w: &World, text: &str| w.lines().iter().filter(|l| l.contains(text)).count();
+    let mut world = formed_of(5, Durability::Quorum);
+    world.strike(4, Fault::CutOff, Span::ms(2_500));
+    world.run_for(Span::ms(2_000));
+    world.kill(0);
+    world.wait_for(Span::ms(10_000), |w| told(w, "m2    engine: promote") == 1).expect("the second one wins");
+    world.strike(0, Fault::StoreStands, Span::ms(2_500));
+    world.wait_for(Span::ms(10_000), |w| told(w, "m2    engine: barrier") == 1).expect("it is promoted");
+    world.run_for(Span::ms(100));
+    world.strike(1, Fault::KillServer, Span::ZERO);
+    world.revive(0);
+    world.wait_for(Span::ms(10_000), |w| told(w, "m2    engine: barrier") == 2).expect("it is promoted again");
+    assert_eq!(told(&world, "store: term 2 m2#1 Open"), 1, "what it asked for lands:\n{}", world.lines().join("\n"));
+    heals(&mut world);
+    // with those that it waits for, and behind its barrier
+    let opens = told(&world, "m2    term 5 is open; sync set: m3#1, m4#1, m5#1 (an election needs 2)");
+    assert_eq!(opens, 1, "{}", world.lines().join("\n"));
+}
+
 /// A voter that was away while the set grew knows nothing newer than the old copy. Those who do refuse the store, and do not
 /// agree either that it may decide by it: it lacks what was acknowledged without it.
 #[test]
