@@ -9,6 +9,8 @@
 use crate::postgres::history;
 use crate::postgres::{Error, Result, files};
 use dauphin_model::{Lsn, Timeline};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// Where a page says its address, and which bytes of the first page say how large pages are (`xlog_internal.h`).
@@ -17,18 +19,30 @@ const PAGE_SIZE: std::ops::Range<usize> = 36..40;
 /// The magic number of the version.
 const MAGIC: std::ops::Range<usize> = 0..2;
 
-/// Removes such files of timelines after `after`; the receiver must be gone. The timelines they were of.
+/// The largest page that a server can be built with, and the header of a segment's first page.
+const PAGE_MAX: usize = 65536;
+const HEADER: usize = 40;
+
+/// Removes such files of timelines after `after`; the receiver must be gone. It reads segments: not on the thread that asks.
 ///
 /// # Errors
 /// [`Error::File`].
-pub(crate) fn remove(data_dir: &Path, after: Timeline) -> Result<Vec<Timeline>> {
+pub(crate) async fn remove(data_dir: &Path, after: Timeline) -> Result<()> {
+    let data_dir = data_dir.to_owned();
+    let asked = data_dir.clone();
+    let removed = tokio::task::spawn_blocking(move || remove_now(&data_dir, after)).await;
+    removed.unwrap_or_else(|panicked| Err(Error::file("look through", &asked)(io::Error::other(panicked)))).map(|_| ())
+}
+
+/// The timelines whose files were removed.
+fn remove_now(data_dir: &Path, after: Timeline) -> Result<Vec<Timeline>> {
     let mut removed = Vec::new();
     for timeline in history::list(data_dir)?.into_iter().filter(|t| *t > after) {
         // a stub, or a history that others will complain of
         let Ok(branches) = history::read(data_dir, timeline) else { continue };
         let Some(last) = branches.last() else { continue };
         let Some(both) = both(data_dir, timeline, last.timeline, last.end)? else { continue };
-        if half(&both.own, &both.before, last.end) {
+        if both.half(last.end).map_err(Error::file("compare", &both.path))? {
             files::remove(&both.path)?;
             tracing::info!(%timeline, "the first file of a timeline that was not received up to its beginning is removed");
             removed.push(timeline);
@@ -40,8 +54,15 @@ pub(crate) fn remove(data_dir: &Path, after: Timeline) -> Result<Vec<Timeline>> 
 /// A timeline's first segment and the same one of the timeline before.
 struct Both {
     path: PathBuf,
-    own: Vec<u8>,
-    before: Vec<u8>,
+    before: PathBuf,
+    size: u64,
+}
+
+impl Both {
+    fn half(&self, begin: Lsn) -> io::Result<bool> {
+        let open = |path| File::open(path).map(|file| BufReader::with_capacity(PAGE_MAX, file));
+        half(open(&self.path)?, open(&self.before)?, self.size, begin)
+    }
 }
 
 /// What is there of the segment of `begin`, where `timeline` left `before`; `None` unless both have it.
@@ -58,37 +79,43 @@ fn both(data_dir: &Path, timeline: Timeline, before: Timeline, begin: Lsn) -> Re
     if !path.exists() {
         return Ok(None);
     }
-    let read = |path: &Path| std::fs::read(path).map_err(Error::file("read", path));
-    Ok(Some(Both { own: read(&path)?, before: read(&named(size, before))?, path }))
+    Ok(Some(Both { before: named(size, before), path, size }))
 }
 
 /// Whether `file` lacks, before the byte of `begin`, what `before` has, and has nothing that `before` lacks. What lies
 /// behind a hole was never flushed: nobody was told of it.
-fn half(file: &[u8], before: &[u8], begin: Lsn) -> bool {
-    let size = before.len() as u64;
-    let word = |bytes: &[u8], at: std::ops::Range<usize>| bytes.get(at).map(<[u8]>::to_vec);
-    let page_size = before.get(PAGE_SIZE).and_then(|b| b.first_chunk::<4>()).map(|b| u32::from_ne_bytes(*b) as usize);
-    let Some(page_size) = page_size.filter(|size| size.is_power_of_two() && (1024..=65536).contains(size)) else {
-        return false;
+fn half(mut file: impl Read, mut before: impl Read, size: u64, begin: Lsn) -> io::Result<bool> {
+    let mut header = Vec::with_capacity(HEADER);
+    before.by_ref().take(HEADER as u64).read_to_end(&mut header)?;
+    let page_size = header.get(PAGE_SIZE).and_then(|b| b.first_chunk::<4>()).map(|b| u32::from_ne_bytes(*b) as usize);
+    let Some(page_size) = page_size.filter(|size| size.is_power_of_two() && (1024..=PAGE_MAX).contains(size)) else {
+        return Ok(false);
     };
-    let first = begin.0 - begin.0 % size;
-    let inside = usize::try_from(begin.0 % size).unwrap_or(0);
-    let Some(known) = before.get(..inside) else { return false };
+    let magic = header.get(MAGIC).map(<[u8]>::to_vec);
+    let mut before = header.chain(before);
+    let (mut at, end) = (begin.0 - begin.0 % size, begin.0);
     // how many bytes of a page were written
-    let written = |page: &[u8], index: usize| {
-        let address = (first + (index * page_size) as u64).to_ne_bytes();
-        let ours = word(page, ADDRESS).as_deref() == Some(&address[..]) && word(page, MAGIC) == word(before, MAGIC);
+    let written = |page: &[u8], at: u64| {
+        let ours = page.get(ADDRESS) == Some(&at.to_ne_bytes()[..]) && page.get(MAGIC) == magic.as_deref();
         if ours { page.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1) } else { 0 }
     };
-    let mut lacks = false;
-    for (index, (page, before)) in file.chunks(page_size).zip(known.chunks(page_size)).enumerate() {
-        let there = written(page, index).min(before.len());
-        if page.get(..there) != before.get(..there) {
-            return false;
+    let (mut page, mut known, mut lacks) = (Vec::new(), Vec::new(), false);
+    while at < end {
+        page.clear();
+        known.clear();
+        file.by_ref().take(page_size as u64).read_to_end(&mut page)?;
+        before.by_ref().take((page_size as u64).min(end - at)).read_to_end(&mut known)?;
+        if page.is_empty() {
+            break;
         }
-        lacks |= there < written(before, index);
+        let there = written(&page, at).min(known.len());
+        if page.get(..there) != known.get(..there) {
+            return Ok(false);
+        }
+        lacks |= there < written(&known, at);
+        at += page_size as u64;
     }
-    lacks
+    Ok(lacks)
 }
 
 #[cfg(test)]
@@ -97,6 +124,10 @@ mod tests {
 
     const PAGE: usize = 8192;
     const SIZE: usize = 1 << 20;
+
+    fn half(file: &[u8], before: &[u8], begin: Lsn) -> bool {
+        super::half(file, before, SIZE as u64, begin).expect("read")
+    }
 
     /// A segment at 0/300000 with so many bytes written.
     fn segment(written: usize) -> Vec<u8> {
@@ -153,10 +184,10 @@ mod tests {
             let path = history::path(dir.path(), Timeline(timeline));
             std::fs::write(path, "1\t0/200000\tx\n2\t0/309C40\tx\n").expect("written");
         }
-        assert_eq!(remove(dir.path(), Timeline(4)).expect("looked"), []);
-        assert_eq!(remove(dir.path(), Timeline(3)).expect("looked"), [Timeline(4)]);
+        assert_eq!(remove_now(dir.path(), Timeline(4)).expect("looked"), []);
+        assert_eq!(remove_now(dir.path(), Timeline(3)).expect("looked"), [Timeline(4)]);
         assert!(name(2).exists() && name(3).exists() && !name(4).exists());
-        assert_eq!(remove(dir.path(), Timeline(1)).expect("looked"), [Timeline(3)]);
-        assert_eq!(remove(dir.path(), Timeline(1)).expect("looked"), []);
+        assert_eq!(remove_now(dir.path(), Timeline(1)).expect("looked"), [Timeline(3)]);
+        assert_eq!(remove_now(dir.path(), Timeline(1)).expect("looked"), []);
     }
 }

@@ -34,7 +34,7 @@ impl Postgres {
             if history::path(dir, timeline).exists() {
                 return refuse("the number was used before; choose a higher one".to_owned());
             }
-            half_received::remove(dir, state.timeline)?;
+            half_received::remove(dir, state.timeline).await?;
             // numbers up to where recovery aims, which may lie above where it is, need no stub but harm none
             history::write_stubs(dir, state.timeline, timeline)?;
             self.acts.query("SELECT pg_promote(false)", ASK_LIMIT).await.map_err(Error::sql(doing))?;

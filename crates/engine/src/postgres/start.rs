@@ -66,7 +66,7 @@ impl Postgres {
         files::remove(&instance.socket())?;
         files::remove(&instance.socket().with_extension(format!("{}.lock", instance.port)))?;
         history::remove_trailing_stubs(&instance.data_dir)?;
-        half_received::remove(&instance.data_dir, Timeline(0))?;
+        half_received::remove(&instance.data_dir, Timeline(0)).await?;
         let raised = self.raised_settings().await?;
         self.forget_connections().await;
         Ok(self.command(&raised))
