@@ -80,7 +80,7 @@ impl Track {
         self.unsynced = false;
         self.may_commit = false;
         (self.ends, self.begun, self.barrier, self.barrier_at_sync) = (false, false, false, false);
-        self.bound = super::Bound::Nothing;
+        (self.portal, self.portals) = Default::default();
         self.armed = None;
         self.commit = None;
         self.undecided = Vec::new();
@@ -126,7 +126,7 @@ impl Track {
             b'Q' => {
                 let text = message::split_text(body).map_or(body, |(text, _)| text);
                 self.unnamed.forget();
-                match sql::ending(text, self.memory.backslashes()) {
+                match sql::effects(text, self.memory.backslashes()).control.ending {
                     Some(ending) => end(aborted, ending, out),
                     None => refuse(aborted, out),
                 }
@@ -138,12 +138,13 @@ impl Track {
             }
             b'P' => {
                 let parsed = message::parse_statement(body);
-                match parsed.filter(|(_, text)| sql::ending(text, self.memory.backslashes()).is_some()) {
+                let control = parsed.map(|(_, text)| sql::effects(text, self.memory.backslashes()).control);
+                match (parsed, control.filter(|control| control.ending.is_some())) {
                     // Named ones are prepared where there is a server.
-                    Some((b"", _)) => {
+                    (Some((b"", _)), Some(control)) => {
                         let mut frame = Vec::new();
                         message::put(&mut frame, b'P', body);
-                        self.unnamed.set(u64::MAX, &frame);
+                        self.unnamed.set(u64::MAX, &frame, control);
                         message::put(out, b'1', &[]);
                     }
                     _ => fail(aborted, out),
@@ -151,14 +152,14 @@ impl Track {
             }
             b'B' => {
                 let name = Bind::parse(body).map(|bind| bind.statement);
-                aborted.bound = name.and_then(|name| self.ending_of(name));
+                aborted.bound = name.and_then(|name| self.control_of(name).ending);
                 match aborted.bound {
                     Some(_) => message::put(out, b'2', &[]),
                     None => fail(aborted, out),
                 }
             }
             b'D' => match message::close_target(body) {
-                Some((b'S', name)) if self.ending_of(name).is_some() => {
+                Some((b'S', name)) if self.control_of(name).ending.is_some() => {
                     message::put(out, b't', &[0, 0]);
                     message::put(out, b'n', &[]);
                 }
@@ -185,16 +186,6 @@ impl Track {
             }
             _ => {}
         }
-    }
-
-    /// How a prepared statement ends a transaction, if it does.
-    fn ending_of(&self, name: &[u8]) -> Option<Ending> {
-        let backslashes = self.memory.backslashes();
-        if name.is_empty() {
-            let (_, text) = message::parse_statement(self.unnamed.frame.get(HEADER_BYTES..)?)?;
-            return sql::ending(text, backslashes);
-        }
-        sql::ending(self.memory.names.get(name)?.text(), backslashes)
     }
 }
 

@@ -134,7 +134,7 @@ impl Track {
                 Pending::Parse { what: Parsed::Named { name: Some(name), .. }, .. } | Pending::Known { name } => {
                     self.memory.names.remove(&name);
                 }
-                Pending::Close { gone: Some((name, statement)) } => self.memory.names.put_back(name, statement),
+                Pending::Close { gone: Some((name, prepared)) } => self.memory.names.put_back(name, prepared),
                 _ => {}
             }
         }
@@ -238,6 +238,9 @@ impl Track {
         if self.pending.is_empty() && !self.unsynced {
             self.may_commit = false;
             (self.ends, self.begun) = (false, false);
+            if status == Status::Idle {
+                (self.portal, self.portals) = Default::default();
+            }
             self.lend_queue();
         }
     }

@@ -6,7 +6,7 @@ use super::{Pending, Track, Upstream, Verdict};
 use crate::track::statements::Known;
 use dauphin_wire::postgres::frame::HEADER_BYTES;
 use dauphin_wire::postgres::message::{self, Report, Status};
-use dauphin_wire::postgres::sql::{self, Ending};
+use dauphin_wire::postgres::sql::{Control, Ending};
 use std::collections::VecDeque;
 
 /// The number of this transaction, if it has written anything.
@@ -48,10 +48,9 @@ pub(crate) struct Doubt {
 
 impl Track {
     /// Puts the question before a message that begins a COMMIT, if it is the first of its pipeline.
-    pub(super) fn ask_before(&mut self, text: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
+    pub(super) fn ask_before(&mut self, control: Control, up: &mut Upstream<'_>, out: &mut Vec<u8>) {
         let first = self.pending.is_empty() && !self.unsynced && self.commit.is_none();
-        let commits = || sql::ending(text, self.memory.backslashes()) == Some(Ending::Commit);
-        if !first || self.status != Status::InTransaction || !commits() {
+        if !first || self.status != Status::InTransaction || control.ending != Some(Ending::Commit) {
             return;
         }
         message::put_query(out, QUESTION);

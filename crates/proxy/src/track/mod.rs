@@ -18,11 +18,11 @@ use commit::Commit;
 pub(crate) use commit::Doubt;
 use dauphin_wire::postgres::frame::{BadFrame, FRAME_BYTES_MAX, Frames, HEADER_BYTES, Next, WHOLE_BYTES_MAX};
 use dauphin_wire::postgres::message::Status;
-use dauphin_wire::postgres::sql::{Effects, Lasting, Pin, Scan};
+use dauphin_wire::postgres::sql::{Control, Effects, Lasting, Pin, Scan};
 pub(crate) use memory::{DIRTY, Memory, Pins};
 pub(crate) use reported::Reported;
 pub(crate) use statements::{Known, Registry};
-use statements::{Statement, Unnamed};
+use statements::{Prepared, Statement, Unnamed};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -63,7 +63,7 @@ enum Pending {
     /// CloseComplete that the client takes for ParseComplete: the server knew the statement.
     Known { name: Box<[u8]> },
     /// CloseComplete; the name that is gone, should the server skip it.
-    Close { gone: Option<(Box<[u8]>, Rc<Statement>)> },
+    Close { gone: Option<(Box<[u8]>, Prepared)> },
     /// ReadyForQuery of a simple query or function call; what it changes, in order.
     Query { changes: Vec<Change> },
     /// ReadyForQuery of a Sync.
@@ -122,17 +122,6 @@ pub(crate) struct Upstream<'a> {
     pub(crate) registry: &'a Registry,
 }
 
-/// What portals do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Bound {
-    /// There are none.
-    #[default]
-    Nothing,
-    /// Nothing but begin a transaction.
-    Begins,
-    Anything,
-}
-
 /// What passed since the server was last ready.
 #[derive(Debug, Default, Clone, Copy)]
 struct Round {
@@ -157,22 +146,19 @@ pub(crate) struct Track {
     lost: bool,
     /// Something in flight may commit.
     may_commit: bool,
-    /// The unnamed statement, when it changes a setting, and whether some named one may commit.
+    /// The unnamed statement, when it changes a setting.
     armed: Option<Change>,
-    named_may_commit: bool,
-    unnamed_may_commit: bool,
     /// Something in flight may end the transaction: what comes behind it is on its own.
     ends: bool,
-    /// A prepared statement may.
-    ends_prepared: bool,
     /// Something in flight begins one.
     begun: bool,
     /// Something in flight makes the server forget statements or settings: what comes behind it waits.
     barrier: bool,
     /// The same, once the pipeline is complete.
     barrier_at_sync: bool,
-    /// What the portals of this pipeline do.
-    bound: Bound,
+    /// What the unnamed portal does, and what any of the others may.
+    portal: Control,
+    portals: Control,
     round: Round,
     /// Done in the transaction that is open.
     undecided: Vec<Change>,
@@ -304,13 +290,11 @@ impl Track {
             _ if !first => {}
             b'P' => {
                 self.unsynced = true;
-                self.may_commit = true;
-                self.ends_prepared = true;
                 if part.get(HEADER_BYTES) == Some(&0) {
                     // Too long to be made again elsewhere.
                     let serial = up.registry.serial();
                     up.known.unnamed = serial;
-                    self.unnamed.set(serial, &[]);
+                    self.unnamed.set(serial, &[], Control::ANY);
                 }
                 self.memory.pin(Pin::TooMuch);
                 self.expect(Pending::Parse { what: Parsed::Native, ours: false });
@@ -319,30 +303,36 @@ impl Track {
             b'D' => self.unsynced = true,
             b'E' => {
                 self.unsynced = true;
-                let begins = self.bound == Bound::Begins;
-                self.may_commit |= (self.status == Status::Idle && !begins) || self.ends;
-                self.may_commit |= self.unnamed_may_commit || self.named_may_commit;
-                self.begun |= begins;
-                self.ends |= self.ends_prepared;
+                self.runs(match part.get(HEADER_BYTES) {
+                    Some(0) => self.portal,
+                    Some(_) => self.portals,
+                    None => self.portal.or(self.portals),
+                });
             }
             b'S' => {
                 self.unsynced = false;
-                self.bound = Bound::Nothing;
                 self.barrier |= std::mem::take(&mut self.barrier_at_sync);
                 self.expect(Pending::Sync);
             }
             b'F' => {
                 self.memory.pin(Pin::Code);
-                self.query(Vec::new(), false);
+                self.query(Vec::new(), Control::default());
             }
             b'X' => self.terminated = true,
             _ => {}
         }
     }
 
-    fn query(&mut self, changes: Vec<Change>, begins: bool) {
-        self.may_commit |= (self.status == Status::Idle && !begins) || self.ends;
-        self.begun |= begins;
+    /// Something is run.
+    fn runs(&mut self, control: Control) {
+        let alone = (self.status == Status::Idle && !control.begins) || self.ends;
+        self.may_commit |= alone || control.may_commit;
+        self.begun |= control.begins;
+        self.ends |= control.ends;
+    }
+
+    fn query(&mut self, changes: Vec<Change>, control: Control) {
+        self.runs(control);
         self.barrier |= changes.iter().any(Change::forgets);
         if self.unsynced {
             // Which of both an error is of is not told.
@@ -360,8 +350,10 @@ impl Track {
         let text = if last { text.strip_suffix(&[0]).unwrap_or(text) } else { text };
         scan.feed(text);
         if last && let Some(scan) = self.scan.take() {
-            let changes = self.apply(scan.finish(), None);
-            self.query(changes, false);
+            let effects = scan.finish();
+            let control = effects.control;
+            let changes = self.apply(effects, None);
+            self.query(changes, control);
         }
     }
 
@@ -371,7 +363,6 @@ impl Track {
             self.memory.pin(pin);
         }
         self.savepoint |= effects.savepoint;
-        self.may_commit |= effects.may_commit;
         let short = text.filter(|text| text.len() <= memory::SETTING_BYTES_MAX);
         let mut changes = Vec::new();
         for what in effects.changes {

@@ -2,10 +2,10 @@
 //! first is put before them; what it must not do is turned into something that does nothing and is answered in its turn.
 
 use super::statements::{NOBODY, Statement, is_ours, put_close, put_name};
-use super::{Bound, Change, Parsed, Pending, Track, Upstream};
+use super::{Change, Parsed, Pending, Track, Upstream};
 use dauphin_wire::postgres::frame::HEADER_BYTES;
-use dauphin_wire::postgres::message::{self, Bind, Status};
-use dauphin_wire::postgres::sql::{self, Effects, Lasting, Pin};
+use dauphin_wire::postgres::message::{self, Bind};
+use dauphin_wire::postgres::sql::{self, Control, Effects, Lasting, Pin};
 use dauphin_wire::postgres::warnings;
 use std::rc::Rc;
 
@@ -23,15 +23,12 @@ impl Track {
         let body = &frame[HEADER_BYTES..];
         let text = message::split_text(body).map_or(body, |(text, _)| text);
         let effects = sql::effects(text, self.memory.backslashes());
-        if effects.may_commit {
-            self.ask_before(text, up, out);
-        }
+        let control = effects.control;
+        self.ask_before(control, up, out);
         let asked = !out.is_empty();
         let instead = self.instead(&effects, text, up);
-        let ends = effects.ends;
         let changes = self.remember(effects, text, instead.as_deref());
-        self.query(changes, sql::begins(text, self.memory.backslashes()));
-        self.ends |= ends;
+        self.query(changes, control);
         up.known.unnamed = 0;
         if let Some(text) = instead {
             message::put_parts(out, b'Q', |out| {
@@ -70,13 +67,10 @@ impl Track {
             return self.expect(Pending::Parse { what: Parsed::Native, ours: false });
         };
         let effects = sql::effects(text, self.memory.backslashes());
-        if effects.may_commit {
-            self.ask_before(text, up, out);
-        }
+        let control = effects.control;
+        self.ask_before(control, up, out);
         let asked = !out.is_empty();
         let instead = self.instead(&effects, text, up);
-        let may_commit = effects.may_commit;
-        self.ends_prepared |= effects.ends;
         let change = self.remember(effects, text, instead.as_deref()).pop();
         self.barrier_at_sync |= change.as_ref().is_some_and(Change::forgets);
         let joined;
@@ -86,7 +80,6 @@ impl Track {
             tail = &joined;
         }
         if name.is_empty() {
-            self.unnamed_may_commit = may_commit;
             let serial = up.registry.serial();
             up.known.unnamed = serial;
             if instead.is_some() {
@@ -95,31 +88,30 @@ impl Track {
                     out.push(0);
                     out.extend_from_slice(tail);
                 });
-                self.unnamed.set(serial, &out[start..]);
+                self.unnamed.set(serial, &out[start..], control);
             } else {
-                self.unnamed.set(serial, frame);
+                self.unnamed.set(serial, frame, control);
                 if asked {
                     out.extend_from_slice(frame);
                 }
             }
             return self.expect(Pending::Parse { what: Parsed::Unnamed { change }, ours: false });
         }
-        self.named_may_commit |= may_commit;
         if change.is_some() {
             // It may be run any number of times, at any time.
             self.memory.pin(Pin::Setting);
         }
-        self.parse_named(name, tail, up, out);
+        self.parse_named(name, tail, control, up, out);
     }
 
-    fn parse_named(&mut self, name: &[u8], tail: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
+    fn parse_named(&mut self, name: &[u8], tail: &[u8], control: Control, up: &mut Upstream<'_>, out: &mut Vec<u8>) {
         if let Some(statement) = self.memory.names.get(name).map(Rc::clone) {
             // The name is taken: the server says so, once it knows it.
             self.provide(&statement, up, out);
             statement.put_parse(out, Some(tail));
             return self.expect(Pending::Parse { what: Parsed::Native, ours: false });
         }
-        let Some(statement) = self.memory.names.add(up.registry, name, tail) else {
+        let Some(statement) = self.memory.names.add(up.registry, name, tail, control) else {
             self.memory.pin(Pin::TooMuch);
             return self.expect(Pending::Parse { what: Parsed::Native, ours: false });
         };
@@ -192,11 +184,13 @@ impl Track {
     pub(super) fn bind(&mut self, frame: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
         let (header, body) = frame.split_at(HEADER_BYTES);
         let Some(Bind { portal, statement, rest }) = Bind::parse(body) else { return };
-        let begins = self.bound != Bound::Anything && self.status == Status::Idle && portal.is_empty();
-        self.bound = if begins && self.begins(statement) { Bound::Begins } else { Bound::Anything };
-        if self.status == Status::InTransaction && !self.unsynced && self.pending.is_empty() {
-            self.ask_before_bound(statement, up, out);
+        let control = self.control_of(statement);
+        if portal.is_empty() {
+            self.portal = control;
+        } else {
+            self.portals = self.portals.or(control);
         }
+        self.ask_before(control, up, out);
         let named = self.memory.names.get(statement).map(Rc::clone);
         if statement.is_empty() && self.provide_unnamed(up, out) {
             if !out.is_empty() {
@@ -226,30 +220,9 @@ impl Track {
         out[start + 1..start + HEADER_BYTES].copy_from_slice(&length.to_be_bytes());
     }
 
-    fn begins(&self, name: &[u8]) -> bool {
-        let backslashes = self.memory.backslashes();
-        if name.is_empty() {
-            let parsed = self.unnamed.frame.get(HEADER_BYTES..).and_then(message::parse_statement);
-            return parsed.is_some_and(|(_, text)| sql::begins(text, backslashes));
-        }
-        self.memory.names.get(name).is_some_and(|statement| sql::begins(statement.text(), backslashes))
-    }
-
-    /// A statement that was prepared before is run: it may be a COMMIT.
-    fn ask_before_bound(&mut self, name: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
-        let may_commit = if name.is_empty() { self.unnamed_may_commit } else { self.named_may_commit };
-        if !may_commit {
-            return;
-        }
-        if name.is_empty() {
-            let frame = std::mem::take(&mut self.unnamed.frame);
-            if let Some((_, text)) = frame.get(HEADER_BYTES..).and_then(message::parse_statement) {
-                self.ask_before(text, up, out);
-            }
-            self.unnamed.frame = frame;
-        } else if let Some(statement) = self.memory.names.get(name).map(Rc::clone) {
-            self.ask_before(statement.text(), up, out);
-        }
+    /// What a prepared statement does.
+    pub(super) fn control_of(&self, name: &[u8]) -> Control {
+        if name.is_empty() { self.unnamed.control } else { self.memory.names.control(name) }
     }
 
     pub(super) fn describe(&mut self, frame: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) {
@@ -281,7 +254,7 @@ impl Track {
             self.unnamed.forget();
             return self.expect(Pending::Close { gone: None });
         }
-        let gone = self.memory.names.remove(name).map(|statement| (name.into(), statement));
+        let gone = self.memory.names.remove(name).map(|prepared| (name.into(), prepared));
         if gone.is_some() || is_ours(name) {
             // The server keeps it: others use it too.
             put_close(out, NOBODY);

@@ -3,6 +3,7 @@
 //! prepared on. The tracker rewrites with it; nothing here does I/O.
 
 use dauphin_wire::postgres::message;
+use dauphin_wire::postgres::sql::Control;
 use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -40,10 +41,6 @@ pub(crate) struct Statement {
 impl Statement {
     pub(crate) fn id(&self) -> u32 {
         self.id
-    }
-
-    pub(crate) fn text(&self) -> &[u8] {
-        message::split_text(&self.tail).map_or(&self.tail, |(text, _)| text)
     }
 
     /// Appends the Parse that makes a server know it; with another text, to hear the server refuse.
@@ -191,11 +188,12 @@ pub(crate) struct Unnamed {
     pub(crate) serial: u64,
     /// Its Parse; empty when it is too long to keep.
     pub(crate) frame: Vec<u8>,
+    pub(crate) control: Control,
 }
 
 impl Unnamed {
-    pub(crate) fn set(&mut self, serial: u64, frame: &[u8]) {
-        self.serial = serial;
+    pub(crate) fn set(&mut self, serial: u64, frame: &[u8], control: Control) {
+        (self.serial, self.control) = (serial, control);
         self.frame.clear();
         if frame.len() <= UNNAMED_BYTES_MAX {
             self.frame.extend_from_slice(frame);
@@ -213,38 +211,56 @@ fn cost(name: &[u8], tail: &[u8]) -> usize {
     name.len() + tail.len() + 64
 }
 
+/// A statement as one session prepared it.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    pub(crate) statement: Rc<Statement>,
+    pub(crate) control: Control,
+}
+
 /// A session's names.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    by_name: BTreeMap<Box<[u8]>, Rc<Statement>>,
+    by_name: BTreeMap<Box<[u8]>, Prepared>,
     bytes: usize,
 }
 
 impl Names {
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Rc<Statement>> {
-        self.by_name.get(name)
+        self.by_name.get(name).map(|prepared| &prepared.statement)
+    }
+
+    /// What a statement does; one that is not known here may do anything.
+    pub(crate) fn control(&self, name: &[u8]) -> Control {
+        self.by_name.get(name).map_or(Control::ANY, |prepared| prepared.control)
     }
 
     /// Takes a name for this text; none when there is no more room.
-    pub(crate) fn add(&mut self, registry: &Registry, name: &[u8], tail: &[u8]) -> Option<Rc<Statement>> {
+    pub(crate) fn add(
+        &mut self,
+        registry: &Registry,
+        name: &[u8],
+        tail: &[u8],
+        control: Control,
+    ) -> Option<Rc<Statement>> {
         if self.bytes + cost(name, tail) > TEXT_BYTES_MAX {
             return None;
         }
         let statement = registry.intern(tail);
-        self.put_back(name.into(), Rc::clone(&statement));
+        self.put_back(name.into(), Prepared { statement: Rc::clone(&statement), control });
         Some(statement)
     }
 
-    pub(crate) fn put_back(&mut self, name: Box<[u8]>, statement: Rc<Statement>) {
+    pub(crate) fn put_back(&mut self, name: Box<[u8]>, prepared: Prepared) {
         self.remove(&name);
-        self.bytes += cost(&name, &statement.tail);
-        self.by_name.insert(name, statement);
+        self.bytes += cost(&name, &prepared.statement.tail);
+        self.by_name.insert(name, prepared);
     }
 
-    pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Rc<Statement>> {
-        let statement = self.by_name.remove(name)?;
-        self.bytes -= cost(name, &statement.tail);
-        Some(statement)
+    pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Prepared> {
+        let prepared = self.by_name.remove(name)?;
+        self.bytes -= cost(name, &prepared.statement.tail);
+        Some(prepared)
     }
 
     pub(crate) fn clear(&mut self) {

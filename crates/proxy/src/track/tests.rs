@@ -699,6 +699,41 @@ fn what_comes_behind_the_end_of_a_transaction_is_on_its_own() {
     assert!(track.may_have_committed());
 }
 
+/// A session with COMMIT prepared (as `pgbench -M prepared` and most pools of drivers have it) commits with that one only.
+#[test]
+fn what_runs_is_judged_by_what_it_does_and_not_by_what_is_prepared() {
+    let prepared = || {
+        let mut track = in_transaction();
+        client(&mut track, &["P:c:commit", "P:i:insert", "P:r:rollback", "S"]);
+        server(&mut track, &["1", "1", "1", "Z:T"]);
+        track
+    };
+    for harmless in ["i", "r"] {
+        let mut track = prepared();
+        client(&mut track, &[&format!("B::{harmless}"), "E:", "S"]);
+        assert!(!track.may_have_committed(), "{harmless}");
+    }
+    let mut track = prepared();
+    client(&mut track, &["B::c", "E:", "S"]);
+    assert!(track.may_have_committed());
+    // a portal of a name may be any that was bound
+    let mut track = prepared();
+    client(&mut track, &["B:p:i", "E:p", "S"]);
+    assert!(!track.may_have_committed());
+    client(&mut track, &["B:q:c", "E:p", "S"]);
+    assert!(track.may_have_committed());
+    // what is not known may do anything
+    let mut track = prepared();
+    client(&mut track, &["B::unheard", "E:", "S"]);
+    assert!(track.may_have_committed());
+    // nothing is lost with a BEGIN that was prepared
+    let mut track = Track::new(false);
+    client(&mut track, &["P:b:begin", "P:i:insert", "S", "B::b", "E:", "S"]);
+    assert!(!track.may_have_committed());
+    client(&mut track, &["B::i", "E:", "S"]);
+    assert!(track.may_have_committed(), "the server has not said that it has begun");
+}
+
 #[test]
 fn nothing_passes_a_server_that_is_about_to_forget() {
     for forgets in ["discard all", "deallocate all", "deallocate a"] {

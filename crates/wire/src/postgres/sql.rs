@@ -8,8 +8,9 @@ mod ending;
 mod tests;
 
 use super::lexer::{Lexer, Token};
-pub use effects::{CHARACTERISTICS, Effects, Lasting, Pin};
-pub use ending::{Ending, begins, ending};
+pub use effects::{CHARACTERISTICS, Control, Effects, Lasting, Pin};
+pub use ending::Ending;
+use ending::{begins, ending};
 
 /// Longest name of a setting that is remembered, in bytes.
 const KEY_BYTES_MAX: usize = 128;
@@ -113,7 +114,7 @@ impl Scan {
         self.lexer.finish(&mut |token| reader.token(token));
         reader.end_statement();
         // What comes behind the end of a transaction in one text is on its own.
-        reader.effects.may_commit |= reader.effects.ends && reader.statements > 1;
+        reader.effects.control.may_commit |= reader.effects.control.ends && reader.statements > 1;
         let set = |change: &Lasting| matches!(change, Lasting::Set(_));
         if reader.statements > 1 && reader.effects.changes.iter().any(set) {
             // Which part of the text it would be is not told.
@@ -129,7 +130,12 @@ impl Scan {
 pub fn effects(sql: &[u8], backslashes: bool) -> Effects {
     let mut scan = Scan::new(backslashes);
     scan.feed(sql);
-    scan.finish()
+    let mut effects = scan.finish();
+    effects.control.begins = begins(sql, backslashes);
+    if effects.control.ends {
+        effects.control.ending = ending(sql, backslashes);
+    }
+    effects
 }
 
 impl Reader {
@@ -269,16 +275,16 @@ impl Reader {
             | b"comment" | b"notify" | b"show" | b"fetch" | b"move" | b"close" | b"security" | b"reassign"
             | b"import" | b"create" | b"unlisten" => Kind::Other,
             b"execute" => {
-                self.effects.may_commit = true;
+                self.effects.control.may_commit = true;
                 Kind::Other
             }
             b"commit" | b"end" => {
-                self.effects.may_commit = true;
-                self.effects.ends = true;
+                self.effects.control.may_commit = true;
+                self.effects.control.ends = true;
                 Kind::Other
             }
             b"abort" => {
-                self.effects.ends = true;
+                self.effects.control.ends = true;
                 Kind::Other
             }
             b"savepoint" | b"release" => {
@@ -287,12 +293,12 @@ impl Reader {
             }
             b"rollback" => {
                 // ROLLBACK PREPARED is fine; COMMIT PREPARED has its own word above.
-                self.effects.ends = true;
+                self.effects.control.ends = true;
                 Kind::Rollback
             }
             b"declare" => Kind::Declare,
             b"prepare" => {
-                self.effects.may_commit = true;
+                self.effects.control.may_commit = true;
                 Kind::Prepare
             }
             b"set" => {
@@ -313,7 +319,7 @@ impl Reader {
     }
 
     fn pinned(&mut self, pin: Pin) -> Kind {
-        self.effects.may_commit = true;
+        self.effects.control.may_commit = true;
         self.pin(pin);
         Kind::Done
     }

@@ -1,5 +1,6 @@
 //! What a text of SQL can leave behind in its session, as types. `sql` makes them, the proxy decides by them.
 
+use super::Ending;
 use std::fmt;
 
 /// What [`Lasting::Set`] names SET SESSION CHARACTERISTICS, which sets any of several settings.
@@ -79,6 +80,35 @@ pub enum Lasting {
     DeallocateAll,
 }
 
+/// What a text does to the transaction that it runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Control {
+    /// It may end one with a commit.
+    pub may_commit: bool,
+    /// It may end one, either way.
+    pub ends: bool,
+    /// It begins one, and does nothing else.
+    pub begins: bool,
+    /// How it ends one, if that is all it does.
+    pub ending: Option<Ending>,
+}
+
+impl Control {
+    /// What is not known may do anything.
+    pub const ANY: Self = Self { may_commit: true, ends: true, begins: false, ending: None };
+
+    /// What one of both may do.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            may_commit: self.may_commit || other.may_commit,
+            ends: self.ends || other.ends,
+            begins: self.begins && other.begins,
+            ending: self.ending.filter(|ending| other.ending == Some(*ending)),
+        }
+    }
+}
+
 /// What a text leaves behind.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Effects {
@@ -88,10 +118,8 @@ pub struct Effects {
     pub changes: Vec<Lasting>,
     /// It uses savepoints, which may take back part of a transaction's settings.
     pub savepoint: bool,
-    /// It may end a transaction with a commit.
-    pub may_commit: bool,
-    /// It may end a transaction, either way.
-    pub ends: bool,
+    /// What it does to the transaction that it runs in.
+    pub control: Control,
     /// It may change which messages the server sends: see [`crate::postgres::warnings`].
     pub messages: bool,
 }

@@ -13,8 +13,7 @@ pub enum Ending {
 }
 
 /// How this text ends a transaction, if that is all it does; `backslashes` when `standard_conforming_strings` is off.
-#[must_use]
-pub fn ending(sql: &[u8], backslashes: bool) -> Option<Ending> {
+pub(super) fn ending(sql: &[u8], backslashes: bool) -> Option<Ending> {
     let (mut found, mut words, mut over, mut other) = (None, 0, false, false);
     let mut lexer = Lexer::new(backslashes);
     let mut take = |token: Token<'_>| {
@@ -34,8 +33,7 @@ pub fn ending(sql: &[u8], backslashes: bool) -> Option<Ending> {
 }
 
 /// Whether this text begins a transaction and does nothing else.
-#[must_use]
-pub fn begins(sql: &[u8], backslashes: bool) -> bool {
+pub(super) fn begins(sql: &[u8], backslashes: bool) -> bool {
     let text = sql.trim_ascii_start();
     let word = text.get(..5).unwrap_or_default();
     if !word.eq_ignore_ascii_case(b"begin") && !word.eq_ignore_ascii_case(b"start") {

@@ -119,10 +119,10 @@ fn settings_alone_in_their_text_are_remembered() {
 #[test]
 fn commits_and_savepoints_are_seen() {
     for sql in ["COMMIT", "end", "select 1; commit", "prepare transaction 'x'", "commit prepared 'x'", "call p()"] {
-        assert!(effects(sql.as_bytes(), false).may_commit, "{sql}");
+        assert!(effects(sql.as_bytes(), false).control.may_commit, "{sql}");
     }
     for sql in ["select 'commit'", "rollback", "insert into t values (1)"] {
-        assert!(!effects(sql.as_bytes(), false).may_commit, "{sql}");
+        assert!(!effects(sql.as_bytes(), false).control.may_commit, "{sql}");
     }
     for sql in ["savepoint a", "rollback to a", "release a"] {
         assert!(effects(sql.as_bytes(), false).savepoint, "{sql}");
