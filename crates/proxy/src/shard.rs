@@ -19,7 +19,7 @@ use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::LocalSet;
+use tokio::task::{JoinError, LocalSet, spawn_local};
 
 /// Connections that wait to be taken by a shard; beyond it accepting waits.
 const ENTRANTS_MAX: usize = 1024;
@@ -207,12 +207,17 @@ impl Shards {
         let (senders, jobs): (Vec<_>, Vec<_>) = (0..count.max(1)).map(|_| mpsc::channel(ENTRANTS_MAX)).unzip();
         let shards = Self(senders.into());
         for (number, jobs) in jobs.into_iter().enumerate() {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
             let runtime = runtime.map_err(ProxyError::Threads)?;
             let (hub, life, all) = (Arc::clone(hub), life.clone(), shards.clone());
             let run = move || {
                 let shard = Rc::new(Shard::new(hub, number, all));
-                LocalSet::new().block_on(&runtime, serve(shard, jobs, life));
+                // What is blocked on is looked at in every turn of the thread: nothing but the end of what serves.
+                let served = async { spawn_local(serve(shard, jobs, life)).await };
+                let ended = LocalSet::new().block_on(&runtime, served);
+                if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+                    std::panic::resume_unwind(panic);
+                }
             };
             thread::Builder::new().name(format!("shard-{number}")).spawn(run).map_err(ProxyError::Threads)?;
         }

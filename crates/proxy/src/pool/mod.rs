@@ -179,7 +179,8 @@ impl Pools {
                 opened.unwrap_or_else(|_| Err(OpenError::NotYet(format!("{} does not answer", target.member))));
             match opened {
                 Ok(server) => {
-                    let link = Link::new(server, right, Counted::Pool(permit));
+                    let mut link = Link::new(server, right, Counted::Pool(permit));
+                    link.reported = link.reported.shared_with(pools.greeting.borrow().as_ref());
                     pools.greeting.replace(Some(link.reported.clone()));
                     pool.keep(link, &shard);
                 }

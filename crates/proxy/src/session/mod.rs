@@ -277,8 +277,10 @@ impl Session {
         }
         if !self.track.memory().reported().is(&link.reported) {
             let seen = self.track.memory().reported();
-            for (name, value) in link.reported.iter().filter(|(name, value)| seen.get(name) != Some(value)) {
-                message::put_texts(&mut self.to_client, b'S', &[name, value]);
+            if *seen != link.reported {
+                for (name, value) in link.reported.iter().filter(|(name, value)| seen.get(name) != Some(value)) {
+                    message::put_texts(&mut self.to_client, b'S', &[name, value]);
+                }
             }
             self.track.memory_mut().show(link.reported.clone());
         }

@@ -140,8 +140,10 @@ impl Memory {
 
     /// The client is shown these.
     pub(crate) fn show(&mut self, reported: Reported) {
-        for (name, value) in reported.iter() {
-            self.notice(name, value);
+        if self.reported != reported {
+            for (name, value) in reported.iter() {
+                self.notice(name, value);
+            }
         }
         self.reported = reported;
     }

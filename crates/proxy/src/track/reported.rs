@@ -41,8 +41,13 @@ impl Reported {
         Self(text.into())
     }
 
-    /// Certainly the same, without a look at the text.
+    /// Whether both are one block of text: certainly the same, without a look at it.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// This, or the other one if that says the same: those who share it know so at a glance.
+    pub(crate) fn shared_with(self, other: Option<&Self>) -> Self {
+        other.filter(|other| **other == self).cloned().unwrap_or(self)
     }
 }
