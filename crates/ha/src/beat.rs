@@ -32,6 +32,7 @@ impl Core {
             role: self.role,
             term: record.map(|r| r.term).unwrap_or_default(),
             pledge: self.saved.pledge,
+            refuses_store: record.is_some_and(|r| self.store_is_old(r)),
             hears_leader: record.is_some_and(|r| r.leader.name == self.me || self.hears_leading(r.term)),
             gave_up: mine.filter(|_| !self.role.leads()).map(|r| r.term),
             handing_over: self.hands_over(),

@@ -3,6 +3,7 @@
 
 use crate::core::Core;
 use crate::event::PAST_MAX;
+use crate::message::Beat;
 use crate::reason::Reason;
 use crate::roles::{Cause, Role};
 use crate::step::{EngineStep, Step};
@@ -72,9 +73,10 @@ impl Core {
             Role::Empty => record.evidence == Evidence::Bootstrap,
             _ => false,
         };
-        if chosen && ready && record.term >= self.durable.pledge {
+        let goes_on = chosen && ready && self.most_trust_the_store(&record);
+        if goes_on && record.term >= self.durable.pledge {
             self.begin_leading(&record);
-        } else if chosen && self.role == Role::Frozen && ready && self.campaign.is_none() {
+        } else if goes_on && self.role == Role::Frozen && self.campaign.is_none() {
             // another election has begun above our term; the record still names us, and we go on above it. Not beside an
             // election of our own: it may be decided already, and the record of before would be led in its place
             self.begin_leading(&record);
@@ -92,6 +94,20 @@ impl Core {
         record.term < self.durable.term
             || record.published.version < self.durable.set_version
             || self.forgotten_by(record).is_some()
+    }
+
+    /// Whether most members are there and go by this store. One that was restored from an old copy may name a winner of long
+    /// ago, who has not seen what came after it; the others have, and refuse the store.
+    fn most_trust_the_store(&self, record: &Leadership) -> bool {
+        if matches!(record.evidence, Evidence::Bootstrap | Evidence::DataLossAccepted)
+            || self.broken(Variant::TrustNumbers)
+        {
+            return true;
+        }
+        let trusts = |b: &Beat| b.term > Term::default() && b.term <= record.term && !b.refuses_store;
+        let members = &self.spec.members;
+        let agree = members.iter().filter(|m| m.name == self.me || self.beat_of(&m.name).is_some_and(trusts)).count();
+        agree * 2 > members.len()
     }
 
     /// A leadership that this member has seen and that the store knows nothing of: it was restored from an old copy and

@@ -27,8 +27,8 @@ pub(crate) struct Renewal {
 /// A change of the record by us whose end is not seen yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Publishing {
-    /// Asked for.
-    Sent(OpId),
+    /// Asked for; `unsure`: to overtake one of which nobody knows.
+    Sent { op: OpId, unsure: bool },
     /// Committed; our view of the store has to reach this revision.
     Committed(Rev),
     /// Nobody knows: the record is written once more as it is, so that the lost one can never land later.
@@ -199,11 +199,12 @@ impl Core {
     }
 
     pub(crate) fn publish(&mut self, txn: StoreTxn) {
+        let unsure = self.lead.as_ref().is_some_and(|l| l.publishing == Some(Publishing::Unknown));
         let seen = (!self.broken(Variant::PublishBlindly)).then_some(self.store.leadership_rev);
         let txn = StoreTxn { expect_leadership: seen, ..txn };
         let op = self.commit(txn);
         if let Some(lead) = &mut self.lead {
-            lead.publishing = Some(Publishing::Sent(op));
+            lead.publishing = Some(Publishing::Sent { op, unsure });
         }
     }
 
@@ -219,7 +220,7 @@ impl Core {
                     self.publish(StoreTxn::of(record));
                 }
             }
-            Some(Publishing::Sent(_) | Publishing::Committed(_)) | None => {}
+            Some(Publishing::Sent { .. } | Publishing::Committed(_)) | None => {}
         }
     }
 
@@ -362,13 +363,16 @@ impl Core {
     pub(crate) fn lead_store_result(&mut self, op: OpId, result: StoreResult) {
         self.renewed(op, result);
         let Some(lead) = &mut self.lead else { return };
-        if lead.publishing != Some(Publishing::Sent(op)) {
-            return;
-        }
+        let unsure = match lead.publishing {
+            Some(Publishing::Sent { op: sent, unsure }) if sent == op => unsure,
+            _ => return,
+        };
         lead.publishing = match result {
             StoreResult::Committed(rev) => Some(Publishing::Committed(rev)),
-            StoreResult::Conflict | StoreResult::Failed => None,
             StoreResult::Unknown => Some(Publishing::Unknown),
+            // the one that it was to overtake may still land
+            StoreResult::Failed if unsure => Some(Publishing::Unknown),
+            StoreResult::Conflict | StoreResult::Failed => None,
         };
     }
 }

@@ -15,6 +15,9 @@ pub struct Beat {
     pub term: Term,
     /// The term it is pledged to.
     pub pledge: Term,
+    /// It has seen more than its store holds: that was restored from an old copy.
+    #[serde(default)]
+    pub refuses_store: bool,
     /// It hears the record's leader.
     pub hears_leader: bool,
     /// It is the leader of this term in the store, and is not and will not be leading.

@@ -38,6 +38,8 @@ impl World {
                     .then(|| format!("I4: the lease is said to have ended and {} writes", before.leader.name))
             }
             Evidence::Frozen { .. } => {
+                // in recovery it acknowledges nothing: from a former leader that is fenced, a frozen member may catch up
+                let old_leads = old.is_some_and(|o| self.nodes[o].pg.running.as_ref().is_some_and(|r| !r.in_recovery));
                 let frozen = |voter: &&dauphin_model::Voter| {
                     let node = self.nodes.iter().find(|n| n.name == voter.name);
                     node.is_some_and(|n| {
@@ -46,7 +48,7 @@ impl World {
                                 .as_ref()
                                 .and_then(|r| r.upstream.as_ref())
                                 .is_some_and(|(u, _)| Some(*u) == old);
-                        n.disk.pledge >= after.term && !(receives && n.pg.timeline == before.timeline)
+                        n.disk.pledge >= after.term && !(receives && old_leads && n.pg.timeline == before.timeline)
                     })
                 };
                 let held = before.published.voters.iter().filter(frozen).count();
