@@ -125,7 +125,7 @@ class Bench:
         (folder / "ini").write_text(
             f"[databases]\napp = host=127.0.0.1 port={self.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
             f"auth_type = scram-sha-256\nauth_file = {folder}/users\npool_mode = {mode}\ndefault_pool_size = 20\n"
-            f"max_client_conn = 500\nunix_socket_dir =\nlogfile = {folder}/log\n")
+            f"max_client_conn = 12000\nunix_socket_dir =\nlogfile = {folder}/log\n")
         for path in (folder, folder / "users", folder / "ini"):
             if os.geteuid() == 0:
                 shutil.chown(path, USER, USER)

@@ -100,7 +100,7 @@ impl Core {
     /// ago, who has not seen what came after it; the others have, and refuse the store.
     fn most_trust_the_store(&self, record: &Leadership) -> bool {
         if matches!(record.evidence, Evidence::Bootstrap | Evidence::DataLossAccepted)
-            || self.broken(Variant::TrustNumbers)
+            || self.broken(Variant::AloneIsEnough)
         {
             return true;
         }

@@ -126,7 +126,9 @@ impl Variant {
             Self::NoReaffirm => "pledges to an election that came to nothing are never overtaken",
             Self::AnyBarrier => "the end of an earlier barrier counts for a later one",
             Self::TrustStreams => "a stream counts as long as it stands, carrying anything or not",
-            Self::AloneIsEnough => "one member's word is enough to believe the leader gone",
+            Self::AloneIsEnough => {
+                "one member's word is enough: that the leader is gone, that the store is the right one"
+            }
             Self::TrustNumbers => "a store that was restored from an old copy is believed once its numbers have grown",
         }
     }

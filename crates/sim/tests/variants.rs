@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// Seeds that are tried when the one in the documentation no longer catches it.
-const SEEDS_MAX: u64 = 2_000;
+const SEEDS_MAX: u64 = 4_000;
 /// Rules that need a world made for them: seeds lead there too seldom.
 const STORIES: [(Variant, Story); 3] = [
     (Variant::BelieveHolder, a_former_leader_with_an_old_view),
