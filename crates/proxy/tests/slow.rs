@@ -124,7 +124,7 @@ async fn half_a_message_keeps_no_server() {
     let client = lab.connect().await;
     let mut halves: Vec<TcpStream> = (0..20).map(|_| logged_in(lab.write_port())).collect();
     for stream in &mut halves {
-        stream.write_all(b"Q\0\0\0\x20select").expect("written");
+        stream.write_all(b"Q\0\0\0\x1eselect").expect("written");
     }
     goes_on(&client).await;
     // and what is whole in the end is run
