@@ -20,17 +20,11 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from cost import ROOT, bin_dir  # noqa: E402
+
 DAUPHIN = ROOT / "target" / "release" / "dauphin"
 REPORT = ROOT / "bench" / "results" / "switchovers.md"
-
-
-def bin_dir():
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) + sorted((ROOT / ".engines").glob("postgres-*/bin"))
-    for place in found:
-        if (place / "initdb").is_file() and (place / "pgbench").is_file():
-            return place
-    sys.exit("no PostgreSQL with pgbench is installed: scripts/engines.sh postgres")
 
 
 def call(*words, check=True):
