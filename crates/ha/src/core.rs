@@ -81,6 +81,8 @@ pub struct Core {
     pub(crate) lead: Option<Lead>,
     /// Since when the record is of this term and state.
     pub(crate) record_since: Option<(Term, LeadershipState, Mono)>,
+    /// The last term of which it was told that its winner, this member, cannot lead yet.
+    pub(crate) waits_as_winner: Option<Term>,
     pub(crate) pending: Vec<Pending>,
     pub(crate) shutting_down: Option<Mono>,
     pub(crate) handing_over_since: Option<Mono>,
@@ -136,6 +138,7 @@ impl Core {
             gone: None,
             lead: None,
             record_since: None,
+            waits_as_winner: None,
             pending: Vec::new(),
             shutting_down: None,
             handing_over_since: None,

@@ -3,7 +3,6 @@
 
 use crate::core::Core;
 use crate::event::PAST_MAX;
-use crate::message::Beat;
 use crate::reason::Reason;
 use crate::roles::{Cause, Role};
 use crate::step::{EngineStep, Step};
@@ -98,16 +97,29 @@ impl Core {
 
     /// Whether most members are there and go by this store. One that was restored from an old copy may name a winner of long
     /// ago, who has not seen what came after it; the others have, and refuse the store.
-    fn most_trust_the_store(&self, record: &Leadership) -> bool {
+    fn most_trust_the_store(&mut self, record: &Leadership) -> bool {
         if matches!(record.evidence, Evidence::Bootstrap | Evidence::DataLossAccepted)
-            || self.broken(Variant::AloneIsEnough)
+            || self.broken(Variant::LeadByAnyStore)
         {
             return true;
         }
-        let trusts = |b: &Beat| b.term > Term::default() && b.term <= record.term && !b.refuses_store;
-        let members = &self.spec.members;
-        let agree = members.iter().filter(|m| m.name == self.me || self.beat_of(&m.name).is_some_and(trusts)).count();
-        agree * 2 > members.len()
+        let (mut agree, mut missing, mut refusing) = (1, Vec::new(), Vec::new());
+        let members = self.spec.members.len();
+        for name in self.spec.members.iter().map(|m| &m.name).filter(|name| **name != self.me) {
+            match self.beat_of(name) {
+                Some(b) if b.refuses_store || b.term > record.term => refusing.push(name.clone()),
+                Some(b) if b.term > Term::default() => agree += 1,
+                _ => missing.push(name.clone()),
+            }
+        }
+        let waited = self.record_since.map_or(Span::ZERO, |(_, _, since)| self.now.since(since));
+        let most = agree * 2 > members;
+        if !most && waited >= self.spec.profile.suspect() && self.waits_as_winner < Some(record.term) {
+            self.waits_as_winner = Some(record.term);
+            let needed = u32::try_from(members / 2 + 1).unwrap_or(u32::MAX);
+            self.journal(Reason::LeadsNotYet { term: record.term, needed, missing, refusing });
+        }
+        most
     }
 
     /// A leadership that this member has seen and that the store knows nothing of: it was restored from an old copy and

@@ -123,6 +123,19 @@ reasons! {
         /// What allowed it.
         evidence: Evidence
     } "decided" => ("term {term}: {leader} leads from {position}; {evidence}");
+    /// The store names this member as its winner, and too few members are there that go by this store.
+    LeadsNotYet {
+        /// The term that it was elected for.
+        term: Term,
+        /// How many members must be there, itself counted.
+        needed: u32,
+        /// Who is not heard, or has not said anything of a leadership yet.
+        missing: Vec<MemberName>,
+        /// Who has seen more than the store holds.
+        refusing: Vec<MemberName>
+    } "leads_not_yet" => (
+        "term {term}: elected, and waits until {needed} members are there and go by this store; not heard: {}; have seen more than it holds: {}",
+        names(missing), names(refusing));
     /// What may be lost by a promotion that a person forced, or with `async` durability.
     RangeAtRisk {
         /// The new term.

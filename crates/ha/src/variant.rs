@@ -59,11 +59,13 @@ pub enum Variant {
     AloneIsEnough,
     /// A store whose numbers are high enough is taken for the one that was seen before.
     TrustNumbers,
+    /// The winner that the store names leads, whoever goes by that store.
+    LeadByAnyStore,
 }
 
 impl Variant {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::SkipFreeze,
         Self::ForgetPledge,
         Self::PublishBeforeConfigure,
@@ -91,6 +93,7 @@ impl Variant {
         Self::TrustStreams,
         Self::AloneIsEnough,
         Self::TrustNumbers,
+        Self::LeadByAnyStore,
     ];
 
     /// In words, for the documentation.
@@ -126,10 +129,9 @@ impl Variant {
             Self::NoReaffirm => "pledges to an election that came to nothing are never overtaken",
             Self::AnyBarrier => "the end of an earlier barrier counts for a later one",
             Self::TrustStreams => "a stream counts as long as it stands, carrying anything or not",
-            Self::AloneIsEnough => {
-                "one member's word is enough: that the leader is gone, that the store is the right one"
-            }
+            Self::AloneIsEnough => "one member's silence is enough to begin an election",
             Self::TrustNumbers => "a store that was restored from an old copy is believed once its numbers have grown",
+            Self::LeadByAnyStore => "the winner that the store names leads, whoever goes by that store",
         }
     }
 }
