@@ -266,7 +266,7 @@ impl Core {
             .collect();
         let reason = Reason::TooFewAnswers { term: campaign.term, answered, missing, needed: record.published.answers };
         if tell {
-            self.journal(reason.clone());
+            self.journal_of(&campaign.kind, reason.clone());
         }
         if let (false, Some(campaign)) = (over, &mut self.campaign) {
             campaign.told = true;

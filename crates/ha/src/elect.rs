@@ -38,7 +38,7 @@ pub(crate) enum Phase {
 }
 
 /// Since when a leader is believed gone, and how often this member stood for its place meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct GoneSince {
     term: Term,
     since: Mono,
@@ -46,7 +46,12 @@ pub(crate) struct GoneSince {
     stood: u32,
     /// Elections of others that this member gave time to.
     gave: u32,
+    /// What was said of elections meanwhile: one that is begun again and again in vain is told of once.
+    told: Vec<Reason>,
 }
+
+/// Most of it that is remembered; beyond it everything is told again.
+const TOLD_MAX: usize = 16;
 
 /// An answer to the freeze.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -151,27 +156,43 @@ impl Core {
             return;
         };
         // the first to stand is the first in the list; the others give it a moment
-        let fresh = GoneSince { term: record.term, since: self.now, stood: 0, gave: 0 };
-        let since = self.gone.filter(|g| g.term == record.term).unwrap_or(fresh);
-        self.gone = Some(since);
-        if self.now < since.since + self.turn() {
+        let fresh = GoneSince { term: record.term, since: self.now, stood: 0, gave: 0, told: Vec::new() };
+        let gone = self.gone.take().filter(|g| g.term == record.term).unwrap_or(fresh);
+        let since = gone.since;
+        self.gone = Some(gone);
+        if self.now < since + self.turn() {
             return;
         }
-        self.journal(Reason::LeaderGone { leader: record.leader.name.clone(), term: record.term, how });
+        let reason = Reason::LeaderGone { leader: record.leader.name.clone(), term: record.term, how };
+        self.journal_of(&Kind::Automatic, reason);
         self.start_campaign(Kind::Automatic, record);
     }
 
     /// Since when this election's question is open: electors may take turns, so one of their elections says little.
     pub(crate) fn open_since(&self, campaign: &Campaign) -> Mono {
-        let gone = self.gone.filter(|g| g.term == campaign.record_term && campaign.kind == Kind::Automatic);
+        let gone = self.gone.as_ref().filter(|g| g.term == campaign.record_term && campaign.kind == Kind::Automatic);
         gone.map_or(campaign.started, |g| g.since.min(campaign.started))
     }
 
     /// How long an elector goes on, and gives another one: `suspect`, and more each time that nothing came of it, as disks
     /// may need longer to write a pledge.
     pub(crate) fn patience(&self) -> Span {
-        let stood = self.gone.map_or(0, |g| g.stood);
+        let stood = self.gone.as_ref().map_or(0, |g| g.stood);
         self.spec.profile.suspect().times(1 << stood.min(STOOD_MAX))
+    }
+
+    /// Tells of an election. What a person did not ask for is told once in the same words, as long as the leader is gone.
+    pub(crate) fn journal_of(&mut self, kind: &Kind, reason: Reason) {
+        if let (Kind::Automatic, Some(gone)) = (kind, &mut self.gone) {
+            if gone.told.contains(&reason) {
+                return;
+            }
+            if gone.told.len() == TOLD_MAX {
+                gone.told.clear();
+            }
+            gone.told.push(reason.clone());
+        }
+        self.journal(reason);
     }
 
     /// One more election ended here without a decision.
@@ -256,8 +277,9 @@ impl Core {
         let members = self.spec.members.len();
         let Some(campaign) = &self.campaign else { return };
         if campaign.agreed.len() * 2 > members || self.broken(Variant::AloneIsEnough) {
-            let (term, agreed) = (campaign.term, campaign.agreed.iter().cloned().collect());
-            self.journal(Reason::ElectionStarted { term, agreed });
+            let (term, agreed, kind) =
+                (campaign.term, campaign.agreed.iter().cloned().collect(), campaign.kind.clone());
+            self.journal_of(&kind, Reason::ElectionStarted { term, agreed });
             if self.leader_gone() != Some(Gone::GaveUp) {
                 self.push(Step::ElectStore { gone: record.leader.name.clone() });
             }
@@ -330,10 +352,10 @@ impl Core {
     /// Gives this election up for now.
     pub(crate) fn drop_campaign(&mut self, because: &str) {
         if let Some(campaign) = self.campaign.take() {
-            self.journal(Reason::ElectionDropped { term: campaign.term, because: because.to_owned() });
+            let reason = Reason::ElectionDropped { term: campaign.term, because: because.to_owned() };
+            self.journal_of(&campaign.kind, reason.clone());
             self.campaign_rest = self.now + self.spec.profile.beat().over(2) + self.turn();
             if let Kind::Forced { .. } = campaign.kind {
-                let reason = Reason::ElectionDropped { term: campaign.term, because: because.to_owned() };
                 self.refuse_failover(reason);
             }
         }
