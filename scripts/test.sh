@@ -16,6 +16,7 @@ if ! command -v cc >/dev/null; then
     packages "a C compiler, to build the cryptography library" build-essential || exit 1
 fi
 scripts/engines.sh postgres || exit 1
+fault_tools
 
 log=target/test.log
 passed=0 failed=0 skipped=0 status=0

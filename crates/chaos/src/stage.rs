@@ -4,7 +4,9 @@
 use anyhow::{Context, Result, anyhow};
 use dauphin_api::Client;
 use dauphin_api::dto::{Cluster, History};
-use dauphin_lab::{Engine, FaultKind, Lab, LinkFault, Options, can_have_disks, can_have_hosts, installed};
+use dauphin_lab::{
+    Engine, FaultKind, Lab, LinkFault, Options, can_have_clocks, can_have_disks, can_have_hosts, installed,
+};
 use dauphin_model::{Durability, OnShortage, Profile};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -87,6 +89,7 @@ pub fn kinds(only: &[String], members: u16) -> (Vec<&'static str>, Vec<(String, 
             FaultKind::Links(LinkFault::Split) if members < 5 => Some("of three members a minority is one: partition"),
             FaultKind::Links(_) => (!hosts).then_some("needs root and `ip`"),
             FaultKind::Disk(_) => (!strace).then_some("needs strace"),
+            FaultKind::Clock(_) => (!can_have_clocks()).then_some("needs libfaketime"),
             FaultKind::PowerCut => (!disks).then_some("needs root, mkfs.ext4, xfs_io and a loop device"),
         };
         match why {
@@ -126,6 +129,7 @@ impl Stage {
             no_proxy: false,
             hosts: can_have_hosts(),
             disks: can_have_disks(),
+            clocks: can_have_clocks(),
             mesh: None,
             witness: false,
             program: program.to_owned(),

@@ -167,6 +167,9 @@ pub(crate) struct LabUp {
     /// A disk of its own for each member, whose power can be cut
     #[arg(long)]
     pub(crate) disks: bool,
+    /// A wall clock of its own for each member, which can be set (needs libfaketime)
+    #[arg(long)]
+    pub(crate) clocks: bool,
     /// A mesh of this many sites
     #[arg(long, value_name = "SITES")]
     pub(crate) mesh: Option<u16>,
@@ -204,9 +207,9 @@ pub(crate) struct LabFault {
     #[arg(long, value_name = "NAME")]
     pub(crate) member: String,
     /// kill-server, kill-agent, kill-node, freeze-server, freeze-agent, freeze-node, freeze-backend, no-descriptors;
-    /// disk-full, disk-error, disk-slow, disk-hang; with --disks power-cut; with --hosts partition, partition-in,
-    /// partition-out, cut-pair, split, replication-cut, store-cut, client-cut, reset, slow,
-    /// delay, late
+    /// disk-full, disk-error, disk-slow, disk-hang; with --disks power-cut; with --clocks clock-forward, clock-back; with
+    /// --hosts partition, partition-in, partition-out, cut-pair, split, replication-cut, store-cut, client-cut, reset,
+    /// slow, delay, late
     #[arg(long)]
     pub(crate) kind: String,
 }

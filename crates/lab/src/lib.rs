@@ -3,6 +3,7 @@
 
 mod binaries;
 mod bundle;
+mod clocks;
 mod disks;
 mod down;
 mod error;
@@ -21,10 +22,11 @@ mod up;
 mod user;
 
 pub use bundle::{Secrets, make_private, random_word, write_private, write_public};
+pub use clocks::can_have_clocks;
 pub use disks::{can_have_disks, installed};
 pub use down::down;
 pub use error::LabError;
-pub use fault::{DiskFault, FaultKind, Healed, Hit, LinkFault, ProcessFault, fault, heal};
+pub use fault::{ClockFault, DiskFault, FaultKind, Healed, Hit, LinkFault, ProcessFault, fault, heal};
 pub use network::{LabNetwork, can_have_hosts};
 pub use options::{Engine, Options};
 pub use process::Process;

@@ -51,6 +51,8 @@ pub struct Options {
     pub hosts: bool,
     /// A disk for each member.
     pub disks: bool,
+    /// A wall clock for each member.
+    pub clocks: bool,
     /// Number of sites of a mesh.
     pub mesh: Option<u16>,
     /// The last member is a witness.
@@ -121,6 +123,7 @@ mod tests {
             no_proxy: false,
             hosts: false,
             disks: false,
+            clocks: false,
             mesh: None,
             witness: false,
             program: PathBuf::from("/bin/true"),

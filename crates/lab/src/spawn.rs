@@ -1,6 +1,7 @@
 //! Starting agents and the proxy: in a session of their own, as the members' user, their output in log files.
 //! When the lab lies behind a folder that this user cannot pass, they get a view of the file system where it can.
 
+use crate::clocks;
 use crate::error::LabError;
 use crate::network::Namespace;
 use crate::state::{Lab, LabMember};
@@ -8,7 +9,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// Where programs are looked for; nothing else of the caller's environment is handed on.
@@ -16,16 +17,24 @@ const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 
 /// Starts the agent of a member.
 pub(crate) fn agent(lab: &Lab, member: &LabMember) -> Result<Child, LabError> {
-    service(lab, lab.namespace(member), "agent", &lab.config(member), &lab.member_dir(member).join("log/agent.log"))
+    let log = lab.member_dir(member).join("log/agent.log");
+    service(lab, lab.namespace(member), "agent", &lab.config(member), &log, clocks::environment(lab, member))
 }
 
 /// Starts the proxy.
 pub(crate) fn proxy(lab: &Lab) -> Result<Child, LabError> {
     let dir = lab.proxy_dir();
-    service(lab, None, "proxy", &dir.join("dauphin.toml"), &dir.join("log/proxy.log"))
+    service(lab, None, "proxy", &dir.join("dauphin.toml"), &dir.join("log/proxy.log"), Vec::new())
 }
 
-fn service(lab: &Lab, host: Option<Namespace>, verb: &str, config: &Path, log: &Path) -> Result<Child, LabError> {
+fn service(
+    lab: &Lab,
+    host: Option<Namespace>,
+    verb: &str,
+    config: &Path,
+    log: &Path,
+    environment: Vec<(&str, PathBuf)>,
+) -> Result<Child, LabError> {
     let mut command = match (&lab.closed_parent, &host) {
         (None, None) => as_user(Command::new(&lab.program), lab),
         (Some(parent), None) => with_arguments(Command::new("unshare"), own_view(lab, parent)),
@@ -37,7 +46,7 @@ fn service(lab: &Lab, host: Option<Namespace>, verb: &str, config: &Path, log: &
         }
     };
     command.arg(verb).arg("--config").arg(config).arg("--own-session");
-    command.env_clear().env("PATH", SEARCH_PATH).env("LANG", "C.UTF-8").current_dir("/");
+    command.env_clear().env("PATH", SEARCH_PATH).env("LANG", "C.UTF-8").envs(environment).current_dir("/");
     let (out, err) = log_file(lab, log)?;
     command.stdin(Stdio::null()).stdout(out).stderr(err);
     command.spawn().map_err(LabError::io("cannot start", &lab.program))

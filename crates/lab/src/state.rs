@@ -50,6 +50,9 @@ pub struct Lab {
     /// Whether each member has a disk of its own.
     #[serde(default)]
     pub disks: bool,
+    /// Whether each member's wall clock can be set.
+    #[serde(default)]
+    pub clocks: bool,
     /// Whether `up` made the folder itself.
     pub made_dir: bool,
     /// What `up` made in the folder: what `down` removes.

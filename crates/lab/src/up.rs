@@ -8,7 +8,7 @@ use crate::network::LabNetwork;
 use crate::options::Options;
 use crate::process::Process;
 use crate::state::{Lab, LabMember, LabProxy, LabUser, Login};
-use crate::{disks, down, files, find, spawn, user};
+use crate::{clocks, disks, down, files, find, spawn, user};
 use dauphin_api::Client;
 use dauphin_api::dto::{Cluster, Member};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -109,6 +109,7 @@ fn plan(options: &Options, engine: &Binaries, made_dir: bool) -> Result<Lab, Lab
     let mut made: Vec<String> = members.iter().map(|m| m.name.clone()).collect();
     made.extend(["ca", "proxy", "bin", files::PASSFILE].map(String::from));
     made.extend(options.disks.then(|| disks::FOLDER.to_owned()));
+    made.extend(options.clocks.then(|| clocks::FOLDER.to_owned()));
     let user = user::for_members()?;
     let closed_parent = closed_parent(&options.dir, user.as_ref())?;
     Ok(Lab {
@@ -129,6 +130,7 @@ fn plan(options: &Options, engine: &Binaries, made_dir: bool) -> Result<Lab, Lab
         closed_parent,
         network,
         disks: options.disks,
+        clocks: options.clocks,
         made_dir,
         made,
     })
@@ -189,6 +191,9 @@ fn free(lab: &Lab) -> Result<(), LabError> {
     if lab.disks {
         disks::check(lab)?;
     }
+    if lab.clocks {
+        clocks::check()?;
+    }
     // on hosts of their own every port is free
     let shared = lab.members.iter().filter(|_| lab.network.is_none());
     let members = shared.flat_map(|m| [m.sql_port, m.api_port, m.link_port]);
@@ -219,7 +224,11 @@ fn prepare(lab: &mut Lab, options: &Options, engine: &Binaries) -> Result<(), La
         lab.program = copy_program(&lab.program, &lab.dir)?;
         lab.save()?;
     }
-    files::write(lab, options, &secrets, &engine.dir)
+    files::write(lab, options, &secrets, &engine.dir)?;
+    if lab.clocks {
+        clocks::make(lab)?;
+    }
+    Ok(())
 }
 
 /// A copy of this program that the members' user can run.

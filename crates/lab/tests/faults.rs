@@ -52,6 +52,7 @@ impl Stage {
             engine_home: None,
             network: None,
             disks: false,
+            clocks: false,
             made_dir: true,
             made: vec!["m1".into(), "m2".into()],
         };

@@ -61,6 +61,7 @@ fn options(given: &Demo, dir: PathBuf) -> Result<Options, Failure> {
         no_proxy: false,
         hosts: false,
         disks: false,
+        clocks: false,
         mesh: None,
         witness: false,
         program: program()?,

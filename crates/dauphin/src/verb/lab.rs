@@ -66,6 +66,7 @@ fn options(given: &LabUp) -> Result<Options, Failure> {
         no_proxy: given.no_proxy,
         hosts: given.hosts,
         disks: given.disks,
+        clocks: given.clocks,
         mesh: given.mesh,
         witness: given.witness,
         program: program()?,

@@ -2,9 +2,11 @@
 //! goes away without a trace.
 
 mod asynchronous;
+mod clocks;
 mod disks;
 mod failpoints;
 mod hosts;
+mod restored;
 mod stage;
 
 use serde_json::Value;

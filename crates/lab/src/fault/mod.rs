@@ -6,6 +6,7 @@ mod limits;
 mod links;
 mod processes;
 
+use crate::clocks;
 use crate::disks;
 use crate::error::LabError;
 use crate::find;
@@ -37,11 +38,22 @@ pub enum FaultKind {
     Descriptors,
     /// Its machine loses its power: processes and everything that was not flushed are gone. Needs `--disks`.
     PowerCut,
+    /// Its wall clock is set to another time. Needs `--clocks`.
+    Clock(ClockFault),
+}
+
+/// Where a wall clock is set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockFault {
+    /// Three hours ahead.
+    Forward,
+    /// Three hours back.
+    Back,
 }
 
 impl FaultKind {
     /// Every kind, with its name.
-    pub const NAMES: [(&'static str, Self); 25] = [
+    pub const NAMES: [(&'static str, Self); 27] = [
         ("kill-server", Self::Processes(ProcessFault::KillServer)),
         ("kill-agent", Self::Processes(ProcessFault::KillAgent)),
         ("kill-node", Self::Processes(ProcessFault::KillNode)),
@@ -67,6 +79,8 @@ impl FaultKind {
         ("disk-error", Self::Disk(DiskFault::Error)),
         ("disk-slow", Self::Disk(DiskFault::Slow)),
         ("disk-hang", Self::Disk(DiskFault::Hang)),
+        ("clock-forward", Self::Clock(ClockFault::Forward)),
+        ("clock-back", Self::Clock(ClockFault::Back)),
     ];
 }
 
@@ -113,7 +127,22 @@ pub fn fault(lab: &Lab, member: &str, kind: impl Into<FaultKind>) -> Result<Hit,
         FaultKind::Disk(kind) => disk::hit(lab, member, kind).map(of_processes),
         FaultKind::Descriptors => limits::hit(lab, member).map(of_processes),
         FaultKind::PowerCut => power_cut(lab, member).map(of_processes),
+        FaultKind::Clock(kind) => set_clock(lab, member, kind).map(|text| Hit { processes: Vec::new(), text }),
     }
+}
+
+fn set_clock(lab: &Lab, member: &LabMember, kind: ClockFault) -> Result<String, LabError> {
+    if !lab.clocks {
+        let text = "the members of this lab share a clock: setting it needs one made with `dauphin lab up --clocks`";
+        return Err(LabError::Usage(text.to_owned()));
+    }
+    let (offset, text) = match kind {
+        ClockFault::Forward => ("+3h", "its clock shows three hours more"),
+        ClockFault::Back => ("-3h", "its clock shows three hours less"),
+    };
+    clocks::set(lab, member, offset)?;
+    std::thread::sleep(Duration::from_secs(clocks::LOOKS_EVERY_S));
+    Ok(text.to_owned())
 }
 
 /// Its processes stand still, its disk loses what was not flushed, and only then they are gone: none of them tells anybody
@@ -164,9 +193,7 @@ pub fn heal(lab: &Lab, only: Option<&str>) -> Result<Healed, LabError> {
     for member in members {
         let cut = links::mend(lab, member)?;
         let limited = limits::mend(lab, member)?;
-        if disk::mend(lab, member)? || cut || limited {
-            healed.mended.push(member.name.clone());
-        }
+        let mut mended = disk::mend(lab, member)? || cut || limited;
         let node = find::node(lab, member, &Process::all());
         // the guard first: it may have a server to stop
         let guard_first = node.guard.iter().chain(&node.agent).chain(&node.server_tree).chain(&node.others);
@@ -184,6 +211,11 @@ pub fn heal(lab: &Lab, only: Option<&str>) -> Result<Healed, LabError> {
             spawn::agent(lab, member)?;
             seen(|all| find::node(lab, member, all).agent.is_some(), &member.name)?;
             healed.started.push(member.name.clone());
+        }
+        // last: a machine that was started learns the time only then
+        mended |= clocks::mend(lab, member)?;
+        if mended {
+            healed.mended.push(member.name.clone());
         }
     }
     if only.is_none() && lab.proxy.is_some() {
