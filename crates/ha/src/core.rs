@@ -1,10 +1,11 @@
 //! The member's mind: what it knows, and the order in which it thinks. Fed with events, it answers with steps.
 //! The rules themselves stand in the modules beside it; nothing here does I/O.
 
-use crate::elect::{Campaign, GoneSince};
+use crate::elect::Campaign;
 use crate::event::{Copying, EngineFailure, EngineOutcome, Event, StoreResult, StoreView};
 use crate::follow::Following;
 use crate::freeze::{CatchingUp, Freezing};
+use crate::gone::GoneSince;
 use crate::lead::Lead;
 use crate::message::{Beat, Message};
 use crate::operate::Pending;

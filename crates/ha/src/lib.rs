@@ -11,6 +11,7 @@ mod elect;
 mod event;
 mod follow;
 mod freeze;
+mod gone;
 mod lead;
 mod lease;
 mod message;
