@@ -2,7 +2,7 @@
 //! core and the beats say.
 
 use crate::picture::Picture;
-use dauphin_ha::Role;
+use dauphin_ha::{Beat, Role};
 use dauphin_model::{Fence, LeadershipState, ReplicaTarget, Route, RouteState, Run, Target};
 
 /// The route, without its generation (the sender counts).
@@ -26,7 +26,11 @@ pub(crate) fn of(picture: &Picture, fences: Vec<Fence>) -> Option<Route> {
         let beat = picture.beat_of(&m.name);
         let lag = leading.and_then(|_| picture.lag_bytes(&m.name));
         let close = lag.is_some_and(|lag| lag <= picture.spec.read_lag_max_bytes);
-        let runs = beat.is_some_and(|b| b.role == Role::Replica && b.run == Run::Running && b.streaming && b.serves);
+        // of this term: what it holds is the log of this leader, and not another one of the same length
+        let behind = |b: &Beat| {
+            b.term == record.term && b.position.as_ref().is_some_and(|p| p.timeline == record.timeline) && b.streaming
+        };
+        let runs = beat.is_some_and(|b| b.role == Role::Replica && b.run == Run::Running && b.serves && behind(b));
         Some(ReplicaTarget { target: target(&m.name)?, lag_bytes: lag, usable: close && runs })
     });
     Some(Route {

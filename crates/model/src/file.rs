@@ -13,6 +13,7 @@ mod write;
 pub use near::nearest;
 
 use crate::name::MemberName;
+use crate::read_level::ReadLevel;
 use crate::spec::{MemberSpec, Spec};
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,10 @@ pub struct ProxyFile {
     pub pool: Pooling,
     /// Connections to one server for one user and database, where clients share them.
     pub pool_size: u32,
+    /// How fresh what sessions on the write port read must be, unless they say otherwise.
+    pub read_level: ReadLevel,
+    /// How long a read waits for a replica before the leader serves it.
+    pub read_wait: Span,
     /// Threads; none: half of the processors.
     pub threads: Option<u32>,
     /// File with the token for the members' HTTP.

@@ -5,6 +5,7 @@
 pub mod file;
 pub mod name;
 pub mod position;
+pub mod read_level;
 pub mod record;
 pub mod remark;
 pub mod route;
@@ -16,6 +17,7 @@ pub mod time;
 pub use file::{ClusterFile, FileErrors, Local, Pooling, ProxyFile};
 pub use name::{BadName, ClusterName, Incarnation, MemberName, SetVersion, Term, Timeline, Voter};
 pub use position::{BadLsn, Branch, Lsn, Position, Relation};
+pub use read_level::ReadLevel;
 pub use record::{Evidence, Leadership, LeadershipState, Lease, PastTerm, SwitchPoint, Wrote};
 pub use remark::Remark;
 pub use route::{Fence, ReplicaTarget, Route, RouteState, Target};

@@ -1,7 +1,7 @@
 //! `dauphin.toml`, story by story: what is read, what is refused and in which words, what is written.
 
 use dauphin_model::file::{ClusterFile, check, keys};
-use dauphin_model::{Durability, MemberKind, OnShortage, Pooling, Profile, Span};
+use dauphin_model::{Durability, MemberKind, OnShortage, Pooling, Profile, ReadLevel, Span};
 use expect_test::{Expect, expect, expect_file};
 use std::path::Path;
 
@@ -132,6 +132,8 @@ wait_limit = "1500ms"
 clients_max = 10
 pool = "session"
 pool_size = 7
+read_level = "bounded(250)"
+read_wait = "5ms"
 threads = 3
 "#;
 
@@ -155,6 +157,7 @@ fn every_key_is_read() {
     let proxy = file.proxy.expect("given");
     assert_eq!((proxy.wait_limit, proxy.clients_max), (Span::ms(1_500), 10));
     assert_eq!((proxy.pool, proxy.pool_size, proxy.threads), (Pooling::Session, 7, Some(3)));
+    assert_eq!((proxy.read_level, proxy.read_wait), (ReadLevel::Bounded(Span::ms(250)), Span::ms(5)));
 }
 
 #[test]

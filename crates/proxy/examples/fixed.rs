@@ -1,8 +1,8 @@
 //! A proxy in front of one server that never changes, for measuring what the proxy itself costs:
 //! `fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE]`. It stops at the end of its input.
 
-use dauphin_model::{ClusterName, MemberName, Pooling, Route, RouteState, Target, Term};
-use dauphin_proxy::{Config, Heard, Limits, Proxy};
+use dauphin_model::{ClusterName, MemberName, Route, RouteState, Target, Term};
+use dauphin_proxy::{Config, Heard, Proxy, Rules};
 use std::error::Error;
 use std::io::Read;
 
@@ -16,16 +16,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         cluster: ClusterName::new("fixed")?,
         listen_write: vec![([127, 0, 0, 1], listen.parse()?).into()],
         listen_read: Vec::new(),
-        read_from_leader: true,
         agents: Vec::new(),
         identity: "/nonexistent".into(),
         password_file: password_file.into(),
         auth_database: rest.first().cloned().unwrap_or_else(|| "postgres".to_owned()),
         tls: None,
         server_tls: None,
-        pooling: Pooling::Transaction,
         shards: 1,
-        limits: Limits::default(),
+        rules: Rules::default(),
     };
     let member = MemberName::new("m1")?;
     let route = Route {

@@ -1,6 +1,6 @@
 //! The proxy's configuration and its limits. The binary fills it from `dauphin.toml`; nothing here reads a file.
 
-use dauphin_model::{ClusterName, MemberName, Pooling};
+use dauphin_model::{ClusterName, MemberName, Pooling, ReadLevel};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -69,8 +69,37 @@ impl Default for Limits {
     }
 }
 
+/// How a session on the write port reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reads {
+    /// From where.
+    pub level: ReadLevel,
+    /// How long a read waits for a replica that is fresh enough before the leader serves it.
+    pub wait: Duration,
+}
+
+/// What sessions go by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// What bounds them.
+    pub limits: Limits,
+    /// When a client's server serves others.
+    pub pooling: Pooling,
+    /// Whether the leader takes reads while no replica can.
+    pub read_from_leader: bool,
+    /// How sessions on the write port read, unless they say otherwise.
+    pub reads: Reads,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        let reads = Reads { level: ReadLevel::Leader, wait: Duration::from_millis(20) };
+        Self { limits: Limits::default(), pooling: Pooling::default(), read_from_leader: true, reads }
+    }
+}
+
 /// Everything the proxy needs to know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The cluster it serves.
     pub cluster: ClusterName,
@@ -78,8 +107,6 @@ pub struct Config {
     pub listen_write: Vec<SocketAddr>,
     /// Where it listens for sessions that only read.
     pub listen_read: Vec<SocketAddr>,
-    /// Whether the leader takes reads while no replica can.
-    pub read_from_leader: bool,
     /// The agents' links.
     pub agents: Vec<AgentLink>,
     /// Folder with the certificates for the agents' links.
@@ -92,10 +119,8 @@ pub struct Config {
     pub tls: Option<ClientTls>,
     /// TLS to servers; none: connections to them are plain.
     pub server_tls: Option<ServerTls>,
-    /// When a client's server serves others.
-    pub pooling: Pooling,
     /// Threads that sessions live on.
     pub shards: usize,
-    /// What bounds the proxy.
-    pub limits: Limits,
+    /// What sessions go by.
+    pub rules: Rules,
 }

@@ -1,8 +1,9 @@
 //! What all shards share: the view of where clients go, the register of clients' keys, counters.
 //! The service publishes views here; sessions read them. It never touches a socket.
 
-use crate::config::Limits;
+use crate::config::{Limits, Reads, Rules};
 use crate::dial::Dial;
+use crate::marks::Marks;
 use crate::pool::Place;
 use crate::pool::budget::Budget;
 use crate::stats::Stats;
@@ -76,6 +77,10 @@ pub(crate) struct Hub {
     /// How servers are connected to.
     pub(crate) dial: Dial,
     pub(crate) stats: Stats,
+    /// How far servers' logs reach.
+    pub(crate) marks: Marks,
+    /// How sessions on the write port read, unless they say otherwise.
+    pub(crate) reads: Reads,
 }
 
 /// Locks; a panic elsewhere while locked cannot leave these maps half changed.
@@ -84,7 +89,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    pub(crate) fn new(limits: Limits, pooling: Pooling, read_from_leader: bool, dial: Dial) -> Arc<Self> {
+    pub(crate) fn new(config: Rules, dial: Dial, marks: Marks) -> Arc<Self> {
+        let Rules { limits, pooling, read_from_leader, reads } = config;
         Arc::new(Self {
             view: watch::Sender::new(Arc::new(View::default())),
             term: AtomicU64::new(0),
@@ -99,6 +105,8 @@ impl Hub {
             limits,
             dial,
             stats: Stats::default(),
+            marks,
+            reads,
         })
     }
 

@@ -8,6 +8,7 @@ mod dial;
 mod hub;
 mod journal;
 mod login;
+mod marks;
 mod pool;
 mod server;
 mod session;
@@ -20,7 +21,7 @@ mod tls;
 mod track;
 mod verifier;
 
-pub use config::{AgentLink, ClientTls, Config, Limits, PROXY_ROLE, ServerTls};
+pub use config::{AgentLink, ClientTls, Config, Limits, PROXY_ROLE, Reads, Rules, ServerTls};
 pub use source::Heard;
 pub use stats::Snapshot;
 pub use table::{RouteTable, View};
@@ -29,6 +30,7 @@ use dauphin_wire::postgres::message::TOO_MANY_CONNECTIONS;
 use dial::Dial;
 use hub::Hub;
 use login::Door;
+use marks::Marks;
 use session::{Port, Session};
 use shard::{Shard, Shards};
 use std::io;
@@ -137,7 +139,9 @@ impl Proxy {
         let (write, read) = (listen(&config.listen_write)?, listen(&config.listen_read)?);
         let addresses = |listeners: &[(SocketAddr, TcpListener)]| listeners.iter().map(|(at, _)| *at).collect();
 
-        let hub = Hub::new(config.limits.clone(), config.pooling, config.read_from_leader, Dial::new(config)?);
+        let hub =
+            Hub::new(config.rules.clone(), Dial::new(config)?, Marks::new(&config.auth_database, password.clone()));
+        Marks::start(&hub);
         tokio::spawn(journal::publish(Arc::clone(&hub), RouteTable::new(config.cluster.clone()), heard));
         let verifiers = verifier::Verifiers::start(Arc::clone(&hub), &config.auth_database, password.clone());
         let (life, alive) = watch::channel(());

@@ -6,6 +6,7 @@ use crate::hub::Hub;
 use crate::session::{Port, Session};
 use crate::shard::{Shard, Shards};
 use crate::stream::Stream;
+use crate::track::own::Asked;
 use crate::verifier::{LookupError, Verifiers};
 use dauphin_wire::postgres::message;
 use dauphin_wire::postgres::scram::{self, Keys, MESSAGE_BYTES_MAX, ScramError, Secret, ServerExchange, Verifier};
@@ -60,6 +61,8 @@ pub(crate) enum LoginError {
     TlsRequired,
     #[error("{0}")]
     Lookup(#[from] LookupError),
+    #[error("{0}")]
+    Setting(String),
     #[error("no random bytes: {0}")]
     Random(#[from] getrandom::Error),
     #[error("the TLS handshake failed: {0}")]
@@ -72,6 +75,7 @@ impl LoginError {
         let code = match self {
             Self::Io(_) | Self::TooSlow | Self::Tls(_) => return None,
             Self::Startup(BadStartup::Malformed) => return None,
+            Self::Setting(_) => "22023",
             Self::Startup(BadStartup::Version(..)) => "0A000",
             Self::Startup(BadStartup::NoUser) | Self::TlsRequired => "28000",
             Self::Scram(_) | Self::Protocol => message::PROTOCOL_VIOLATION,
@@ -91,12 +95,16 @@ impl Door {
         let login = self.login(&mut client, &mut deadline).await;
         let refused = match login {
             Ok(None) => return None,
-            Ok(Some((startup, keys))) => match self.hub.register(shard.number) {
-                Ok(registered) => {
-                    return Some(Session::new(shard, registered, port, client, startup, Secret::Keys(keys)));
+            Ok(Some((startup, keys))) => {
+                match (Asked::at_login(&startup.parameters), self.hub.register(shard.number)) {
+                    (Ok(asked), Ok(registered)) => {
+                        let secret = Secret::Keys(keys);
+                        return Some(Session::new(shard, registered, port, client, startup, secret, asked));
+                    }
+                    (Err(why), _) => LoginError::Setting(why),
+                    (_, Err(error)) => LoginError::Random(error),
                 }
-                Err(error) => LoginError::Random(error),
-            },
+            }
             Err(refused) => refused,
         };
         self.hub.stats.refused.add();

@@ -54,6 +54,9 @@ pub(crate) struct Stats {
     pub(crate) cancelled_waits: Count,
     pub(crate) waited_too_long: Count,
     pub(crate) cancels: Count,
+    pub(crate) reads: Count,
+    pub(crate) reads_again: Count,
+    pub(crate) reads_behind: Count,
 }
 
 /// Counters at one moment.
@@ -85,6 +88,12 @@ pub struct Snapshot {
     pub waited_too_long: u64,
     /// Cancel requests forwarded.
     pub cancels: u64,
+    /// Rounds that only read, of sessions that also write, which a replica answered.
+    pub reads: u64,
+    /// Of those that were sent to one: it refused or lost them, and the leader served them.
+    pub reads_again: u64,
+    /// Such rounds that the leader served, as no replica was fresh enough in time.
+    pub reads_behind: u64,
 }
 
 impl Stats {
@@ -103,6 +112,9 @@ impl Stats {
             cancelled_waits: self.cancelled_waits.get(),
             waited_too_long: self.waited_too_long.get(),
             cancels: self.cancels.get(),
+            reads: self.reads.get(),
+            reads_again: self.reads_again.get(),
+            reads_behind: self.reads_behind.get(),
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct View {
     pub draining: bool,
     /// The replicas, as the best-placed agent sees them.
     pub replicas: Vec<ReplicaTarget>,
+    /// Of which term that is: what is usable receives the log of its leader.
+    pub replicas_of: Term,
     /// Which transaction numbers the last leaders began with.
     pub fences: Vec<Fence>,
 }
@@ -50,6 +52,7 @@ impl View {
             || self.leader != other.leader
             || self.open != other.open
             || self.draining != other.draining
+            || self.replicas_of != other.replicas_of
             || !self.usable_replicas().eq(other.usable_replicas())
     }
 }
@@ -106,23 +109,26 @@ impl RouteTable {
             .or_else(|| of_term().filter(|word| word.live).max_by_key(|word| word.route.state == RouteState::Open));
         let word = word.or(own).or_else(|| of_term().max_by_key(|word| word.route.state == RouteState::Open));
         let Some(word) = word else { return View { term: self.term, ..View::default() } };
+        let (replicas, replicas_of) = self.replicas(word);
         View {
             term: self.term,
             leader: word.route.leader.clone().or(leader),
             open: word.route.open_leader().is_some(),
             draining: word.route.draining,
-            replicas: self.replicas(word),
+            replicas,
+            replicas_of,
             fences: word.route.fences.clone(),
         }
     }
 
     /// The leader knows its replicas best; while there is none, an agent that is there.
-    fn replicas(&self, best: &Word) -> Vec<ReplicaTarget> {
+    fn replicas(&self, best: &Word) -> (Vec<ReplicaTarget>, Term) {
+        let of = |word: &Word| (word.route.replicas.clone(), word.route.term);
         if best.live && !best.route.replicas.is_empty() {
-            return best.route.replicas.clone();
+            return of(best);
         }
         let live = self.words.values().filter(|word| word.live && !word.route.replicas.is_empty());
-        live.max_by_key(|word| word.route.term).map_or_else(Vec::new, |word| word.route.replicas.clone())
+        live.max_by_key(|word| word.route.term).map(of).unwrap_or_default()
     }
 }
 

@@ -37,8 +37,8 @@ async fn outcome(pooling: Pooling, next: &Next) -> (Result<(), String>, u64) {
         server.sql("set synchronous_commit = local; grant all on t to app");
     }
     let mut lab = Lab::start(|config, _| {
-        config.pooling = pooling;
-        config.limits.wait = Duration::from_secs(8);
+        config.rules.pooling = pooling;
+        config.rules.limits.wait = Duration::from_secs(8);
     });
     lab.lead("m1", &first).await;
     lab.route(|route| route.fences = vec![Fence { term: Term(1), next_xid: 3 }]).await;

@@ -145,7 +145,7 @@ async fn a_switchover_that_is_called_off_releases_who_was_held() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_for_a_leader_is_bounded() {
     let server = Server::start(&[]);
-    let mut lab = Lab::start(|config, _| config.limits.wait = Duration::from_millis(600));
+    let mut lab = Lab::start(|config, _| config.rules.limits.wait = Duration::from_millis(600));
     let before = Instant::now();
     let (code, _) = told(&connect(lab.write_port(), "app", PASSWORD).await.expect_err("no leader"));
     assert!(code == "57P03" && before.elapsed() >= Duration::from_millis(600), "{code} {:?}", before.elapsed());

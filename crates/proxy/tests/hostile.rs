@@ -36,7 +36,7 @@ async fn a_server_that_breaks_the_protocol_harms_its_session_only() {
 async fn a_client_that_breaks_the_protocol_harms_itself_only() {
     let server = Server::start(&[]);
     let mut lab = Lab::start(|config, _| {
-        config.pooling = Pooling::Transaction;
+        config.rules.pooling = Pooling::Transaction;
         config.shards = 1;
     });
     lab.lead("m1", &server).await;

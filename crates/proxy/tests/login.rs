@@ -87,7 +87,7 @@ fn startup(parameters: &[(&str, &str)]) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_that_make_no_sense_end_the_connection_and_harm_nobody() {
     let server = Server::start(&[]);
-    let mut lab = Lab::start(|config, _| config.limits.handshake = Duration::from_millis(500));
+    let mut lab = Lab::start(|config, _| config.rules.limits.handshake = Duration::from_millis(500));
     lab.lead("m1", &server).await;
     let client = lab.connect().await;
     let port = lab.write_port();
@@ -135,7 +135,7 @@ async fn a_newer_protocol_is_negotiated_down() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_clients_are_told_so() {
     let server = Server::start(&[]);
-    let mut lab = Lab::start(|config, _| config.limits.clients = 1);
+    let mut lab = Lab::start(|config, _| config.rules.limits.clients = 1);
     lab.lead("m1", &server).await;
     let client = lab.connect().await;
     assert_eq!(told(&connect(lab.write_port(), "app", PASSWORD).await.expect_err("too many")).0, "53300");

@@ -15,9 +15,9 @@ const WHO: &str = "select pg_backend_pid()::text";
 
 fn lab(servers: usize, shards: usize) -> Lab {
     Lab::start(|config, _| {
-        config.pooling = Pooling::Transaction;
-        config.limits.pool = servers;
-        config.limits.wait = Duration::from_secs(5);
+        config.rules.pooling = Pooling::Transaction;
+        config.rules.limits.pool = servers;
+        config.rules.limits.wait = Duration::from_secs(5);
         config.shards = shards;
     })
 }
@@ -124,9 +124,9 @@ async fn what_cannot_be_carried_along_keeps_its_server() {
 async fn who_waits_is_served_in_turn_and_not_for_ever() {
     let server = Server::start(&[]);
     let mut lab = Lab::start(|config, _| {
-        config.pooling = Pooling::Transaction;
-        config.limits.pool = 1;
-        config.limits.wait = Duration::from_millis(700);
+        config.rules.pooling = Pooling::Transaction;
+        config.rules.limits.pool = 1;
+        config.rules.limits.wait = Duration::from_millis(700);
     });
     lab.lead("m1", &server).await;
     // On both shards: one connection for all of them together.

@@ -21,10 +21,10 @@ const GROWTH_MAX: usize = 48 * 1024 * 1024;
 /// One thread, so that whoever stalls it stalls all.
 async fn lab(server: &Server, servers: usize) -> Lab {
     let mut lab = Lab::start(|config, _| {
-        config.pooling = Pooling::Transaction;
+        config.rules.pooling = Pooling::Transaction;
         config.shards = 1;
-        config.limits.pool = servers;
-        config.limits.handshake = Duration::from_secs(2);
+        config.rules.limits.pool = servers;
+        config.rules.limits.handshake = Duration::from_secs(2);
     });
     lab.lead("m1", server).await;
     lab

@@ -25,7 +25,7 @@ fn lab(ca: &Ca, wait: Duration) -> Lab {
         let file = folder.join(CA_FILE);
         std::fs::write(&file, ca.cert_pem()).expect("writable");
         config.server_tls = Some(ServerTls { ca: file });
-        config.limits.wait = wait;
+        config.rules.limits.wait = wait;
     })
 }
 

@@ -7,7 +7,7 @@ use crate::target;
 use crate::verb::service;
 use dauphin_model::{ClusterFile, ProxyFile};
 use dauphin_net::ca::{CA_FILE, CERT_FILE, KEY_FILE};
-use dauphin_proxy::{AgentLink, ClientTls, Config, Limits, ServerTls};
+use dauphin_proxy::{AgentLink, ClientTls, Config, Limits, Reads, Rules, ServerTls};
 use std::path::Path;
 
 /// The database in which the proxy asks for verifiers: every cluster has it.
@@ -45,6 +45,7 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         wait: proxy.wait_limit.duration(),
         ..Limits::default()
     };
+    let reads = Reads { level: proxy.read_level, wait: proxy.read_wait.duration() };
     let (identity, required) = (folder.join("identity"), file.spec.postgres.sql_tls);
     let clients = ClientTls { certificate: identity.join(CERT_FILE), key: identity.join(KEY_FILE), required };
     let server_tls = required.then(|| ServerTls { ca: identity.join(CA_FILE) });
@@ -52,15 +53,13 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         cluster: file.spec.cluster.clone(),
         listen_write: vec![proxy.listen_write],
         listen_read: proxy.listen_read.into_iter().collect(),
-        read_from_leader: true,
         agents: agents.collect(),
         identity,
         password_file: folder.join("password"),
         auth_database: AUTH_DATABASE.to_owned(),
         tls: Some(clients),
         server_tls,
-        pooling: proxy.pool,
         shards: threads(proxy),
-        limits,
+        rules: Rules { limits, pooling: proxy.pool, read_from_leader: true, reads },
     }
 }

@@ -7,6 +7,7 @@ use super::{
     owned,
 };
 use crate::name::{ClusterName, MemberName};
+use crate::read_level::ReadLevel;
 use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -319,6 +320,8 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
     let clients_max = section.number("clients_max", 1..100_001).and_then(|n| u32::try_from(n).ok());
     let pool = section.word("pool", &[("transaction", Pooling::Transaction), ("session", Pooling::Session)]);
     let pool_size = section.number("pool_size", 1..10_001).and_then(|n| u32::try_from(n).ok());
+    let read_level = section.text("read_level", |text| text.parse::<ReadLevel>());
+    let read_wait = section.duration("read_wait");
     let threads = section.number("threads", 1..257).and_then(|n| u32::try_from(n).ok());
     let token_file = section.path("token_file");
     Some(ProxyFile {
@@ -328,6 +331,8 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
         clients_max: clients_max?,
         pool: pool?,
         pool_size: pool_size?,
+        read_level: read_level?,
+        read_wait: read_wait?,
         threads,
         token_file,
     })

@@ -201,6 +201,8 @@ fn proxy(out: &mut Out, proxy: &ProxyFile) {
         },
     );
     out.differing("pool_size", i64::from(proxy.pool_size));
+    out.differing("read_level", proxy.read_level.to_string());
+    out.differing("read_wait", unit::duration_text(proxy.read_wait));
     if let Some(threads) = proxy.threads {
         out.put("threads", i64::from(threads));
     }

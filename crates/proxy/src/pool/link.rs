@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::Instant;
 
 /// What a cancel request is forwarded to.
 #[derive(Debug)]
@@ -85,6 +86,8 @@ pub(crate) struct Link {
     /// Which settings it has, as [`crate::track::Memory::state`] numbers them.
     pub(crate) state: u64,
     pub(crate) known: Known,
+    /// When.
+    pub(crate) opened: Instant,
     #[expect(dead_code, reason = "held for its drop")]
     counted: Counted,
 }
@@ -104,6 +107,7 @@ impl Link {
             unflushed: false,
             state: 0,
             known: Known::default(),
+            opened: Instant::now(),
             counted,
         }
     }

@@ -18,6 +18,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// How often a session that waits looks whether a connection may be opened for it.
 const WANT_AGAIN: Duration = Duration::from_millis(200);
 
+/// How long a read waits for a connection to a replica.
+const REPLICA_WAIT: Duration = Duration::from_millis(250);
+
 /// How long a server may take to set what a session had set.
 const SET_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -47,6 +50,7 @@ impl Session {
         let mut views = hub.subscribe();
         let mut why = String::from("no leader is open");
         let mut kept_out: Option<Instant> = None;
+        self.choose().await;
         loop {
             if hub.is_stopping() {
                 return Err(End::stopping());
@@ -72,6 +76,9 @@ impl Session {
                 self.set_up(link, &pool).await?;
                 continue;
             }
+            // A replica that lets a read wait for long is not worth it: the leader serves it.
+            let chosen = matches!((&self.reading, &right), (Some(_), Right::Replica(_)));
+            let patience = if chosen { deadline.min(Instant::now() + REPLICA_WAIT) } else { deadline };
             let mut offered = pool.queue();
             let offer = loop {
                 let hungry = self.want(pools, &pool, &target, &right);
@@ -84,7 +91,7 @@ impl Session {
                     // What was on its way for this session may have gone to another shard meanwhile.
                     () = sleep_until(deadline.min(Instant::now() + WANT_AGAIN)), if Instant::now() < deadline => {}
                     _ = views.changed() => break None,
-                    () = sleep_until(deadline) => break None,
+                    () = sleep_until(patience) => break None,
                 }
             };
             // What was given at the same moment is not lost.
@@ -93,8 +100,9 @@ impl Session {
                 offered.try_recv().ok()
             });
             match offer {
-                None => {}
                 Some(Ok(link)) => self.set_up(link, &pool).await?,
+                None | Some(Err(_)) if chosen => self.choose_none(),
+                None => {}
                 Some(Err(error)) => {
                     why = refused(error, &target, self.greeted, &mut kept_out)?;
                     tokio::select! {
@@ -121,6 +129,11 @@ impl Session {
     /// Where the next transaction goes.
     fn pool(&self, pools: &Rc<Pools>) -> Option<(Rc<Pool>, Target, Right)> {
         let leader = || self.shard.leader().map(|(target, right)| (Rc::clone(&pools.leader), target, right));
+        if let Some(member) = self.reading.as_ref().and_then(|reading| reading.chosen())
+            && let Some(target) = self.shard.replicas().into_iter().find(|target| target.member == *member)
+        {
+            return Some((pools.replica(&self.hub, member), target, Right::Replica(member.clone())));
+        }
         if self.port == Port::Write {
             return leader();
         }
@@ -154,6 +167,11 @@ impl Session {
                     return Ok(());
                 }
             }
+        }
+        if !self.is_fresh(&link).await {
+            pool.give(link, &self.shard);
+            self.choose_none();
+            return Ok(());
         }
         if let Source::Shared(_, held) = &mut self.source {
             *held = Some(Rc::clone(pool));

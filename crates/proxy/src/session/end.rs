@@ -37,6 +37,14 @@ pub(super) const ROLLED_BACK: Loss = Loss {
     hint: "Repeat the transaction.",
 };
 
+/// The same on a replica, where nothing is ever committed.
+pub(super) const REPLICA_LOST: Loss = Loss {
+    code: message::NOT_COMMITTED,
+    message: "the replica was lost while a statement ran",
+    detail: None,
+    hint: "Repeat it.",
+};
+
 /// How a session ends.
 #[derive(Debug)]
 pub(crate) enum End {

@@ -5,22 +5,28 @@
 mod attach;
 mod checkout;
 mod end;
+mod fresh;
+mod reading;
 mod relay;
 mod resolve;
+mod scan;
 
+use crate::config::Reads;
 use crate::hub::{Hub, Registered};
 use crate::pool::link::{Fate, Link, Right};
 use crate::pool::open::Login;
 use crate::pool::{Pool, Pools};
 use crate::shard::{Seated, Shard};
 use crate::stream::{Stream, write_or_keep};
+use crate::track::own::Asked;
 use crate::track::{DIRTY, Loss, Track};
 use dauphin_model::Pooling;
 use dauphin_wire::postgres::message::{self, Report};
 use dauphin_wire::postgres::scram::Secret;
 use dauphin_wire::postgres::sql::Lasting;
 use dauphin_wire::postgres::startup::Startup;
-use end::{CANCELLED_WAIT, End, ROLLED_BACK, UNKNOWN};
+use end::{CANCELLED_WAIT, End, REPLICA_LOST, ROLLED_BACK, UNKNOWN};
+use reading::Reading;
 use relay::Event;
 use resolve::InDoubt;
 use std::future::poll_fn;
@@ -73,6 +79,11 @@ pub(crate) struct Session {
     admitted: bool,
     /// A COMMIT that the next leader is to be asked about.
     in_doubt: Option<Box<InDoubt>>,
+    /// It may choose how it reads, and how it does so unless it chooses.
+    chooses: bool,
+    reads: Reads,
+    /// What it remembers of what it read and wrote, while replicas may serve it.
+    reading: Option<Box<Reading>>,
     greeted: bool,
     epoch: u64,
     track: Track,
@@ -87,9 +98,17 @@ impl Session {
         client: Stream,
         mut startup: Startup,
         secret: Secret,
+        asked: Asked,
     ) -> Self {
         let replication = startup.is_replication();
         let mut track = Track::new(replication);
+        let chooses = port == Port::Write && !replication && shard.hub.pooling == Pooling::Transaction;
+        if chooses {
+            track.let_choose();
+        }
+        let by_default = shard.hub.reads;
+        let reads =
+            Reads { level: asked.level.unwrap_or(by_default.level), wait: asked.wait.unwrap_or(by_default.wait) };
         let source = if replication || shard.hub.pooling == Pooling::Session {
             Source::Own(Box::new((Login::new(startup), secret)))
         } else {
@@ -114,6 +133,9 @@ impl Session {
             backend: None,
             admitted: false,
             in_doubt: None,
+            chooses,
+            reads,
+            reading: None,
             greeted: false,
             epoch: 0,
             track,
@@ -173,7 +195,11 @@ impl Session {
         match fate {
             Fate::Admitted | Fate::Hold => Ok(()),
             Fate::Closed | Fate::Superseded if at_rest => self.leave(),
-            Fate::Closed => Ok(()),
+            Fate::Closed => {
+                // It may stand still: what the client has seen nothing of is served by the leader.
+                self.rescue();
+                Ok(())
+            }
             Fate::Superseded => self.cut(),
         }
     }
@@ -202,6 +228,11 @@ impl Session {
                 pool.closed();
             }
         }
+        self.released();
+    }
+
+    /// It has no server.
+    fn released(&mut self) {
         self.admitted = false;
         self.track.detached();
         self.seated.seat.target.take();
@@ -210,6 +241,9 @@ impl Session {
 
     /// The server closed the connection, perhaps with a last error.
     fn lost(&mut self, fatal: Option<Vec<u8>>) -> Result<(), End> {
+        if self.rescue() {
+            return Ok(());
+        }
         let shutdown = fatal.as_deref().is_none_or(|body| is_shutdown(&Report::parse(body)));
         match fatal {
             Some(body) if !shutdown => Err(End::Server(body)),
@@ -221,6 +255,9 @@ impl Session {
     /// Loses its server in the middle of a statement or transaction: the client is told, and keeps its connection if it can.
     fn cut(&mut self) -> Result<(), End> {
         self.hub.stats.cut_busy.add();
+        if self.backend.as_ref().is_some_and(|link| matches!(link.right, Right::Replica(_))) {
+            return self.lose(REPLICA_LOST);
+        }
         if self.track.may_have_committed() {
             if let Some(link) = &self.backend
                 && let Right::Leader(term) = link.right
@@ -272,6 +309,11 @@ impl Session {
     /// Takes a server that is set up for this session.
     fn adopt(&mut self, link: Link) {
         self.seated.seat.target.replace(Some(Rc::clone(&link.target)));
+        if self.reading.is_some() && self.greeted && matches!(link.right, Right::Replica(_)) {
+            // For one round: the client is not told that it is a replica.
+            self.backend = Some(link);
+            return;
+        }
         if !self.greeted {
             message::put_authentication_ok(&mut self.to_client);
         }
@@ -292,6 +334,12 @@ impl Session {
 
     /// Gives a shared server back once nothing of this session is left on it.
     fn let_go(&mut self) {
+        if self.in_round() {
+            return;
+        }
+        if self.reading.is_some() && self.track.is_at_rest() {
+            self.note_written();
+        }
         let Source::Shared(_, pool) = &mut self.source else { return };
         let free = self.track.is_at_rest() && self.track.memory().pins().let_go() && !self.more;
         let quiet = self.backend.as_ref().is_some_and(|link| link.to_server.is_empty() && link.server.rest.is_empty());
@@ -303,10 +351,7 @@ impl Session {
         let memory = self.track.memory();
         link.reported = memory.reported().clone();
         link.state = if code { DIRTY } else { memory.state() };
-        self.track.detached();
-        self.admitted = false;
-        self.seated.seat.target.take();
-        self.mark_busy();
+        self.released();
         pool.give(link, &self.shard);
     }
 

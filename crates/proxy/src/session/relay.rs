@@ -2,12 +2,13 @@
 //! Only `session` calls it. It forwards no acknowledgement of a server whose term has ended.
 
 use super::Session;
+use super::reading::Turn;
 use super::resolve::InDoubt;
-use crate::hub::Hub;
-use crate::pool::link::{Link, Right};
+use super::scan::scan_server;
+use crate::pool::link::Link;
 use crate::stream::{Stream, poll_flush_kept, poll_read_with, write_or_keep};
-use crate::track::{Known, Registry, Taken, Track, Upstream, Verdict};
-use dauphin_wire::postgres::frame::{BadFrame, HEADER_BYTES};
+use crate::track::{Registry, Taken, Track, Upstream};
+use dauphin_wire::postgres::frame::BadFrame;
 use std::cell::RefCell;
 use std::task::{Context, Poll};
 
@@ -16,6 +17,9 @@ const TURNS_MAX: usize = 16;
 
 /// Bytes put together for a server before it has to take them: statements that it lacks are put before what needs them.
 const BATCH_BYTES_MAX: usize = 128 * 1024;
+
+/// Most bytes of a client that are taken in while a replica answers; beyond it the client waits.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Where messages for servers are put together, per thread.
 #[derive(Debug, Default)]
@@ -106,7 +110,7 @@ impl Session {
 
     /// Pending when nothing was read; ready without an event when something was.
     fn poll_server(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        let Self { hub, backend: Some(backend), client, to_client, unflushed, track, .. } = self else {
+        let Self { hub, backend: Some(backend), client, to_client, unflushed, track, reading, .. } = self else {
             return Poll::Pending;
         };
         if !to_client.is_empty() {
@@ -130,7 +134,7 @@ impl Session {
                 *unflushed = true;
                 write_or_keep(client, cx, to_client, bytes).is_ok()
             };
-            let scan = scan_server(hub, right, track, known, data, &mut out);
+            let scan = scan_server(hub, right, (track, reading.as_deref_mut()), known, data, &mut out);
             if scan.event.is_none() && scan.rest < data.len() {
                 *carry = data[scan.rest..].to_vec();
             }
@@ -143,6 +147,7 @@ impl Session {
             Poll::Ready(Err(_)) => return Poll::Ready(Some(Event::ServerLost(None))),
         }
         self.mark_busy();
+        self.end_round();
         self.let_go();
         Poll::Ready(None)
     }
@@ -151,6 +156,9 @@ impl Session {
         let full = self.backend.as_ref().is_some_and(|backend| !backend.to_server.is_empty());
         if full || (self.track.is_aborted() && !self.to_client.is_empty()) {
             return Poll::Pending;
+        }
+        if self.waits_for_answers() {
+            return self.poll_ahead(cx);
         }
         if self.more && self.track.is_full() {
             // Its server has to answer first.
@@ -191,6 +199,24 @@ impl Session {
         Poll::Ready(None)
     }
 
+    /// Takes in what the client sends while a replica answers: it goes elsewhere, perhaps.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        if self.held.len() > AHEAD_BYTES_MAX {
+            return Poll::Pending;
+        }
+        let (held, more) = (&mut self.held, &mut self.more);
+        let read = poll_read_with(&mut self.client, cx, |data, _| {
+            held.extend_from_slice(data);
+            *more |= !data.is_empty();
+            data.is_empty()
+        });
+        match read {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(false)) => Poll::Ready(None),
+            Poll::Ready(Ok(true) | Err(_)) => Poll::Ready(Some(Event::ClientGone)),
+        }
+    }
+
     /// Forwards what the client sent; what must wait stays in `held`.
     fn take_client(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Option<Event> {
         let mut data = data;
@@ -210,27 +236,39 @@ impl Session {
         if data.is_empty() {
             return None;
         }
-        if self.track.is_at_rest() && (!self.admitted || self.backend.is_none()) {
-            if data.first() == Some(&b'X') {
+        let mut end = data.len();
+        if self.track.is_at_rest() {
+            if data.first() == Some(&b'X') && (!self.admitted || self.backend.is_none()) {
                 return Some(Event::ClientGone);
             }
-            let free = self.backend.is_none() && self.check_out_now();
-            if !free {
-                self.held = data.to_vec();
-                self.more = true;
-                return Some(Event::Held);
+            match self.turn(data) {
+                Turn::Forward(len) => end = len,
+                Turn::Wait => {
+                    self.held = data.to_vec();
+                    self.more = true;
+                    return Some(Event::Held);
+                }
             }
         }
+        let in_round = self.in_round();
         let Some(link) = &mut self.backend else { return Some(Event::ServerLost(None)) };
-        let at = match forward(link, &mut self.track, &self.shard.registry, cx, data) {
-            Ok(Forwarded { at, more }) => {
-                self.more = more;
-                at
+        let mut at = 0;
+        loop {
+            match forward(link, &mut self.track, &self.shard.registry, cx, &data[at..end]) {
+                Ok(Forwarded { at: taken, more }) => {
+                    at += taken;
+                    self.more = more;
+                    // A round goes as a whole.
+                    if !(in_round && more && taken > 0) {
+                        break;
+                    }
+                }
+                Err(bad) => return Some(Event::BadClient(bad)),
             }
-            Err(bad) => return Some(Event::BadClient(bad)),
-        };
+        }
         if at < data.len() {
             self.held = data[at..].to_vec();
+            self.more |= in_round || end < data.len();
         }
         self.track.is_terminated().then_some(Event::ClientGone)
     }
@@ -295,89 +333,4 @@ fn forward(
         }
         Ok(Forwarded { at, more })
     })
-}
-
-/// What a client takes for the answer to its Parse.
-const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
-
-struct ServerScan {
-    rest: usize,
-    event: Option<Event>,
-}
-
-/// Looks at what the server sent and hands what may pass to `out`, in as few pieces as possible.
-fn scan_server(
-    hub: &Hub,
-    right: &Right,
-    track: &mut Track,
-    known: &mut Known,
-    data: &[u8],
-    out: &mut impl FnMut(&[u8]) -> bool,
-) -> ServerScan {
-    let (mut from, mut at, mut passed) = (0, 0, true);
-    let event = loop {
-        if at >= data.len() {
-            break None;
-        }
-        // Before anything is noted: what an older term acknowledges has not happened.
-        let acknowledges = track.is_between_server_messages() && matches!(data[at], b'C' | b'Z');
-        if acknowledges && matches!(right, Right::Leader(term) if hub.term() > *term) {
-            break Some(Event::Superseded);
-        }
-        match track.server(&data[at..], known) {
-            Ok((0, _)) => break None,
-            Ok((len, Verdict::Pass | Verdict::Acknowledges)) => at += len,
-            Ok((len, verdict @ (Verdict::Drop | Verdict::Parsed))) => {
-                passed &= out(&data[from..at]);
-                if verdict == Verdict::Parsed {
-                    passed &= out(PARSE_COMPLETE);
-                }
-                at += len;
-                from = at;
-            }
-            Ok((_, Verdict::CancelledWait)) => break Some(Event::CancelledWait),
-            Ok((len, Verdict::Fatal)) => {
-                break Some(Event::ServerLost(Some(data[at + HEADER_BYTES..at + len].to_vec())));
-            }
-            Err(bad) => break Some(Event::BadServer(bad)),
-        }
-    };
-    passed &= out(&data[from..at]);
-    let event = if passed { event } else { Some(Event::ClientGone) };
-    ServerScan { rest: at, event }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Limits;
-    use crate::dial::Dial;
-    use crate::table::View;
-    use dauphin_model::{Pooling, Term};
-    use dauphin_wire::postgres::message::{put, put_texts};
-
-    #[test]
-    fn nothing_of_an_older_term_is_acknowledged() {
-        let hub = Hub::new(Limits::default(), Pooling::Session, true, Dial::plain());
-        let right = Right::Leader(Term(1));
-        let mut data = Vec::new();
-        put(&mut data, b'D', b"row");
-        let row = data.len();
-        put_texts(&mut data, b'C', &["COMMIT"]);
-        put(&mut data, b'Z', b"I");
-        let passed = |hub: &Hub| {
-            let mut passed = Vec::new();
-            let mut track = Track::new(false);
-            let scan = scan_server(hub, &right, &mut track, &mut Known::default(), &data, &mut |bytes| {
-                passed.extend_from_slice(bytes);
-                true
-            });
-            (passed.len(), scan.event)
-        };
-        hub.publish(View { term: Term(1), open: true, ..View::default() });
-        assert!(matches!(passed(&hub), (len, None) if len == data.len()));
-        // Elected, not even open: the old leader's word counts no more.
-        hub.publish(View { term: Term(2), ..View::default() });
-        assert!(matches!(passed(&hub), (len, Some(Event::Superseded)) if len == row));
-    }
 }

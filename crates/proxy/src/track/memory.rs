@@ -1,6 +1,7 @@
 //! What is remembered of a session so that it can go on with another server: settings, prepared statements, reported
 //! parameters, and the reasons why it cannot. Only the tracker changes it; the backend's restoring reads it.
 
+use super::own::{self, Asked};
 use super::reported::Reported;
 use super::statements::Names;
 use dauphin_wire::postgres::sql::{CHARACTERISTICS, Lasting, Pin};
@@ -105,6 +106,8 @@ pub(crate) struct Memory {
     pub(crate) names: Names,
     /// Reported parameters as the client has seen them.
     reported: Reported,
+    /// How it asked to read.
+    asked: Asked,
 }
 
 impl Memory {
@@ -131,6 +134,11 @@ impl Memory {
     /// Tells what is set: the same number, the same settings; 0: as after login.
     pub(crate) fn state(&self) -> u64 {
         self.state
+    }
+
+    /// How the session asked to read.
+    pub(crate) fn asked(&self) -> Asked {
+        self.asked
     }
 
     /// Reported parameters as the client has seen them.
@@ -171,6 +179,12 @@ impl Memory {
     pub(crate) fn change(&mut self, what: &Lasting, text: &[u8]) {
         match what {
             Lasting::Set(key) => {
+                if own::is_own(key)
+                    && let (Some(value), Ok(name)) = (own::value_of(text), std::str::from_utf8(key))
+                {
+                    // What the server took was looked at before.
+                    let _ = self.asked.set(name, &value);
+                }
                 // These set more than one thing: each text is kept, in the order of its last use.
                 let key = if key == CHARACTERISTICS { text } else { canonical(key) };
                 self.settings.retain(|setting| *setting.key != *key);
@@ -181,16 +195,21 @@ impl Memory {
             }
             Lasting::Reset(key) => {
                 let key = canonical(key);
+                self.asked.reset(key);
                 self.settings.retain(|setting| *setting.key != *key);
                 if key.starts_with(b"default_transaction") && self.settings.iter().any(Setting::is_of_several) {
                     self.pin(Pin::Setting);
                 }
             }
-            Lasting::ResetAll => self.settings.clear(),
+            Lasting::ResetAll => {
+                self.settings.clear();
+                self.asked = Asked::default();
+            }
             Lasting::Deallocate(name) => drop(self.names.remove(name)),
             Lasting::DeallocateAll => self.names.clear(),
             Lasting::DiscardAll => {
                 self.settings.clear();
+                self.asked = Asked::default();
                 self.names.clear();
                 for pin in DISCARDED {
                     self.pins.0 &= !Pins::bit(pin);

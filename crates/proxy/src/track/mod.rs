@@ -6,8 +6,10 @@ mod aborted;
 mod answers;
 mod commit;
 mod memory;
+pub(crate) mod own;
 mod reported;
 mod rewrite;
+mod round;
 mod statements;
 #[cfg(test)]
 mod tests;
@@ -146,6 +148,10 @@ pub(crate) struct Track {
     lost: bool,
     /// Something in flight may commit.
     may_commit: bool,
+    /// Something was run that may have written.
+    wrote: bool,
+    /// It may choose how it reads.
+    chooses: bool,
     /// The unnamed statement, when it changes a setting.
     armed: Option<Change>,
     /// Something in flight may end the transaction: what comes behind it is on its own.
@@ -203,6 +209,21 @@ impl Track {
         // begun.
         let failed = self.pending.len() == 1 && !self.unsynced && self.round.failed && !self.lost;
         self.is_in_flight() && (self.may_commit || self.lost) && !failed
+    }
+
+    /// Whether something was run since the last time that may have written.
+    pub(crate) fn take_wrote(&mut self) -> bool {
+        std::mem::take(&mut self.wrote)
+    }
+
+    /// Something was run that has written, though it does not look like it.
+    pub(crate) fn note_wrote(&mut self) {
+        self.wrote = true;
+    }
+
+    /// It may choose how it reads.
+    pub(crate) fn let_choose(&mut self) {
+        self.chooses = true;
     }
 
     /// Whether no message from the server is half through.
@@ -327,6 +348,8 @@ impl Track {
     fn runs(&mut self, control: Control) {
         let alone = (self.status == Status::Idle && !control.begins) || self.ends;
         self.may_commit |= alone || control.may_commit;
+        // What a transaction reads may write as well, whatever it looks like.
+        self.wrote |= !control.reads && control.ending.is_none();
         self.begun |= control.begins;
         self.ends |= control.ends;
     }

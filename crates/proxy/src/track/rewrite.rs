@@ -1,6 +1,7 @@
 //! The client's messages that name prepared statements, or whose text a server must not see as it is. What the server needs
 //! first is put before them; what it must not do is turned into something that does nothing and is answered in its turn.
 
+use super::own;
 use super::statements::{NOBODY, Statement, is_ours, put_close, put_name};
 use super::{Change, Parsed, Pending, Track, Upstream};
 use dauphin_wire::postgres::frame::HEADER_BYTES;
@@ -50,13 +51,33 @@ impl Track {
             let known = up.known.contains(id).then(|| format!("DEALLOCATE dauphin_{id}").into_bytes());
             return Some(known.unwrap_or_else(|| b"DEALLOCATE ALL".to_vec()));
         }
+        if let [Lasting::Set(key)] = effects.changes.as_slice()
+            && own::is_own(key)
+        {
+            return Some(self.own_setting(key, text));
+        }
         if effects.messages { warnings::audible(text) } else { None }
+    }
+
+    /// What a server is told of a setting of the proxy's.
+    fn own_setting(&self, key: &[u8], text: &[u8]) -> Vec<u8> {
+        let key = String::from_utf8_lossy(key);
+        let checked = match own::value_of(text) {
+            _ if !self.chooses => {
+                Err("how a session reads is chosen on the write port, where the proxy has pool = \"transaction\""
+                    .to_owned())
+            }
+            None => Err(format!("no value for {key} is found in {:?}", String::from_utf8_lossy(text))),
+            Some(value) => own::Asked::default().set(&key, &value).map(|()| own::plain(&key, &value)),
+        };
+        checked.unwrap_or_else(|why| own::refusal(&why))
     }
 
     /// What it changes, by the text that is to be repeated elsewhere.
     fn remember(&mut self, effects: Effects, text: &[u8], instead: Option<&[u8]>) -> Vec<Change> {
         // Statements go by the client's names, whatever the server calls them.
-        let repeated = if effects.messages { instead.unwrap_or(text) } else { text };
+        let own = matches!(effects.changes.as_slice(), [Lasting::Set(key)] if own::is_own(key));
+        let repeated = if effects.messages || own { instead.unwrap_or(text) } else { text };
         self.apply(effects, Some(repeated))
     }
 

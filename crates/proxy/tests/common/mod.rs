@@ -9,7 +9,7 @@ pub(crate) mod fake;
 use dauphin_model::{ClusterName, MemberName, Pooling, ReplicaTarget, Route, RouteState, Target, Term};
 use dauphin_net::Peer;
 use dauphin_net::ca::{CA_FILE, CERT_FILE, Ca, KEY_FILE};
-use dauphin_proxy::{Config, Heard, Limits, Proxy};
+use dauphin_proxy::{Config, Heard, Proxy, Rules};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -110,13 +110,15 @@ revoke execute on function dauphin.scram_verifier(text) from public;\n\
 grant usage on schema dauphin to dauphin_proxy;\n\
 grant execute on function dauphin.scram_verifier(text) to dauphin_proxy;\n";
 
+const RULES: &str = "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+
 /// Made once for all runs of this build, copied for every server.
 fn template() -> PathBuf {
     static TEMPLATE: Mutex<Option<PathBuf>> = Mutex::new(None);
     let mut made = TEMPLATE.lock().expect("no panic while locked");
     made.get_or_insert_with(|| {
         let mut hash = DefaultHasher::new();
-        (ROLES, bin(), server_user()).hash(&mut hash);
+        (ROLES, RULES, bin(), server_user()).hash(&mut hash);
         let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("proxy-template-{:x}", hash.finish()));
         if !kept.exists() {
             let folder = folder();
@@ -140,8 +142,7 @@ fn make_template(data: &Path) {
     let args = ["-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C", "-D"];
     let made = command(&bin().join("initdb")).args(args).arg(data).status().expect("initdb runs");
     assert!(made.success(), "initdb failed");
-    let rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
-    fs::write(data.join("pg_hba.conf"), rules).expect("writable");
+    fs::write(data.join("pg_hba.conf"), RULES).expect("writable");
     let script = data.join("roles.sql");
     fs::write(&script, ROLES).expect("writable");
     let input = fs::File::open(&script).expect("readable");
@@ -164,6 +165,26 @@ impl Server {
         copy(&template, &folder.path().join("data"));
         let port = free_port();
         let child = Self::spawn(&folder, port, settings);
+        let server = Self { folder, port, child };
+        server.await_ready();
+        server
+    }
+
+    /// A replica of a leader that was made from the same template.
+    pub(crate) fn replica_of(leader: &Self, settings: &[&str]) -> Self {
+        let folder = folder();
+        copy(&template(), &folder.path().join("data"));
+        let signal = folder.path().join("data/standby.signal");
+        fs::write(&signal, "").expect("writable");
+        if let Some((uid, gid)) = server_user() {
+            chown(&signal, Some(uid), Some(gid)).expect("root may");
+        }
+        let upstream =
+            format!("primary_conninfo=host={} port={} user=postgres", leader.folder.path().display(), leader.port);
+        // As many connections as the template was made for: a replica may not have fewer.
+        let settings: Vec<&str> = settings.iter().copied().chain([upstream.as_str(), "max_connections=100"]).collect();
+        let port = free_port();
+        let child = Self::spawn(&folder, port, &settings);
         let server = Self { folder, port, child };
         server.await_ready();
         server
@@ -221,6 +242,18 @@ impl Server {
         }
     }
 
+    /// Signals every process of the server but the first.
+    pub(crate) fn freeze_backends(&self, signal: rustix::process::Signal) {
+        let parent = format!("PPid:\t{}\n", self.child.id());
+        for entry in fs::read_dir("/proc").expect("there").flatten() {
+            let its = fs::read_to_string(entry.path().join("status")).is_ok_and(|status| status.contains(&parent));
+            let pid = entry.file_name().to_str().and_then(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?));
+            if let (true, Some(pid)) = (its, pid) {
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+        }
+    }
+
     pub(crate) fn stop(&mut self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         let _ = rustix::process::kill_process(pid, signal);
@@ -259,16 +292,14 @@ pub(crate) fn config(folder: &Path) -> Config {
         cluster: ClusterName::new("lab").expect("a name"),
         listen_write: vec![any],
         listen_read: vec![any],
-        read_from_leader: true,
         agents: Vec::new(),
         identity: folder.join("identity"),
         password_file,
         auth_database: "postgres".into(),
         tls: None,
         server_tls: None,
-        pooling: Pooling::Session,
         shards: 2,
-        limits: Limits { wait: Duration::from_secs(10), ..Limits::default() },
+        rules: Rules { pooling: Pooling::Session, ..Rules::default() },
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod effects;
 mod ending;
+mod reads;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use super::lexer::{Lexer, Token};
 pub use effects::{CHARACTERISTICS, Control, Effects, Lasting, Pin};
 pub use ending::Ending;
 use ending::{begins, ending};
+use reads::Reads;
 
 /// Longest name of a setting that is remembered, in bytes.
 const KEY_BYTES_MAX: usize = 128;
@@ -63,6 +65,7 @@ struct Reader {
     depth: u32,
     /// Depth of an open set_config(…) call, and what stands at the end of it so far.
     set_config: Option<(u32, Argument)>,
+    reads: Reads,
 }
 
 /// The end of a list of arguments.
@@ -97,6 +100,7 @@ impl Scan {
                 last: Last::None,
                 depth: 0,
                 set_config: None,
+                reads: Reads::default(),
             },
         }
     }
@@ -121,6 +125,7 @@ impl Scan {
             reader.pin(Pin::Setting);
             reader.effects.changes.clear();
         }
+        reader.effects.control.reads = reader.effects.pin.is_none() && reader.reads.finish();
         self.reader.effects
     }
 }
@@ -153,6 +158,7 @@ impl Reader {
     }
 
     fn token(&mut self, token: Token<'_>) {
+        self.reads.token(token);
         match token {
             Token::Word(word) => self.word(word, false),
             Token::Name(name) => self.word(name, true),

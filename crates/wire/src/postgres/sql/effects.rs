@@ -89,13 +89,15 @@ pub struct Control {
     pub ends: bool,
     /// It begins one, and does nothing else.
     pub begins: bool,
+    /// It only reads, as far as its text tells, and is a transaction of its own where none is open.
+    pub reads: bool,
     /// How it ends one, if that is all it does.
     pub ending: Option<Ending>,
 }
 
 impl Control {
     /// What is not known may do anything.
-    pub const ANY: Self = Self { may_commit: true, ends: true, begins: false, ending: None };
+    pub const ANY: Self = Self { may_commit: true, ends: true, begins: false, reads: false, ending: None };
 
     /// What one of both may do.
     #[must_use]
@@ -104,6 +106,7 @@ impl Control {
             may_commit: self.may_commit || other.may_commit,
             ends: self.ends || other.ends,
             begins: self.begins && other.begins,
+            reads: self.reads && other.reads,
             ending: self.ending.filter(|ending| other.ending == Some(*ending)),
         }
     }

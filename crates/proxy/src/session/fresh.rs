@@ -1,0 +1,167 @@
+//! Which replica is fresh enough for a session's next read, by its level and by what it has written and read. Only `session`
+//! calls it. It waits for positions, never on a server that others need, and never longer than the session lets it.
+
+use super::reading::Reading;
+use super::{Session, Source};
+use crate::marks::Seen;
+use crate::pool::link::{Link, Right};
+use crate::table::View;
+use dauphin_model::{MemberName, ReadLevel, Target, Term};
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
+
+/// What a replica must have before it may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    Nothing,
+    /// All that the leader says it has written when asked for the first time after this question, in this term or later.
+    After(u64, Term),
+    /// The log up to here.
+    UpTo(u64),
+}
+
+impl Session {
+    /// Takes a connection to a replica that is known to be fresh enough, without a wait.
+    pub(super) fn take_fresh(&mut self, reading: &Reading, level: ReadLevel) -> bool {
+        let Source::Shared(pools, _) = &self.source else { return false };
+        let pools = Rc::clone(pools);
+        let need = match (level, reading.need) {
+            (ReadLevel::Any, _) => Need::Nothing,
+            (ReadLevel::Bounded(_), _) => return false,
+            (_, need @ (Need::Nothing | Need::UpTo(_))) => need,
+            (_, Need::After(..)) => return false,
+        };
+        let view = self.hub.view();
+        let Some(candidates) = candidates(&view, level) else { return false };
+        let last = reading.last.as_ref().filter(|_| level == ReadLevel::Monotonic);
+        let fresh = candidates.filter_map(|target| {
+            if last.is_some_and(|(member, _)| *member != target.member) {
+                return None;
+            }
+            let since = self.since(need, &target.member)?;
+            Some((pools.replica(&self.hub, &target.member), target, since))
+        });
+        let Some((pool, target, since)) = fresh.min_by_key(|(pool, ..)| pool.busy.get()) else { return false };
+        let right = Right::Replica(target.member.clone());
+        let Some(link) = pool.take(&right, self.track.memory().state(), true) else { return false };
+        let since = [since, last.map(|(_, at)| *at)].into_iter().flatten().min();
+        if since.is_some_and(|since| link.opened > since) {
+            // It may have been restarted, and be behind what it had, since it was asked.
+            pool.give(link, &self.shard);
+            return false;
+        }
+        if let Source::Shared(_, held) = &mut self.source {
+            *held = Some(pool);
+        }
+        self.admitted = true;
+        self.adopt(link);
+        true
+    }
+
+    /// Since when this replica is known to have what is needed: a connection must be older. The outer none: it is not.
+    fn since(&self, need: Need, member: &MemberName) -> Option<Option<Instant>> {
+        match need {
+            Need::Nothing => Some(None),
+            Need::After(..) => None,
+            Need::UpTo(lsn) => {
+                let seen = self.hub.marks.replica(&self.hub, member).seen();
+                (seen.term == self.hub.term() && seen.lsn >= lsn).then_some(seen.asked)
+            }
+        }
+    }
+
+    /// Chooses a replica for the round to come, and waits for one that is fresh enough; none in time: the leader serves it.
+    pub(super) async fn choose(&mut self) {
+        let Some(mut reading) = self.reading.take() else { return };
+        if std::mem::take(&mut reading.wants) {
+            reading.chosen = self.choose_in_time(&mut reading).await;
+            reading.behind = reading.chosen.is_none();
+            if reading.behind {
+                self.hub.stats.reads_behind.add();
+            }
+        }
+        self.reading = Some(reading);
+    }
+
+    async fn choose_in_time(&self, reading: &mut Reading) -> Option<MemberName> {
+        let (level, until) = (self.read_level(), self.read_until());
+        let Source::Shared(pools, _) = &self.source else { return None };
+        reading.settled = self.settle(reading, level, until).await?;
+        let mut news = self.hub.marks.news();
+        loop {
+            news.borrow_and_update();
+            let view = self.hub.view();
+            let fresh = candidates(&view, level)?.filter_map(|target| {
+                self.since(reading.settled, &target.member)?;
+                Some((pools.replica(&self.hub, &target.member), target))
+            });
+            if let Some((_, target)) = fresh.min_by_key(|(pool, _)| pool.busy.get()) {
+                return Some(target.member.clone());
+            }
+            for target in candidates(&view, level)? {
+                self.hub.marks.replica(&self.hub, &target.member).ask();
+            }
+            timeout_at(until, news.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    /// Whether the server behind this connection is fresh enough. It may have been restarted since it was asked, and be behind
+    /// what it had: what it said before the connection was made is asked again.
+    pub(super) async fn is_fresh(&self, link: &Link) -> bool {
+        let (Some(reading), Right::Replica(member)) = (&self.reading, &link.right) else { return true };
+        let Need::UpTo(lsn) = reading.settled else { return true };
+        let mark = self.hub.marks.replica(&self.hub, member);
+        let fresh = |seen: &Seen| {
+            seen.term == self.hub.term() && seen.lsn >= lsn && seen.asked.is_some_and(|asked| asked >= link.opened)
+        };
+        mark.wait(self.read_until(), fresh).await.is_some()
+    }
+
+    /// No replica for this round.
+    pub(super) fn choose_none(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            (reading.chosen, reading.behind) = (None, true);
+            self.hub.stats.reads_behind.add();
+        }
+    }
+
+    fn read_until(&self) -> Instant {
+        Instant::now() + self.track.memory().asked().wait.unwrap_or(self.reads.wait)
+    }
+
+    /// What is needed, as a position; none when the leader does not say in time.
+    async fn settle(&self, reading: &mut Reading, level: ReadLevel, until: Instant) -> Option<Need> {
+        let (leader, term) = (&self.hub.marks.leader, self.hub.term());
+        let current = |seen: &Seen| seen.term >= term && seen.term > Term::default();
+        match (level, reading.need) {
+            (ReadLevel::Any, _) => Some(Need::Nothing),
+            (ReadLevel::Bounded(age), _) => {
+                let age = age.duration();
+                let young = |seen: &Seen| current(seen) && seen.asked.is_some_and(|at| at.elapsed() <= age);
+                leader.wait(until, young).await.map(|seen| Need::UpTo(seen.lsn))
+            }
+            (_, Need::After(question, of)) => {
+                let seen =
+                    leader.wait(until, |seen| current(seen) && seen.term >= of && seen.number > question).await?;
+                reading.need = Need::UpTo(seen.lsn);
+                Some(reading.need)
+            }
+            (ReadLevel::Monotonic, _) if reading.last.is_some() => {
+                // Whatever was read, the leader has.
+                let question = leader.asked();
+                let seen = leader.wait(until, |seen| current(seen) && seen.number > question).await?;
+                reading.need = Need::UpTo(seen.lsn);
+                Some(reading.need)
+            }
+            (_, need) => Some(need),
+        }
+    }
+}
+
+/// Replicas that may be chosen.
+fn candidates(view: &Arc<View>, level: ReadLevel) -> Option<impl Iterator<Item = &Target>> {
+    // Those of another term's leader may have another log of the same length.
+    let known = level == ReadLevel::Any || (view.replicas_of == view.term && view.admitting_leader().is_some());
+    known.then(|| view.usable_replicas())
+}

@@ -1,0 +1,264 @@
+//! Rounds that only read, of a session that may read from replicas: where the next one goes, and what becomes of one that a
+//! replica refuses or loses before the client has seen any of it: the leader serves it. Only `session` calls it. What may write is never sent to a replica knowingly, and nothing that was shown is run again.
+
+use super::fresh::Need;
+use super::{Session, Source};
+use crate::pool::link::Right;
+use crate::track::Known;
+use dauphin_model::{MemberName, ReadLevel};
+use dauphin_wire::postgres::message::{self, Report};
+use tokio::time::Instant;
+
+/// A round that a replica answers.
+struct Round {
+    /// As the client sent it.
+    bytes: Vec<u8>,
+    /// What the replica has answered, until it is sure that the client may see it.
+    staged: Vec<u8>,
+    shown: bool,
+    /// The replica does not do this.
+    refused: bool,
+}
+
+/// What such a session remembers.
+pub(super) struct Reading {
+    pub(super) need: Need,
+    /// The same for the round to come, once it is known.
+    pub(super) settled: Need,
+    /// Where the next round goes.
+    pub(super) chosen: Option<MemberName>,
+    /// The next round is to be sent to a replica, if one is fresh enough.
+    pub(super) wants: bool,
+    /// A replica has refused it: the leader serves it, whatever it looks like.
+    lead: bool,
+    /// No replica was fresh enough for it.
+    pub(super) behind: bool,
+    /// It is looked at for itself, once what is in flight is answered.
+    apart: bool,
+    round: Option<Round>,
+    /// Which replica answered last, and when.
+    pub(super) last: Option<(MemberName, Instant)>,
+}
+
+/// What becomes of the client's next bytes.
+pub(super) enum Turn {
+    /// So many of them go to the server that the session has.
+    Forward(usize),
+    /// A server has to be found first.
+    Wait,
+}
+
+impl Reading {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            need: Need::Nothing,
+            settled: Need::Nothing,
+            chosen: None,
+            wants: false,
+            lead: false,
+            behind: false,
+            apart: false,
+            round: None,
+            last: None,
+        })
+    }
+
+    /// A replica answers.
+    pub(super) fn in_round(&self) -> bool {
+        self.round.is_some()
+    }
+
+    /// Where the next round goes, if to a replica.
+    pub(super) fn chosen(&self) -> Option<&MemberName> {
+        self.chosen.as_ref()
+    }
+
+    /// Looks at a whole message's beginning, and says whether it and what came before it may be shown from here on: `None` as
+    /// long as that is not sure.
+    pub(super) fn judge(&mut self, tag: u8, data: &[u8]) -> Option<Vec<u8>> {
+        let round = self.round.as_mut().filter(|round| !round.shown && !round.refused)?;
+        match tag {
+            // What describes the rows to come, and what comes at any time.
+            b'1' | b'2' | b'3' | b't' | b'T' | b'n' | b'N' | b'S' => None,
+            b'E' if is_refusal(data) => {
+                round.refused = true;
+                round.staged = Vec::new();
+                None
+            }
+            _ => {
+                round.shown = true;
+                Some(std::mem::take(&mut round.staged))
+            }
+        }
+    }
+
+    /// What is not sure yet is kept, and what nobody is to see is dropped; gives back what may be shown.
+    pub(super) fn keep<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        match &mut self.round {
+            Some(round) if !round.shown => {
+                if !round.refused {
+                    round.staged.extend_from_slice(bytes);
+                }
+                &[]
+            }
+            _ => bytes,
+        }
+    }
+}
+
+/// Whether this error says that a replica cannot do it, or could not go on with it, while the leader can.
+fn is_refusal(data: &[u8]) -> bool {
+    let code = Report::parse(data).code;
+    // read-only transaction; conflict with recovery; deadlock with recovery; recovery is in progress; on its way down or up
+    matches!(code, b"25006" | b"40001" | b"40P01" | b"55000" | b"57P01" | b"57P02" | b"57P03")
+}
+
+impl Session {
+    pub(super) fn read_level(&self) -> ReadLevel {
+        self.track.memory().asked().level.unwrap_or(self.reads.level)
+    }
+
+    /// Whether a replica answers.
+    pub(super) fn in_round(&self) -> bool {
+        self.reading.as_ref().is_some_and(|reading| reading.in_round())
+    }
+
+    /// Whether what the client sends next waits for the answers to what is in flight: it may go elsewhere.
+    pub(super) fn waits_for_answers(&self) -> bool {
+        let waits = |reading: &Reading| reading.in_round() || (reading.apart && !self.track.is_at_rest());
+        self.reading.as_ref().is_some_and(|reading| waits(reading))
+    }
+
+    /// At rest, with this from the client.
+    pub(super) fn turn(&mut self, data: &[u8]) -> Turn {
+        let level = if self.chooses { self.read_level() } else { ReadLevel::Leader };
+        if level == ReadLevel::Leader && self.reading.is_none() {
+            let there = (self.admitted && self.backend.is_some()) || (self.backend.is_none() && self.check_out_now());
+            return if there { Turn::Forward(data.len()) } else { Turn::Wait };
+        }
+        self.note_written();
+        let mut reading = self.reading.take().unwrap_or_else(Reading::new);
+        let turn = self.turn_of(&mut reading, level, data);
+        self.reading = (level != ReadLevel::Leader || reading.in_round()).then_some(reading);
+        turn
+    }
+
+    fn turn_of(&mut self, reading: &mut Reading, level: ReadLevel, data: &[u8]) -> Turn {
+        let leads = level == ReadLevel::Leader || reading.lead || std::mem::take(&mut reading.behind);
+        let round = if leads { None } else { self.track.reading_round(data) };
+        (reading.chosen, reading.wants, reading.apart) = (None, false, false);
+        if let Some(len) = round
+            && self.leave_leader()
+        {
+            let ready = if self.backend.is_some() { self.admitted } else { self.take_fresh(reading, level) };
+            if !ready {
+                reading.wants = true;
+                return Turn::Wait;
+            }
+            reading.round =
+                Some(Round { bytes: data[..len].to_vec(), staged: Vec::new(), shown: false, refused: false });
+            return Turn::Forward(len);
+        }
+        if self.is_on_replica() {
+            self.give_back();
+        }
+        if !((self.admitted && self.backend.is_some()) || (self.backend.is_none() && self.check_out_now())) {
+            return Turn::Wait;
+        }
+        if std::mem::take(&mut reading.lead) {
+            // A replica found that it writes, whatever it looks like.
+            self.track.note_wrote();
+        }
+        // Drivers close what they prepared at any time: what is read behind that may go elsewhere.
+        let idle =
+            self.track.idle_round(data).filter(|len| !leads && self.track.reading_round(&data[*len..]).is_some());
+        reading.apart = idle.is_some();
+        Turn::Forward(idle.unwrap_or(data.len()))
+    }
+
+    /// Gives the leader's connection back if the session can do without. Whether it has none.
+    fn leave_leader(&mut self) -> bool {
+        if self.backend.is_some() && !self.is_on_replica() {
+            self.let_go();
+        }
+        self.backend.is_none() || self.is_on_replica()
+    }
+
+    fn is_on_replica(&self) -> bool {
+        self.backend.as_ref().is_some_and(|link| matches!(link.right, Right::Replica(_)))
+    }
+
+    /// What this session has written must be seen by what it reads next.
+    pub(super) fn note_written(&mut self) {
+        if self.track.take_wrote()
+            && let Some(reading) = &mut self.reading
+        {
+            reading.need = Need::After(self.hub.marks.leader.asked(), self.hub.term());
+        }
+    }
+
+    /// The server has answered: a replica's round is over once the session is at rest again.
+    pub(super) fn end_round(&mut self) {
+        if !self.track.is_at_rest() {
+            return;
+        }
+        let Some(round) = self.reading.as_mut().and_then(|reading| reading.round.take()) else { return };
+        if let (Some(link), Some(reading)) = (&self.backend, &mut self.reading)
+            && let Right::Replica(member) = &link.right
+        {
+            reading.last = Some((member.clone(), Instant::now()));
+        }
+        self.give_back();
+        if round.refused {
+            self.again(round);
+        }
+    }
+
+    /// The replica is gone. Whether the round that it had is run again: nothing of it was shown.
+    pub(super) fn rescue(&mut self) -> bool {
+        let open = |round: &Round| !round.shown;
+        if !self.reading.as_ref().is_some_and(|reading| reading.round.as_ref().is_some_and(open)) {
+            return false;
+        }
+        // As if it had said that it could not, and was ready for more.
+        self.track.detached();
+        let (mut said, mut known) = (Vec::new(), Known::default());
+        message::put(&mut said, b'E', b"SERROR\0C57P01\0\0");
+        let failed = self.track.server(&said, &mut known).is_ok();
+        said.clear();
+        message::put(&mut said, b'Z', b"I");
+        let ready = self.track.server(&said, &mut known).is_ok();
+        if !failed || !ready || !self.track.is_at_rest() {
+            return false;
+        }
+        self.detach();
+        if let Some(round) = self.reading.as_mut().and_then(|reading| reading.round.take()) {
+            self.again(round);
+        }
+        true
+    }
+
+    /// The leader serves it.
+    fn again(&mut self, round: Round) {
+        self.hub.stats.reads_again.add();
+        let mut bytes = round.bytes;
+        self.track.forget_names_of(&bytes);
+        bytes.append(&mut self.held);
+        (self.held, self.more) = (bytes, true);
+        if let Some(reading) = &mut self.reading {
+            reading.lead = true;
+        }
+    }
+
+    /// Gives the replica's connection back, or closes it if it has more to say.
+    fn give_back(&mut self) {
+        let quiet = self.backend.as_ref().is_some_and(|link| link.to_server.is_empty() && link.server.rest.is_empty());
+        if !quiet {
+            return self.detach();
+        }
+        let Source::Shared(_, pool) = &mut self.source else { return };
+        let (Some(link), Some(pool)) = (self.backend.take(), pool.take()) else { return };
+        self.released();
+        pool.give(link, &self.shard);
+    }
+}

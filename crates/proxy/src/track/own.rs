@@ -1,0 +1,162 @@
+//! The settings that are the proxy's own: how a session reads. Servers keep them like any other of a name with a dot, so that
+//! SHOW, RESET and a rollback do what they always do; what makes no sense is refused before it gets there.
+
+use dauphin_model::{ReadLevel, file::unit};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// What the names of all of them begin with.
+const PREFIX: &str = "dauphin.";
+/// How fresh what is read must be.
+pub(crate) const READ_LEVEL: &str = "dauphin.read_level";
+/// How long a read waits for a replica.
+pub(crate) const READ_WAIT: &str = "dauphin.read_wait";
+
+/// Longest wait for a replica that a session may ask for.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What a session has asked for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Asked {
+    pub(crate) level: Option<ReadLevel>,
+    pub(crate) wait: Option<Duration>,
+}
+
+/// Whether this is a setting of the proxy's.
+pub(crate) fn is_own(key: &[u8]) -> bool {
+    key.starts_with(PREFIX.as_bytes())
+}
+
+impl Asked {
+    /// Takes a value in.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what is allowed.
+    pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let by_default = value.eq_ignore_ascii_case("default");
+        match key {
+            READ_LEVEL if by_default => self.level = None,
+            READ_WAIT if by_default => self.wait = None,
+            READ_LEVEL => self.level = Some(value.parse()?),
+            READ_WAIT => {
+                // Without a unit it is milliseconds, as with PostgreSQL's own.
+                let whole = value.parse().map(Duration::from_millis).ok();
+                let wait = whole.map_or_else(|| unit::duration(value).map(|span| span.duration()), Ok)?;
+                if wait > WAIT_MAX {
+                    return Err(format!("{READ_WAIT} is at most {} s, not {value:?}", WAIT_MAX.as_secs()));
+                }
+                self.wait = Some(wait);
+            }
+            _ => return Err(format!("the proxy has no setting {key}; it has {READ_LEVEL} and {READ_WAIT}")),
+        }
+        Ok(())
+    }
+
+    /// It is what it was at login.
+    pub(crate) fn reset(&mut self, key: &[u8]) {
+        if key == READ_LEVEL.as_bytes() {
+            self.level = None;
+        } else if key == READ_WAIT.as_bytes() {
+            self.wait = None;
+        }
+    }
+
+    /// Takes in what a client says at login: parameters of these names, and `-c NAME=VALUE` among the options.
+    ///
+    /// # Errors
+    /// What is wrong, and what is allowed.
+    pub(crate) fn at_login(parameters: &[(String, String)]) -> Result<Self, String> {
+        let mut asked = Self::default();
+        for (name, value) in parameters {
+            if is_own(name.as_bytes()) {
+                asked.set(name, value)?;
+            } else if name == "options" {
+                for word in value.split_ascii_whitespace() {
+                    let word = word.trim_start_matches("-c").trim_start_matches("--");
+                    if let Some((name, value)) = word.split_once('=').filter(|(name, _)| is_own(name.as_bytes())) {
+                        asked.set(name, value)?;
+                    }
+                }
+            }
+        }
+        Ok(asked)
+    }
+}
+
+/// The value in the text of a SET.
+pub(crate) fn value_of(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    let behind = &text[text.to_ascii_lowercase().find(PREFIX)?..];
+    let end = behind.find(|c: char| c == '=' || c.is_ascii_whitespace())?;
+    let value = behind[end..].trim_start();
+    let word = value.get(..2).filter(|word| word.eq_ignore_ascii_case("to"));
+    let value = if word.is_some() { &value[2..] } else { value.strip_prefix('=')? };
+    let value = value.trim().trim_end_matches(';').trim();
+    let quoted = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
+    Some(quoted.unwrap_or(value).to_owned())
+}
+
+/// The SET that a server takes: a value may have parentheses.
+pub(crate) fn plain(key: &str, value: &str) -> Vec<u8> {
+    if value.eq_ignore_ascii_case("default") {
+        return format!("SET {key} TO DEFAULT").into_bytes();
+    }
+    format!("SET {key} TO '{}'", value.replace('\'', "''")).into_bytes()
+}
+
+/// A text at which the server says this, in whatever state the session is.
+pub(crate) fn refusal(why: &str) -> Vec<u8> {
+    let mut text = String::from("DO $dauphin$BEGIN RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = '");
+    let _ = write!(text, "{}", why.replace('\'', "''").replace('$', ""));
+    text.push_str("'; END$dauphin$");
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dauphin_model::Span;
+
+    #[test]
+    fn values_are_found_in_all_spellings() {
+        for (text, value) in [
+            ("SET dauphin.read_level = session", Some("session")),
+            ("set session Dauphin.Read_Level to 'any' ;", Some("any")),
+            ("SET dauphin.read_level=bounded(100)", Some("bounded(100)")),
+            ("SET dauphin.read_level TO\n'bounded(100)'", Some("bounded(100)")),
+            ("SET dauphin.read_wait TO DEFAULT", Some("DEFAULT")),
+            ("SET dauphin.read_level", None),
+            ("SET dauphin.read_level session", None),
+        ] {
+            assert_eq!(value_of(text.as_bytes()).as_deref(), value, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_and_changes_nothing() {
+        let mut asked = Asked::default();
+        asked.set(READ_LEVEL, "bounded(5)").expect("taken");
+        asked.set(READ_WAIT, "7").expect("taken");
+        let before = asked;
+        assert_eq!(before.level, Some(ReadLevel::Bounded(Span::ms(5))));
+        assert_eq!(before.wait, Some(Duration::from_millis(7)));
+        for (key, value) in [(READ_LEVEL, "strict"), (READ_LEVEL, "x"), (READ_WAIT, "2min"), ("dauphin.session", "a")] {
+            asked.set(key, value).expect_err(value);
+        }
+        assert_eq!(asked, before);
+        asked.reset(READ_LEVEL.as_bytes());
+        asked.set(READ_WAIT, "default").expect("taken");
+        assert_eq!(asked, Asked::default());
+    }
+
+    #[test]
+    fn what_is_said_at_login_counts() {
+        let said = |name: &str, value: &str| Asked::at_login(&[(name.to_owned(), value.to_owned())]);
+        let level = |asked: Result<Asked, String>| asked.expect("taken").level;
+        assert_eq!(level(said(READ_LEVEL, "session")), Some(ReadLevel::Session));
+        assert_eq!(level(said("options", "-c work_mem=4MB -c dauphin.read_level=any")), Some(ReadLevel::Any));
+        assert_eq!(level(said("options", "-cdauphin.read_level=any --jit=off")), Some(ReadLevel::Any));
+        assert_eq!(level(said("application_name", "x")), None);
+        said("options", "-c dauphin.read_level=never").expect_err("refused");
+    }
+}

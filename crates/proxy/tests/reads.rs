@@ -1,0 +1,175 @@
+//! Statements that only read, sent to replicas on the write port: what a session has written it reads, whatever a replica
+//! cannot do the leader does, and nothing is done twice. Real servers, with real replication.
+
+mod common;
+
+use common::{Lab, PASSWORD, Server, connect_with, login, one, replica, told};
+use dauphin_model::{Pooling, ReadLevel};
+use rustix::process::Signal;
+use std::time::Duration;
+use tokio_postgres::Client;
+
+/// A leader and a replica, and a proxy before them.
+async fn pair(level: ReadLevel, replica_settings: &[&str]) -> (Lab, Server, Server) {
+    let leader = Server::start(&[]);
+    leader.sql("create table t (i int); grant all on t to app");
+    let follower = Server::replica_of(&leader, replica_settings);
+    follower.until("select count(*) from pg_class where relname = 't'", "1");
+    let mut lab = Lab::start(|config, _| {
+        config.rules.pooling = Pooling::Transaction;
+        config.rules.reads.level = level;
+    });
+    lab.lead("m1", &leader).await;
+    let its = replica("m2", &follower, true);
+    lab.route(|route| route.replicas = vec![its]).await;
+    (lab, leader, follower)
+}
+
+async fn with_option(lab: &Lab, option: &str) -> Result<Client, tokio_postgres::Error> {
+    connect_with(login(lab.write_port(), "app", PASSWORD).options(option)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_reads_what_it_wrote_from_a_replica_that_has_it() {
+    let (lab, _leader, follower) = pair(ReadLevel::Session, &["recovery_min_apply_delay=30ms"]).await;
+    let client = lab.connect().await;
+    let select = client.prepare("select count(*) from t where i > $1").await.expect("prepared");
+    // The replica is 30 ms behind: within the wait it answers, and later than that the leader does.
+    for (wait, at_replica) in [("5s", true), ("1ms", false)] {
+        one(&client, &format!("set dauphin.read_wait = '{wait}'")).await;
+        one(&client, "delete from t").await;
+        let before = lab.proxy().stats();
+        for i in 1..=10 {
+            client.execute("insert into t values ($1)", &[&i]).await.expect("inserted");
+            assert_eq!(one(&client, "select max(i) from t").await, i.to_string());
+            assert_eq!(client.query_one(&select, &[&0]).await.expect("read").get::<_, i64>(0), i64::from(i));
+        }
+        let now = lab.proxy().stats();
+        let (reads, behind) = (now.reads - before.reads, now.reads_behind - before.reads_behind);
+        if at_replica {
+            assert!(reads >= 20, "{now:?}");
+        } else {
+            assert!(behind >= 10, "{now:?}");
+        }
+    }
+    // One that has written nothing need not wait, and what it reads may be old.
+    follower.sql("select pg_wal_replay_pause()");
+    one(&client, "insert into t values (99)").await;
+    let other = lab.connect().await;
+    let reads = lab.proxy().stats().reads;
+    assert_eq!(one(&other, "select count(*) from t where i = 99").await, "0");
+    assert_eq!(lab.proxy().stats().reads, reads + 1);
+    assert_eq!(one(&client, "select count(*) from t where i = 99").await, "1");
+    // Monotonic: never older than what was read.
+    one(&other, "set dauphin.read_level = monotonic").await;
+    one(&other, "begin").await;
+    assert_eq!(one(&other, "select count(*) from t where i = 99").await, "1");
+    one(&other, "commit").await;
+    assert_eq!(one(&other, "select count(*) from t where i = 99").await, "1");
+    // Not older than so much.
+    let bounded = with_option(&lab, "-c dauphin.read_level=bounded(50)").await.expect("let in");
+    assert_eq!(one(&bounded, "select count(*) from t where i = 99").await, "1");
+    follower.sql("select pg_wal_replay_resume()");
+    one(&bounded, "set dauphin.read_wait = '5s'").await;
+    let reads = lab.proxy().stats().reads;
+    assert_eq!(one(&bounded, "select count(*) from t where i = 99").await, "1");
+    assert_eq!(lab.proxy().stats().reads, reads + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_replica_refuses_the_leader_does_once() {
+    let (lab, leader, follower) = pair(ReadLevel::Any, &[]).await;
+    leader.sql(
+        "create function note(n int) returns int language plpgsql as $$ begin insert into t values (n); return n; end $$;\n\
+         create view noting as select note(7) as n; grant all on noting to app",
+    );
+    follower.until("select count(*) from pg_class where relname = 'noting'", "1");
+    let client = lab.connect().await;
+    let before = lab.proxy().stats();
+    assert_eq!(one(&client, "select n from noting").await, "7");
+    let statement = client.prepare("select n from noting").await.expect("prepared");
+    for _ in 0..2 {
+        assert_eq!(client.query_one(&statement, &[]).await.expect("runs").get::<_, i32>(0), 7);
+    }
+    // Prepared and run in one round, under a name of its own.
+    assert_eq!(client.query_typed("select n from noting", &[]).await.expect("runs").len(), 1);
+    assert_eq!(leader.sql("select count(*) from t"), "4");
+    let now = lab.proxy().stats();
+    assert_eq!((now.reads_again - before.reads_again, now.reads - before.reads), (4, 0), "{now:?}");
+    // What is wrong on either is told as it is, and a name that was taken stays free.
+    let (code, _) = told(&client.simple_query("select no_such from t").await.expect_err("refused"));
+    assert_eq!(code, "42703");
+    assert_eq!(one(&client, "select count(*) from t").await, "4");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_dies_or_stands_still_costs_a_wait() {
+    let (mut lab, leader, mut follower) = pair(ReadLevel::Any, &[]).await;
+    let client = lab.connect().await;
+    assert_eq!(one(&client, "select 1").await, "1");
+    let slow = "select count(*) from generate_series(1, 3000000)";
+    let killed = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        follower.stop(Signal::QUIT);
+    };
+    let (counted, ()) = tokio::join!(one(&client, slow), killed);
+    assert_eq!(counted, "3000000");
+    assert!(lab.proxy().stats().reads_again >= 1, "{:?}", lab.proxy().stats());
+    // It is gone, and nobody has said so yet.
+    assert_eq!(one(&client, "select 2").await, "2");
+    // One that stands still: once it is known, the leader serves what it did not.
+    let mut still = Server::replica_of(&leader, &[]);
+    let its = replica("m3", &still, true);
+    lab.route(|route| route.replicas = vec![its]).await;
+    assert_eq!(one(&client, "select 3").await, "3");
+    still.freeze_backends(Signal::STOP);
+    let known = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        lab.route(|route| route.replicas.clear()).await;
+    };
+    let (answer, ()) = tokio::join!(one(&client, "select 4"), known);
+    assert_eq!(answer, "4");
+    still.freeze_backends(Signal::CONT);
+    still.stop(Signal::QUIT);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_a_session_reads_is_a_setting_like_others() {
+    let (lab, _leader, _follower) = pair(ReadLevel::Leader, &[]).await;
+    let client = lab.connect().await;
+    let reads = || lab.proxy().stats().reads;
+    one(&client, "set dauphin.read_wait = '5s'").await;
+    one(&client, "select 1").await;
+    assert_eq!(reads(), 0);
+    for (sql, code, word) in [
+        ("set dauphin.read_level = strict", "22023", "not built yet"),
+        ("set dauphin.read_level to 'never'", "22023", "session, monotonic"),
+        ("set dauphin.read_wait = '1h'", "22023", "at most 60 s"),
+        ("set dauphin.session = 'a'", "22023", "dauphin.read_level"),
+    ] {
+        let (its, text) = told(&client.simple_query(sql).await.expect_err("refused"));
+        assert!(its == code && text.contains(word), "{sql}: {its} {text}");
+    }
+    one(&client, "begin").await;
+    one(&client, "set dauphin.read_level = any").await;
+    one(&client, "rollback").await;
+    one(&client, "select 1").await;
+    assert_eq!(reads(), 0, "it was rolled back");
+    one(&client, "SET SESSION dauphin.read_level TO bounded(60000);").await;
+    assert_eq!(one(&client, "show dauphin.read_level").await, "bounded(60000)");
+    one(&client, "select 1").await;
+    assert_eq!(reads(), 1);
+    one(&client, "reset dauphin.read_level").await;
+    one(&client, "select 1").await;
+    assert_eq!(reads(), 1);
+    let any = with_option(&lab, "-c dauphin.read_level=any").await.expect("let in");
+    one(&any, "select 1").await;
+    assert_eq!(reads(), 2);
+    one(&any, "set dauphin.read_level = leader").await;
+    one(&any, "select 1").await;
+    one(&any, "discard all").await;
+    one(&any, "select 1").await;
+    assert_eq!(reads(), 3, "as it was at login");
+    let error = with_option(&lab, "-c dauphin.read_level=never").await.expect_err("refused");
+    assert_eq!(told(&error).0, "22023", "{error}");
+}
