@@ -6,7 +6,8 @@
 Ours, PgBouncer and HAProxy stand before one PostgreSQL on this machine; each round measures each of them once, in an order
 that turns, so that whatever else the machine does hits all alike. Prints medians and ratios to PgBouncer; `--json FILE`
 keeps every measurement. PgBouncer pools by transaction for simple and extended queries, and by session for prepared ones,
-which its version before 1.21 cannot do otherwise. Started by `make bench-proxy`.
+which its version before 1.21 cannot do otherwise. Ours is measured with reads sent to a replica, too: that is the same server
+under another name. Started by `make bench-proxy`.
 """
 import argparse
 import json
@@ -110,11 +111,11 @@ class Bench:
         init = [self.bin / "pgbench", "-i", "-q", "-s", "5", "-h", "127.0.0.1", "-p", self.port]
         subprocess.run([str(c) for c in init], env=self.env, check=True, capture_output=True)
 
-    def ours(self):
+    def ours(self, *more):
         port, password = free_port(), self.dir / "password"
         password.write_text("proxy secret\n")
         os.chmod(password, 0o600)
-        process = self.start("ours", [self.arguments.proxy, port, self.port, password], stdin=subprocess.PIPE)
+        process = self.start("-".join(["ours", *more]), [self.arguments.proxy, port, self.port, password, *more], stdin=subprocess.PIPE)
         until("our proxy starts", lambda: listens(port))
         return port, process.pid
 
@@ -182,10 +183,10 @@ def main():
     rows = []
     try:
         bench.server()
-        ours, haproxy = bench.ours(), bench.haproxy()
+        ours, split, haproxy = bench.ours(), bench.ours("postgres", "session"), bench.haproxy()
         transaction, session = bench.pgbouncer("transaction"), bench.pgbouncer("session")
         for mode in arguments.only.split(","):
-            subjects = [("ours", ours), ("pgbouncer", session if mode == "prepared" else transaction), ("haproxy", haproxy)]
+            subjects = [("ours", ours), ("split", split), ("pgbouncer", session if mode == "prepared" else transaction), ("haproxy", haproxy)]
             for number in range(arguments.rounds):
                 for name, (port, pid) in subjects if number % 2 == 0 else subjects[::-1]:
                     row = {"mode": mode, "round": number, "name": name, **bench.measure(port, pid, mode)}
@@ -202,6 +203,9 @@ def main():
         ratios = [a / b for a, b in zip(of("ours"), of("pgbouncer"))]
         print(f"{mode:9} {middle['ours']:8.2f} {middle['pgbouncer']:10.2f} {middle['haproxy']:8.2f}   "
               f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        ratios = [a / b for a, b in zip(of("split"), of("ours"))]
+        print(f"{'':9} with statements that read sent to a replica, to ours without: {statistics.median(ratios):.2f} "
+              f"({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 if __name__ == "__main__":

@@ -269,17 +269,25 @@ fn unless_interrupted(work: impl FnOnce(&AtomicBool) -> Result<(), LabError>) ->
     ended
 }
 
+/// How often in a row a process may not be seen: for a moment it is neither what it was nor what it becomes.
+const MISSED_MAX: u32 = 3;
+
 /// Waits until every member is healthy and the proxy listens.
 fn wait(lab: &Lab, stop: &AtomicBool, say: &mut dyn FnMut(&str)) -> Result<(), LabError> {
     let client = Client::new(lab.endpoints(), None);
     let deadline = Instant::now() + HEALTHY_WAIT_MAX;
+    let mut missed = 0;
     loop {
         let view = client.cluster().ok();
         if view.as_ref().is_some_and(|v| healthy(lab, v)) && proxy_listens(lab) {
             return Ok(());
         }
         say(&in_words(lab, view.as_ref()));
-        died(lab)?;
+        match died(lab) {
+            Ok(()) => missed = 0,
+            Err(ended) if missed == MISSED_MAX => return Err(ended),
+            Err(_) => missed += 1,
+        }
         if stop.load(Ordering::Relaxed) {
             return Err(LabError::Failed("interrupted".to_owned()));
         }

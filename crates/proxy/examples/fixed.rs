@@ -1,7 +1,8 @@
 //! A proxy in front of one server that never changes, for measuring what the proxy itself costs:
-//! `fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE]`. It stops at the end of its input.
+//! `fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE [READ_LEVEL]]`. With a read level the same server is the only
+//! replica, too. It stops at the end of its input.
 
-use dauphin_model::{ClusterName, MemberName, Route, RouteState, Target, Term};
+use dauphin_model::{ClusterName, MemberName, ReadLevel, ReplicaTarget, Route, RouteState, Target, Term};
 use dauphin_proxy::{Config, Heard, Proxy, Rules};
 use std::error::Error;
 use std::io::Read;
@@ -10,8 +11,12 @@ use std::io::Read;
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [listen, server, password_file, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE]".into());
+        return Err("usage: fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE [READ_LEVEL]]".into());
     };
+    let level = rest.get(1).map(|level| level.parse::<ReadLevel>()).transpose()?;
+    let mut rules = Rules::default();
+    rules.reads.level = level.unwrap_or_default();
+    let server = server.parse()?;
     let config = Config {
         cluster: ClusterName::new("fixed")?,
         listen_write: vec![([127, 0, 0, 1], listen.parse()?).into()],
@@ -23,16 +28,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tls: None,
         server_tls: None,
         shards: 1,
-        rules: Rules::default(),
+        rules,
     };
     let member = MemberName::new("m1")?;
+    let target = |member| Target { member, host: "127.0.0.1".into(), port: server };
+    let replica = ReplicaTarget { target: target(MemberName::new("m2")?), lag_bytes: Some(0), usable: true };
     let route = Route {
         cluster: config.cluster.clone(),
         from: member.clone(),
         term: Term(1),
         state: RouteState::Open,
-        leader: Some(Target { member, host: "127.0.0.1".into(), port: server.parse()? }),
-        replicas: Vec::new(),
+        leader: Some(target(member)),
+        replicas: level.map(|_| replica).into_iter().collect(),
         draining: false,
         fences: Vec::new(),
         generation: 1,

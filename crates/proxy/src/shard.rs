@@ -86,7 +86,7 @@ impl Shard {
     }
 
     /// The view now, as far as sessions have to look at it.
-    fn view(&self) -> Ref<'_, View> {
+    pub(crate) fn view(&self) -> Ref<'_, View> {
         let epoch = self.hub.epoch();
         if epoch != self.epoch.get() {
             self.epoch.set(epoch);

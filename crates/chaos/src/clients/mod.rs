@@ -76,7 +76,7 @@ pub struct Histories {
 const SETS: u32 = 5;
 const APPENDS: u32 = 4;
 const BANKS: u32 = 2;
-const SESSIONS: u32 = 2;
+const SESSIONS: u32 = 3;
 const FORKS: u32 = 3;
 
 /// Makes the tables.

@@ -9,7 +9,12 @@ pub(super) const TABLE: &str = "CREATE TABLE chaos_counter(k int PRIMARY KEY, n 
     INSERT INTO chaos_counter SELECT k, 0 FROM generate_series(0, 15) AS k";
 const THINK: Duration = Duration::from_millis(25);
 
-pub(super) async fn client(shared: Shared, number: u32, into: Into) {
+/// From where they read, one after the other.
+const LEVELS: [&str; 3] = ["session", "monotonic", "leader"];
+
+pub(super) async fn client(mut shared: Shared, number: u32, into: Into) {
+    let level = LEVELS[number as usize % LEVELS.len()];
+    shared.config.options(format!("-c dauphin.read_level={level} -c dauphin.read_wait=100"));
     let mut line = Line::new(&shared);
     let mut count = 0;
     while let Some(session) = line.session().await {
@@ -23,13 +28,18 @@ pub(super) async fn client(shared: Shared, number: u32, into: Into) {
             line.failed(&broken).await;
             continue;
         }
-        let read = session.rows(&format!("SELECT n FROM chaos_counter WHERE k = {number}"), WITHIN).await;
-        match read {
-            Ok(rows) => {
-                let value = numbers(&rows).first().copied().unwrap_or_default();
-                note(&into, |all| all.steps.push(step(value, false, Outcome::Ok)));
+        for _ in 0..2 {
+            let Some(session) = line.session().await else { break };
+            match session.rows(&format!("SELECT n FROM chaos_counter WHERE k = {number}"), WITHIN).await {
+                Ok(rows) => {
+                    let value = numbers(&rows).first().copied().unwrap_or_default();
+                    note(&into, |all| all.steps.push(step(value, false, Outcome::Ok)));
+                }
+                Err(broken) => {
+                    line.failed(&broken).await;
+                    break;
+                }
             }
-            Err(broken) => line.failed(&broken).await,
         }
         tokio::time::sleep(THINK).await;
     }

@@ -211,13 +211,13 @@ impl Pool {
     }
 
     /// A connection that may be used now, at best one that has these settings already; the last used first.
-    pub(crate) fn take(&self, right: &Right, state: u64, only: bool) -> Option<Link> {
+    pub(crate) fn take(&self, right: impl Fn(&Right) -> bool, state: u64, only: bool) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         while !idle.is_empty() {
             let same = idle.iter().rposition(|(link, _)| link.state == state);
             let at = if only { same? } else { same.unwrap_or(idle.len() - 1) };
             let (mut link, _) = idle.remove(at);
-            if link.right == *right && link.is_quiet() {
+            if right(&link.right) && link.is_quiet() {
                 self.busy.set(self.busy.get() + 1);
                 return Some(link);
             }

@@ -32,7 +32,9 @@ impl Session {
             return false;
         }
         let Some(right) = self.shard.leader_right() else { return false };
-        let Some(link) = pools.leader.take(&right, self.track.memory().state(), true) else { return false };
+        let Some(link) = pools.leader.take(|its| *its == right, self.track.memory().state(), true) else {
+            return false;
+        };
         *held = Some(Rc::clone(&pools.leader));
         self.admitted = true;
         self.adopt(link);
@@ -72,7 +74,7 @@ impl Session {
                 }
                 continue;
             };
-            if let Some(link) = pool.take(&right, self.track.memory().state(), false) {
+            if let Some(link) = pool.take(|its| *its == right, self.track.memory().state(), false) {
                 self.set_up(link, &pool).await?;
                 continue;
             }

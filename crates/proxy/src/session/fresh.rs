@@ -8,7 +8,6 @@ use crate::pool::link::{Link, Right};
 use crate::table::View;
 use dauphin_model::{MemberName, ReadLevel, Target, Term};
 use std::rc::Rc;
-use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 /// What a replica must have before it may answer.
@@ -21,6 +20,11 @@ pub(super) enum Need {
     UpTo(u64),
 }
 
+/// So many reads in a row for which no replica was fresh enough in time, and the next ones do not wait.
+const MISSES_MAX: u8 = 4;
+/// But for every so many.
+const TRIES_EVERY: u8 = 16;
+
 impl Session {
     /// Takes a connection to a replica that is known to be fresh enough, without a wait.
     pub(super) fn take_fresh(&mut self, reading: &Reading, level: ReadLevel) -> bool {
@@ -32,7 +36,7 @@ impl Session {
             (_, need @ (Need::Nothing | Need::UpTo(_))) => need,
             (_, Need::After(..)) => return false,
         };
-        let view = self.hub.view();
+        let view = self.shard.view();
         let Some(candidates) = candidates(&view, level) else { return false };
         let last = reading.last.as_ref().filter(|_| level == ReadLevel::Monotonic);
         let fresh = candidates.filter_map(|target| {
@@ -40,11 +44,12 @@ impl Session {
                 return None;
             }
             let since = self.since(need, &target.member)?;
-            Some((pools.replica(&self.hub, &target.member), target, since))
+            Some((pools.replica(&self.hub, &target.member), since))
         });
-        let Some((pool, target, since)) = fresh.min_by_key(|(pool, ..)| pool.busy.get()) else { return false };
-        let right = Right::Replica(target.member.clone());
-        let Some(link) = pool.take(&right, self.track.memory().state(), true) else { return false };
+        let Some((pool, since)) = fresh.min_by_key(|(pool, _)| pool.busy.get()) else { return false };
+        drop(view);
+        let of_replica = |right: &Right| matches!(right, Right::Replica(_));
+        let Some(link) = pool.take(of_replica, self.track.memory().state(), true) else { return false };
         let since = [since, last.map(|(_, at)| *at)].into_iter().flatten().min();
         if since.is_some_and(|since| link.opened > since) {
             // It may have been restarted, and be behind what it had, since it was asked.
@@ -89,6 +94,7 @@ impl Session {
         let Source::Shared(pools, _) = &self.source else { return None };
         reading.settled = self.settle(reading, level, until).await?;
         let mut news = self.hub.marks.news();
+        let mut asked = false;
         loop {
             news.borrow_and_update();
             let view = self.hub.view();
@@ -97,12 +103,25 @@ impl Session {
                 Some((pools.replica(&self.hub, &target.member), target))
             });
             if let Some((_, target)) = fresh.min_by_key(|(pool, _)| pool.busy.get()) {
+                reading.misses = 0;
                 return Some(target.member.clone());
             }
+            if asked && reading.misses >= MISSES_MAX && !reading.misses.is_multiple_of(TRIES_EVERY) {
+                // Replicas are further behind than it would wait: now and then it looks whether they still are.
+                reading.misses = reading.misses.wrapping_add(1).max(MISSES_MAX);
+                return None;
+            }
+            let mut any = false;
             for target in candidates(&view, level)? {
                 self.hub.marks.replica(&self.hub, &target.member).ask();
+                any = true;
             }
-            timeout_at(until, news.changed()).await.ok()?.ok()?;
+            asked = true;
+            let news = timeout_at(until, news.changed());
+            if !any || news.await.is_err() {
+                reading.misses = reading.misses.wrapping_add(1).max(1);
+                return None;
+            }
         }
     }
 
@@ -160,7 +179,7 @@ impl Session {
 }
 
 /// Replicas that may be chosen.
-fn candidates(view: &Arc<View>, level: ReadLevel) -> Option<impl Iterator<Item = &Target>> {
+fn candidates(view: &View, level: ReadLevel) -> Option<impl Iterator<Item = &Target>> {
     // Those of another term's leader may have another log of the same length.
     let known = level == ReadLevel::Any || (view.replicas_of == view.term && view.admitting_leader().is_some());
     known.then(|| view.usable_replicas())

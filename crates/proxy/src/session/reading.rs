@@ -9,6 +9,9 @@ use dauphin_model::{MemberName, ReadLevel};
 use dauphin_wire::postgres::message::{self, Report};
 use tokio::time::Instant;
 
+/// Most bytes that a session keeps room for.
+const SPARE_BYTES_MAX: usize = 512;
+
 /// A round that a replica answers.
 struct Round {
     /// As the client sent it.
@@ -36,7 +39,11 @@ pub(super) struct Reading {
     /// It is looked at for itself, once what is in flight is answered.
     apart: bool,
     round: Option<Round>,
-    /// Which replica answered last, and when.
+    /// Reads in a row for which no replica was fresh enough in time.
+    pub(super) misses: u8,
+    /// Room for the next round's bytes.
+    spare: Vec<u8>,
+    /// With `monotonic`: which replica answered last, and when.
     pub(super) last: Option<(MemberName, Instant)>,
 }
 
@@ -59,6 +66,8 @@ impl Reading {
             behind: false,
             apart: false,
             round: None,
+            misses: 0,
+            spare: Vec::new(),
             last: None,
         })
     }
@@ -202,11 +211,16 @@ impl Session {
         if !self.track.is_at_rest() {
             return;
         }
-        let Some(round) = self.reading.as_mut().and_then(|reading| reading.round.take()) else { return };
-        if let (Some(link), Some(reading)) = (&self.backend, &mut self.reading)
-            && let Right::Replica(member) = &link.right
-        {
+        let monotonic = self.read_level() == ReadLevel::Monotonic;
+        let Some(reading) = &mut self.reading else { return };
+        let Some(mut round) = reading.round.take() else { return };
+        if let (true, Some(Right::Replica(member))) = (monotonic, self.backend.as_ref().map(|link| &link.right)) {
             reading.last = Some((member.clone(), Instant::now()));
+        }
+        if !round.refused && round.bytes.capacity() <= SPARE_BYTES_MAX {
+            round.bytes.clear();
+            reading.spare = round.bytes;
+            return self.give_back();
         }
         self.give_back();
         if round.refused {
