@@ -36,7 +36,7 @@ fn service(
     environment: Vec<(&str, PathBuf)>,
 ) -> Result<Child, LabError> {
     let mut command = match (&lab.closed_parent, &host) {
-        (None, None) => as_user(Command::new(&lab.program), lab),
+        (None, None) => as_user(Command::new("env"), lab),
         (Some(parent), None) => with_arguments(Command::new("unshare"), own_view(lab, parent)),
         (None, Some(host)) => with_arguments(host.enter(), plain(lab)),
         (Some(parent), Some(host)) => {
@@ -45,8 +45,15 @@ fn service(
             with_arguments(command, own_view(lab, parent))
         }
     };
-    command.arg(verb).arg("--config").arg(config).arg("--own-session");
-    command.env_clear().env("PATH", SEARCH_PATH).env("LANG", "C.UTF-8").envs(environment).current_dir("/");
+    // for the program alone: what leads to it runs as somebody else
+    for (name, value) in environment {
+        let mut word = OsString::from(name);
+        word.push("=");
+        word.push(value);
+        command.arg(word);
+    }
+    command.arg(&lab.program).arg(verb).arg("--config").arg(config).arg("--own-session");
+    command.env_clear().env("PATH", SEARCH_PATH).env("LANG", "C.UTF-8").current_dir("/");
     let (out, err) = log_file(lab, log)?;
     command.stdin(Stdio::null()).stdout(out).stderr(err);
     command.spawn().map_err(LabError::io("cannot start", &lab.program))
@@ -79,17 +86,17 @@ if [ -n "$engine" ]; then mkdir -p "$engine"; mount --no-canonicalize --bind /pr
 exec setpriv --reuid "$uid" --regid "$gid" --clear-groups -- "$@"
 "#;
 
-/// What `unshare` is given, up to the program.
+/// What `unshare` is given, up to the program and its environment.
 fn own_view(lab: &Lab, parent: &Path) -> Vec<OsString> {
     let (uid, gid) = lab.user.as_ref().map_or((0, 0), |u| (u.uid, u.gid));
     let words = ["--mount", "--propagation", "private", "--", "sh", "-c", ENTER, "dauphin-lab"];
     let mut arguments: Vec<OsString> = words.into_iter().map(OsString::from).collect();
     arguments.extend([parent.into(), lab.dir.clone().into(), lab.engine_home.clone().unwrap_or_default().into()]);
-    arguments.extend([uid.to_string().into(), gid.to_string().into(), lab.program.clone().into()]);
+    arguments.extend([uid.to_string().into(), gid.to_string().into(), "env".into()]);
     arguments
 }
 
-/// The program as the members' user, for a command that must be root itself until it enters a namespace.
+/// `env` as the members' user, for a command that must be root itself until it enters a namespace.
 fn plain(lab: &Lab) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
     if let Some(user) = &lab.user {
@@ -97,7 +104,7 @@ fn plain(lab: &Lab) -> Vec<OsString> {
         let words = ["setpriv", "--reuid", &uid, "--regid", &gid, "--clear-groups", "--"];
         arguments.extend(words.into_iter().map(OsString::from));
     }
-    arguments.push(lab.program.clone().into());
+    arguments.push("env".into());
     arguments
 }
 

@@ -3,9 +3,12 @@
 
 mod common;
 
+use common::bare::{log_in, message};
 use common::{Lab, PASSWORD, Server, connect_with, login, one, replica, told};
 use dauphin_model::{Pooling, ReadLevel};
+use dauphin_wire::postgres::message::put_query;
 use rustix::process::Signal;
+use std::io::Write;
 use std::time::Duration;
 use tokio_postgres::Client;
 
@@ -131,6 +134,23 @@ async fn a_replica_that_dies_or_stands_still_costs_a_wait() {
     assert_eq!(answer, "4");
     still.freeze_backends(Signal::CONT);
     still.stop(Signal::QUIT);
+}
+
+/// Drivers ask for a server that takes writes: whichever of its servers answered last, the write port is one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_comes_in_is_told_of_the_leader() {
+    let (lab, _leader, _follower) = pair(ReadLevel::Any, &[]).await;
+    for n in 0..4 {
+        let (mut client, told) = log_in(lab.write_port());
+        assert_eq!(told.get("in_hot_standby").map(String::as_str), Some("off"));
+        for sql in ["set dauphin.read_wait = '5s'", "select 1"] {
+            let mut query = Vec::new();
+            put_query(&mut query, sql);
+            client.write_all(&query).expect("sent");
+            while message(&mut client).0 != b'Z' {}
+        }
+        assert_eq!(lab.proxy().stats().reads, n + 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

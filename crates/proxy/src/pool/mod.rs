@@ -64,8 +64,8 @@ pub(crate) struct Pools {
     secret: RefCell<Rc<Secret>>,
     pub(crate) leader: Rc<Pool>,
     replicas: RefCell<BTreeMap<MemberName, Rc<Pool>>>,
-    /// What a server reports at login: clients are let in without one.
-    pub(crate) greeting: RefCell<Option<Reported>>,
+    /// What the leader reports at login, and what replicas do: clients are let in without one.
+    greetings: [RefCell<Option<Reported>>; 2],
 }
 
 /// Connections of one login to whoever leads, or to one replica.
@@ -94,8 +94,13 @@ impl Pools {
             secret: RefCell::new(Rc::new(secret)),
             leader,
             replicas: RefCell::default(),
-            greeting: RefCell::default(),
+            greetings: Default::default(),
         })
+    }
+
+    /// What the leader, or a replica, reported last at login.
+    pub(crate) fn greeting(&self, leads: bool) -> &RefCell<Option<Reported>> {
+        &self.greetings[usize::from(leads)]
     }
 
     /// Whether they are of this user and database.
@@ -180,8 +185,9 @@ impl Pools {
             match opened {
                 Ok(server) => {
                     let mut link = Link::new(server, right, Counted::Pool(permit));
-                    link.reported = link.reported.shared_with(pools.greeting.borrow().as_ref());
-                    pools.greeting.replace(Some(link.reported.clone()));
+                    let greeting = pools.greeting(leads);
+                    link.reported = link.reported.shared_with(greeting.borrow().as_ref());
+                    greeting.replace(Some(link.reported.clone()));
                     pool.keep(link, &shard);
                 }
                 Err(error) => {

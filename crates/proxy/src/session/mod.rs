@@ -290,7 +290,7 @@ impl Session {
     /// Lets the client in by what a server reported to another one of this login. False: a server has to be asked.
     fn greet_early(&mut self) -> bool {
         let Source::Shared(pools, _) = &self.source else { return false };
-        let Some(reported) = pools.greeting.borrow().clone() else { return false };
+        let Some(reported) = pools.greeting(self.port == Port::Write).borrow().clone() else { return false };
         message::put_authentication_ok(&mut self.to_client);
         for (name, value) in reported.iter() {
             message::put_texts(&mut self.to_client, b'S', &[name, value]);

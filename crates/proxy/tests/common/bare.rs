@@ -1,9 +1,10 @@
 //! A client that is no more than its socket: it says what no driver would.
 
 use super::{PASSWORD, raw};
-use dauphin_wire::postgres::message::{put, put_sasl_initial};
+use dauphin_wire::postgres::message::{parameter_status, put, put_sasl_initial};
 use dauphin_wire::postgres::scram::{ClientExchange, MECHANISM, Secret};
 use dauphin_wire::postgres::startup::Startup;
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -19,6 +20,11 @@ pub(crate) fn message(stream: &mut TcpStream) -> (u8, Vec<u8>) {
 
 /// A client that has logged in and costs no more than its socket.
 pub(crate) fn logged_in(port: u16) -> TcpStream {
+    log_in(port).0
+}
+
+/// The same, and what it was told: the parameters of the server.
+pub(crate) fn log_in(port: u16) -> (TcpStream, BTreeMap<String, String>) {
     let mut stream = raw(port);
     let parameters = vec![("user".to_owned(), "app".to_owned())];
     stream.write_all(&Startup { minor: 0, parameters, options: Vec::new() }.encode()).expect("written");
@@ -32,6 +38,12 @@ pub(crate) fn logged_in(port: u16) -> TcpStream {
     out.clear();
     put(&mut out, b'p', &proof);
     stream.write_all(&out).expect("written");
-    while message(&mut stream).0 != b'Z' {}
-    stream
+    let mut told = BTreeMap::new();
+    loop {
+        match message(&mut stream) {
+            (b'S', body) => told.extend(parameter_status(&body).map(|(name, value)| (name.to_owned(), value.to_owned()))),
+            (b'Z', _) => return (stream, told),
+            _ => {}
+        }
+    }
 }
