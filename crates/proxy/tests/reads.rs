@@ -69,6 +69,11 @@ async fn a_session_reads_what_it_wrote_from_a_replica_that_has_it() {
     assert_eq!(one(&other, "select count(*) from t where i = 99").await, "1");
     one(&other, "commit").await;
     assert_eq!(one(&other, "select count(*) from t where i = 99").await, "1");
+    // Nor what it wrote before it chose.
+    let late = with_option(&lab, "-c dauphin.read_level=leader").await.expect("let in");
+    one(&late, "insert into t values (100)").await;
+    one(&late, "set dauphin.read_level = session").await;
+    assert_eq!(one(&late, "select count(*) from t where i = 100").await, "1");
     // Not older than so much.
     let bounded = with_option(&lab, "-c dauphin.read_level=bounded(50)").await.expect("let in");
     assert_eq!(one(&bounded, "select count(*) from t where i = 99").await, "1");

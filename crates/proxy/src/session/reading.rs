@@ -145,8 +145,11 @@ impl Session {
             let there = (self.admitted && self.backend.is_some()) || (self.backend.is_none() && self.check_out_now());
             return if there { Turn::Forward(data.len()) } else { Turn::Wait };
         }
+        if self.reading.is_none() {
+            self.reading = Some(Reading::new());
+        }
         self.note_written();
-        let mut reading = self.reading.take().unwrap_or_else(Reading::new);
+        let Some(mut reading) = self.reading.take() else { return Turn::Wait };
         let turn = self.turn_of(&mut reading, level, data);
         self.reading = (level != ReadLevel::Leader || reading.in_round()).then_some(reading);
         turn
@@ -164,8 +167,9 @@ impl Session {
                 reading.wants = true;
                 return Turn::Wait;
             }
-            reading.round =
-                Some(Round { bytes: data[..len].to_vec(), staged: Vec::new(), shown: false, refused: false });
+            let mut bytes = std::mem::take(&mut reading.spare);
+            bytes.extend_from_slice(&data[..len]);
+            reading.round = Some(Round { bytes, staged: Vec::new(), shown: false, refused: false });
             return Turn::Forward(len);
         }
         if self.is_on_replica() {
@@ -199,8 +203,8 @@ impl Session {
 
     /// What this session has written must be seen by what it reads next.
     pub(super) fn note_written(&mut self) {
-        if self.track.take_wrote()
-            && let Some(reading) = &mut self.reading
+        if let Some(reading) = &mut self.reading
+            && self.track.take_wrote()
         {
             reading.need = Need::After(self.hub.marks.leader.asked(), self.hub.term());
         }

@@ -58,10 +58,12 @@ pub(super) fn scan_server(
         }
         match verdict {
             Verdict::Pass | Verdict::Acknowledges => at += len,
-            Verdict::Drop | Verdict::Parsed => {
+            Verdict::Drop | Verdict::Parsed | Verdict::Told => {
                 passed &= out(sure(&mut reading, &data[from..at]));
-                if verdict == Verdict::Parsed {
-                    passed &= out(sure(&mut reading, PARSE_COMPLETE));
+                match verdict {
+                    Verdict::Parsed => passed &= out(sure(&mut reading, PARSE_COMPLETE)),
+                    Verdict::Told => passed &= out(sure(&mut reading, &track.take_told())),
+                    _ => {}
                 }
                 at += len;
                 from = at;

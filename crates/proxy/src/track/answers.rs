@@ -1,8 +1,8 @@
 //! What the server's messages do to the tracker: answers come in the order of what they answer. It says what may pass on to
 //! the client, and notes what is done for good.
 
-use super::memory;
 use super::{Change, Parsed, Pending, Round, Track, Verdict};
+use super::{memory, statements};
 use crate::track::statements::{Known, is_ours};
 use dauphin_wire::postgres::frame::{BadFrame, HEADER_BYTES, Next};
 use dauphin_wire::postgres::message::{self, Report, Status};
@@ -19,7 +19,7 @@ impl Track {
             Next::Whole { tag, len } if asks && tag != b'S' => Ok((len, self.number(tag, &data[HEADER_BYTES..len]))),
             Next::Whole { tag, len } => {
                 let verdict = self.server_whole(tag, &data[HEADER_BYTES..len], known);
-                let told = matches!(verdict, Verdict::Pass | Verdict::Acknowledges) && !self.pays(tag);
+                let told = matches!(verdict, Verdict::Pass | Verdict::Acknowledges | Verdict::Told) && !self.pays(tag);
                 Ok((len, if told { Verdict::Drop } else { verdict }))
             }
             Next::Part { tag, len, first, .. } => {
@@ -56,7 +56,13 @@ impl Track {
                     // What it knows is not what is noted, or of no use any more.
                     known.doubt();
                 }
+                // By the names that the session has now: some of them may not have been taken at all.
+                let told = statements::in_client_names(body, &self.memory.names);
                 self.failed(known);
+                if let Some(told) = told {
+                    message::put(&mut self.told, b'E', &told);
+                    return Verdict::Told;
+                }
             }
             b'N' if Report::parse(body).is_cancelled_wait() => return Verdict::CancelledWait,
             b'S' => {

@@ -97,6 +97,8 @@ pub(crate) enum Verdict {
     Drop,
     /// Forward a ParseComplete in its place.
     Parsed,
+    /// Forward [`Track::take_told`] in its place.
+    Told,
     /// It acknowledges something: forward it only if the server may still acknowledge.
     Acknowledges,
     /// The server gave up waiting for its replicas: nothing that follows may pass.
@@ -174,6 +176,8 @@ pub(crate) struct Track {
     commit: Option<Box<Commit>>,
     /// The client said goodbye.
     terminated: bool,
+    /// A message for the client in place of the server's.
+    told: Vec<u8>,
     memory: Memory,
 }
 
@@ -229,6 +233,11 @@ impl Track {
     /// Whether no message from the server is half through.
     pub(crate) fn is_between_server_messages(&self) -> bool {
         self.from_server.at_boundary()
+    }
+
+    /// What the client is told in place of the server's last message.
+    pub(crate) fn take_told(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.told)
     }
 
     /// Whether the client has sent Terminate.

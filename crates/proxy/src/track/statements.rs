@@ -63,6 +63,17 @@ pub(crate) fn put_name(out: &mut Vec<u8>, id: u32) {
     let _ = write!(out, "{PREFIX}{id}\0");
 }
 
+/// An error's body with the client's names in place of the servers'; none when it has none of those.
+pub(crate) fn in_client_names(body: &[u8], names: &Names) -> Option<Vec<u8>> {
+    let quoted = format!("\"{PREFIX}");
+    let at = body.windows(quoted.len()).position(|window| window == quoted.as_bytes())?;
+    let digits = body[at + quoted.len()..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let end = at + quoted.len() + digits;
+    let id = std::str::from_utf8(&body[at + quoted.len()..end]).ok()?.parse().ok()?;
+    let name = names.name_of(id).filter(|_| body.get(end) == Some(&b'"'))?;
+    Some([&body[..=at], name, &body[end..]].concat())
+}
+
 /// Appends the Close of a statement by a server's name.
 pub(crate) fn put_close(out: &mut Vec<u8>, id: u32) {
     message::put_parts(out, b'C', |out| {
@@ -228,6 +239,11 @@ pub(crate) struct Names {
 impl Names {
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Rc<Statement>> {
         self.by_name.get(name).map(|prepared| &prepared.statement)
+    }
+
+    /// What the client calls the statement of this number.
+    pub(crate) fn name_of(&self, id: u32) -> Option<&[u8]> {
+        self.by_name.iter().find(|(_, prepared)| prepared.statement.id() == id).map(|(name, _)| &**name)
     }
 
     /// What a statement does; one that is not known here may do anything.

@@ -41,7 +41,9 @@ pub(crate) fn log_in(port: u16) -> (TcpStream, BTreeMap<String, String>) {
     let mut told = BTreeMap::new();
     loop {
         match message(&mut stream) {
-            (b'S', body) => told.extend(parameter_status(&body).map(|(name, value)| (name.to_owned(), value.to_owned()))),
+            (b'S', body) => {
+                told.extend(parameter_status(&body).map(|(name, value)| (name.to_owned(), value.to_owned())))
+            }
             (b'Z', _) => return (stream, told),
             _ => {}
         }
