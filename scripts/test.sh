@@ -60,6 +60,12 @@ if [ $profile = long ] && [ -z "${PACKAGE:-}" ]; then
     done
 fi
 
+# Drivers of other languages through the proxy.
+if [ $profile = long ] && [ -z "${PACKAGE:-}" ]; then
+    say "drivers through the proxy"
+    if bench/proxy/drivers/drivers.sh; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+fi
+
 # A build that failed, or a test program that died, is a failure even if no test could say so.
 [ "$status" = 0 ] || [ "$failed" != 0 ] || failed=1
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -6,7 +6,7 @@
 Makes a lab cluster of its own. Each session makes a counter grow through the proxy's write port at read level `session` and
 reads it back twice, with a pause between; what it reads must never be less than what it wrote. Replicas apply what they
 receive 0, 5 and 50 ms late; then 50 ms late, where reads wait for them as long as it takes, with a switchover every 5 s. The view that is read tells which server answered. Needs
-psycopg 3 (bench/proxy/drivers.sh makes a place for it). Writes bench/results/reads.md.
+psycopg 3 (bench/proxy/drivers/drivers.sh makes a place for it). Writes bench/results/reads.md.
 """
 import argparse
 import json

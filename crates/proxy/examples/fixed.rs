@@ -1,8 +1,8 @@
 //! A proxy in front of one server that never changes, for measuring what the proxy itself costs:
-//! `fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE [READ_LEVEL]]`. With a read level the same server is the only
+//! `fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE [READ_LEVEL [POOLING]]]`. With a read level the same server is the only
 //! replica, too. It stops at the end of its input.
 
-use dauphin_model::{ClusterName, MemberName, ReadLevel, ReplicaTarget, Route, RouteState, Target, Term};
+use dauphin_model::{ClusterName, MemberName, Pooling, ReadLevel, ReplicaTarget, Route, RouteState, Target, Term};
 use dauphin_proxy::{Config, Heard, Proxy, Rules};
 use std::error::Error;
 use std::io::Read;
@@ -11,11 +11,14 @@ use std::io::Read;
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [listen, server, password_file, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE [READ_LEVEL]]".into());
+        return Err("usage: fixed WRITE_PORT SERVER_PORT PASSWORD_FILE [AUTH_DATABASE [READ_LEVEL [POOLING]]]".into());
     };
     let level = rest.get(1).map(|level| level.parse::<ReadLevel>()).transpose()?;
     let mut rules = Rules::default();
     rules.reads.level = level.unwrap_or_default();
+    if rest.get(2).is_some_and(|pooling| pooling == "session") {
+        rules.pooling = Pooling::Session;
+    }
     let server = server.parse()?;
     let config = Config {
         cluster: ClusterName::new("fixed")?,

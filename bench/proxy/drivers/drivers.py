@@ -3,8 +3,8 @@
 
   drivers.py [--proxy PATH]
 
-psycopg 3 (simple, prepared, pipeline), asyncpg and pgbench in its three modes. Needs psycopg and asyncpg: `drivers.sh`
-installs both. Ends with 1 at the first wrong answer.
+psycopg 3 (simple, prepared, pipeline), asyncpg, node-postgres, pgjdbc, sqlx and pgbench in its three modes, each pooled by
+transaction and by session. `drivers.sh` installs them. Ends with 1 at the first wrong answer; what is not there is said.
 """
 import argparse
 import asyncio
@@ -12,11 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cost import ROOT, Bench  # noqa: E402
 
 import asyncpg  # noqa: E402
 import psycopg  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
 
 
 def psycopg_work(dsn):
@@ -79,33 +81,60 @@ async def asyncpg_work(dsn):
     await pool.close()
 
 
+def other(name, needs, command, env):
+    """A program that checks its own answers."""
+    if not needs.exists():
+        print(f"{name}: left out, {needs} is not there", flush=True)
+        return
+    ran = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True)
+    print(f"{name}: {'well' if ran.returncode == 0 else ran.stdout + ran.stderr}", flush=True)
+    if ran.returncode:
+        sys.exit(1)
+
+
+def pooled(bench, pooling, level="leader"):
+    print(f"pooled by {pooling}" + (", reads sent to a replica" if level != "leader" else ""), flush=True)
+    port, _ = bench.ours("postgres", level, pooling)
+    dsn = f"postgresql://app:app%20secret@127.0.0.1:{port}/app"
+    psycopg_work(dsn)
+    print("psycopg: well", flush=True)
+    asyncio.run(asyncpg_work(dsn))
+    print("asyncpg: well", flush=True)
+    work = ROOT / "bench" / "work" / "drivers"
+    env = {**bench.env, "PGHOST": "127.0.0.1", "PGPORT": str(port), "DATABASE_URL": dsn, "NODE_PATH": str(work / "node_modules")}
+    other("node-postgres", work / "node_modules" / "pg", ["node", HERE / "work.js"], env)
+    jar = Path("/usr/share/java/postgresql.jar")
+    other("pgjdbc", work / "Work.class", ["java", "-cp", f"{work}:{jar}", "Work", f"jdbc:postgresql://127.0.0.1:{port}/app"], env)
+    sqlx = work / "target" / "debug" / "sqlx-work"
+    other("sqlx", sqlx, [sqlx], env)
+    # pgbench prepares one statement after the other and waits for each: with transactions, and more clients than servers,
+    # it would wait for itself.
+    for mode, clients, more in [
+        ("simple", 64, []), ("extended", 64, []), ("prepared", 16, []), ("prepared", 64, ["-S"]),
+    ]:
+        command = [bench.bin / "pgbench", "-n", "-M", mode, *more, "-c", clients, "-j", 2, "-t", 50, "-h", "127.0.0.1",
+                   "-p", port]
+        ran = subprocess.run([str(c) for c in command], env=bench.env, capture_output=True, text=True)
+        done = f"number of transactions actually processed: {clients * 50}/{clients * 50}"
+        well = ran.returncode == 0 and done in ran.stdout
+        print(f"pgbench {' '.join([mode, *more])}, {clients} clients: {'well' if well else ran.stdout + ran.stderr}", flush=True)
+        if not well:
+            sys.exit(1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--proxy", default=ROOT / "target" / "release" / "examples" / "fixed")
     bench = Bench(parser.parse_args())
     try:
         bench.server()
-        port, _ = bench.ours()
-        dsn = f"postgresql://app:app%20secret@127.0.0.1:{port}/app"
-        psycopg_work(dsn)
-        print("psycopg: well", flush=True)
-        asyncio.run(asyncpg_work(dsn))
-        print("asyncpg: well", flush=True)
-        # pgbench prepares one statement after the other and waits for each: with transactions, and more clients than servers,
-        # it would wait for itself.
-        for mode, clients, more in [
-            ("simple", 64, []), ("extended", 64, []), ("prepared", 16, []), ("prepared", 64, ["-S"]),
-        ]:
-            command = [bench.bin / "pgbench", "-n", "-M", mode, *more, "-c", clients, "-j", 2, "-t", 50, "-h", "127.0.0.1",
-                       "-p", port]
-            ran = subprocess.run([str(c) for c in command], env=bench.env, capture_output=True, text=True)
-            done = f"number of transactions actually processed: {clients * 50}/{clients * 50}"
-            well = ran.returncode == 0 and done in ran.stdout
-            print(f"pgbench {' '.join([mode, *more])}, {clients} clients: {'well' if well else ran.stdout + ran.stderr}", flush=True)
-            if not well:
-                sys.exit(1)
+        pooled(bench, "transaction")
+        pooled(bench, "session")
+        # the same server under another name: what is read there is never old
+        pooled(bench, "transaction", "any")
     except BaseException:
-        print((bench.dir / "ours.log").read_text()[-3000:], file=sys.stderr)
+        for log in bench.dir.glob("ours*.log"):
+            print(log.read_text()[-3000:], file=sys.stderr)
         raise
     finally:
         bench.stop()
