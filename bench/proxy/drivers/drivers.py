@@ -107,6 +107,24 @@ def pooled(bench, pooling, level="leader"):
     other("pgjdbc", work / "Work.class", ["java", "-cp", f"{work}:{jar}", "Work", f"jdbc:postgresql://127.0.0.1:{port}/app"], env)
     sqlx = work / "target" / "debug" / "sqlx-work"
     other("sqlx", sqlx, [sqlx], env)
+    script = r"""
+        \set ON_ERROR_STOP 1
+        select 40 + 2 as n \gset
+        \d pgbench_accounts
+        \copy (select 'copied') to stdout
+        \echo :n
+        \set ON_ERROR_STOP 0
+        \set ON_ERROR_ROLLBACK 1
+        begin;
+        select nonsense;
+        select 1;
+        commit;
+        """
+    ran = subprocess.run([str(bench.bin / "psql"), "-X"], input=script, env=env, capture_output=True, text=True)
+    well = ran.returncode == 0 and "\n42\n" in ran.stdout and "abalance" in ran.stdout and ran.stdout.rstrip().endswith("COMMIT")
+    print(f"psql: {'well' if well else ran.stdout + ran.stderr}", flush=True)
+    if not well:
+        sys.exit(1)
     # pgbench prepares one statement after the other and waits for each: with transactions, and more clients than servers,
     # it would wait for itself.
     for mode, clients, more in [
