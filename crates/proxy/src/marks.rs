@@ -27,6 +27,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after a server could not be asked.
 const RETRY: Duration = Duration::from_millis(50);
+/// How often it is looked whether the proxy is there still.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Least time between two questions to a replica that is behind.
 const AGAIN: Duration = Duration::from_millis(1);
 
@@ -95,7 +97,7 @@ impl Mark {
 /// All servers'.
 #[derive(Debug)]
 pub(crate) struct Marks {
-    pub(crate) leader: Mark,
+    pub(crate) leader: Arc<Mark>,
     replicas: Mutex<BTreeMap<MemberName, Arc<Mark>>>,
     /// A replica has said something.
     news: watch::Sender<()>,
@@ -115,7 +117,7 @@ impl Marks {
         };
         let login = (startup.encode(), Secret::Password(password));
         Self {
-            leader: Mark::new(),
+            leader: Arc::new(Mark::new()),
             replicas: Mutex::default(),
             news: watch::Sender::new(()),
             login,
@@ -125,7 +127,7 @@ impl Marks {
 
     /// Begins to follow the leader.
     pub(crate) fn start(hub: &Arc<Hub>) {
-        hub.marks.spawn(follow(Arc::downgrade(hub), None));
+        hub.marks.spawn(follow(Arc::downgrade(hub), Arc::clone(&hub.marks.leader), None));
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -144,7 +146,7 @@ impl Marks {
         let mut replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let mark = Arc::new(Mark::new());
-            self.spawn(follow(Arc::downgrade(hub), Some((member.clone(), Arc::clone(&mark)))));
+            self.spawn(follow(Arc::downgrade(hub), Arc::clone(&mark), Some(member.clone())));
             mark
         };
         Arc::clone(replicas.entry(member.clone()).or_insert_with(new))
@@ -152,20 +154,19 @@ impl Marks {
 }
 
 /// Follows the leader, or one replica, as long as the proxy is there.
-async fn follow(hub: Weak<Hub>, replica: Option<(MemberName, Arc<Mark>)>) {
+async fn follow(hub: Weak<Hub>, mark: Arc<Mark>, replica: Option<MemberName>) {
     let mut connection: Option<(Server, Target, Term)> = None;
     let question = if replica.is_some() { REPLAYED } else { WRITTEN };
     loop {
+        let wanted = timeout(LOOK_EVERY, mark.wanted.notified()).await.is_ok();
         let Some(hub) = hub.upgrade() else { return };
-        let mark = replica.as_ref().map_or(&hub.marks.leader, |(_, mark)| mark);
-        if timeout(Duration::from_secs(1), mark.wanted.notified()).await.is_err() {
-            // Looks now and then whether the proxy is there still.
+        if !wanted {
             continue;
         }
         let view = hub.view();
         let target = match &replica {
             None => view.open_leader().cloned(),
-            Some((member, _)) => view.usable_replicas().find(|target| target.member == *member).cloned(),
+            Some(member) => view.usable_replicas().find(|target| target.member == *member).cloned(),
         };
         let same = |(_, its, term): &(Server, Target, Term)| Some(its) == target.as_ref() && *term == view.term;
         if !connection.as_ref().is_some_and(same) {

@@ -49,6 +49,13 @@ impl Seat {
         }
     }
 
+    /// Wakes the task.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Where to cancel what the session runs now; none when it runs nothing.
     fn running_on(&self) -> Option<Rc<CancelTarget>> {
         self.target.borrow().clone().filter(|_| self.busy.get())
@@ -174,9 +181,7 @@ impl Shard {
 
     fn wake_all(&self) {
         for seat in self.seats.borrow().values() {
-            if let Some(waker) = &*seat.waker.borrow() {
-                waker.wake_by_ref();
-            }
+            seat.wake();
         }
     }
 }

@@ -34,7 +34,7 @@ async fn with_option(lab: &Lab, option: &str) -> Result<Client, tokio_postgres::
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_reads_what_it_wrote_from_a_replica_that_has_it() {
-    let (lab, _leader, follower) = pair(ReadLevel::Session, &["recovery_min_apply_delay=30ms"]).await;
+    let (mut lab, _leader, follower) = pair(ReadLevel::Session, &["recovery_min_apply_delay=30ms"]).await;
     let client = lab.connect().await;
     let select = client.prepare("select count(*) from t where i > $1").await.expect("prepared");
     // The replica is 30 ms behind: within the wait it answers, and later than that the leader does.
@@ -69,6 +69,14 @@ async fn a_session_reads_what_it_wrote_from_a_replica_that_has_it() {
     assert_eq!(one(&other, "select count(*) from t where i = 99").await, "1");
     one(&other, "commit").await;
     assert_eq!(one(&other, "select count(*) from t where i = 99").await, "1");
+    // Nor than what the leader has shown it.
+    one(&client, "insert into t values (101)").await;
+    let mono = with_option(&lab, "-c dauphin.read_level=monotonic").await.expect("let in");
+    let its = lab.route.replicas.clone();
+    lab.route(|route| route.replicas.clear()).await;
+    assert_eq!(one(&mono, "select count(*) from t where i = 101").await, "1");
+    lab.route(|route| route.replicas = its).await;
+    assert_eq!(one(&mono, "select count(*) from t where i = 101").await, "1");
     // Nor what it wrote before it chose.
     let late = with_option(&lab, "-c dauphin.read_level=leader").await.expect("let in");
     one(&late, "insert into t values (100)").await;
@@ -104,6 +112,15 @@ async fn what_a_replica_refuses_the_leader_does_once() {
     assert_eq!(leader.sql("select count(*) from t"), "4");
     let now = lab.proxy().stats();
     assert_eq!((now.reads_again - before.reads_again, now.reads - before.reads), (4, 0), "{now:?}");
+    // Not on a standby, whatever it looks like.
+    leader.sql("create unlogged table u (i int); insert into u values (1); grant all on u to app");
+    follower.until("select count(*) from pg_class where relname = 'u'", "1");
+    assert_eq!(one(&client, "select count(*) from u").await, "1");
+    one(&client, "set default_transaction_isolation = 'serializable'").await;
+    assert_eq!(one(&client, "select count(*) from u").await, "1");
+    one(&client, "reset default_transaction_isolation").await;
+    // Prepared without a name in one round, and run in another.
+    assert_eq!(client.query_typed("select count(*) from u", &[]).await.expect("runs").len(), 1);
     // What is wrong on either is told as it is, and a name that was taken stays free.
     let (code, _) = told(&client.simple_query("select no_such from t").await.expect_err("refused"));
     assert_eq!(code, "42703");
@@ -151,10 +168,17 @@ async fn whoever_comes_in_is_told_of_the_leader() {
         for sql in ["set dauphin.read_wait = '5s'", "select 1"] {
             let mut query = Vec::new();
             put_query(&mut query, sql);
-            client.write_all(&query).expect("sent");
-            while message(&mut client).0 != b'Z' {}
+            for _ in 0..2 {
+                client.write_all(&query).expect("sent");
+                loop {
+                    match message(&mut client) {
+                        (b'Z', _) => break,
+                        (tag, body) => assert_ne!(tag, b'S', "{:?}", String::from_utf8_lossy(&body)),
+                    }
+                }
+            }
         }
-        assert_eq!(lab.proxy().stats().reads, n + 1);
+        assert_eq!(lab.proxy().stats().reads, 2 * (n + 1));
     }
 }
 

@@ -159,6 +159,11 @@ impl Session {
                     link.state = memory.state();
                     link.reported = Reported::of(&link.server.parameters);
                 }
+                Err(_) if self.reading.is_some() && matches!(link.right, Right::Replica(_)) => {
+                    pool.closed();
+                    self.choose_none();
+                    return Ok(());
+                }
                 Err(OpenError::NotRestored(why)) => {
                     pool.closed();
                     return Err(End::not_restored(&why));

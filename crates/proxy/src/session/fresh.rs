@@ -16,8 +16,8 @@ pub(super) enum Need {
     Nothing,
     /// All that the leader says it has written when asked for the first time after this question, in this term or later.
     After(u64, Term),
-    /// The log up to here.
-    UpTo(u64),
+    /// The log up to here, as the leader of this term had it.
+    UpTo(u64, Term),
 }
 
 /// So many reads in a row for which no replica was fresh enough in time, and the next ones do not wait.
@@ -33,7 +33,7 @@ impl Session {
         let need = match (level, reading.need) {
             (ReadLevel::Any, _) => Need::Nothing,
             (ReadLevel::Bounded(_), _) => return false,
-            (_, need @ (Need::Nothing | Need::UpTo(_))) => need,
+            (_, need @ (Need::Nothing | Need::UpTo(..))) => need,
             (_, Need::After(..)) => return false,
         };
         let view = self.shard.view();
@@ -69,7 +69,7 @@ impl Session {
         match need {
             Need::Nothing => Some(None),
             Need::After(..) => None,
-            Need::UpTo(lsn) => {
+            Need::UpTo(lsn, _) => {
                 let seen = self.hub.marks.replica(&self.hub, member).seen();
                 (seen.term == self.hub.term() && seen.lsn >= lsn).then_some(seen.asked)
             }
@@ -129,7 +129,7 @@ impl Session {
     /// what it had: what it said before the connection was made is asked again.
     pub(super) async fn is_fresh(&self, link: &Link) -> bool {
         let (Some(reading), Right::Replica(member)) = (&self.reading, &link.right) else { return true };
-        let Need::UpTo(lsn) = reading.settled else { return true };
+        let Need::UpTo(lsn, _) = reading.settled else { return true };
         let mark = self.hub.marks.replica(&self.hub, member);
         let fresh = |seen: &Seen| {
             seen.term == self.hub.term() && seen.lsn >= lsn && seen.asked.is_some_and(|asked| asked >= link.opened)
@@ -158,19 +158,19 @@ impl Session {
             (ReadLevel::Bounded(age), _) => {
                 let age = age.duration();
                 let young = |seen: &Seen| current(seen) && seen.asked.is_some_and(|at| at.elapsed() <= age);
-                leader.wait(until, young).await.map(|seen| Need::UpTo(seen.lsn))
+                leader.wait(until, young).await.map(|seen| Need::UpTo(seen.lsn, seen.term))
             }
             (_, Need::After(question, of)) => {
                 let seen =
                     leader.wait(until, |seen| current(seen) && seen.term >= of && seen.number > question).await?;
-                reading.need = Need::UpTo(seen.lsn);
+                reading.need = Need::UpTo(seen.lsn, seen.term);
                 Some(reading.need)
             }
             (ReadLevel::Monotonic, _) if reading.last.is_some() => {
                 // Whatever was read, the leader has.
                 let question = leader.asked();
                 let seen = leader.wait(until, |seen| current(seen) && seen.number > question).await?;
-                reading.need = Need::UpTo(seen.lsn);
+                reading.need = Need::UpTo(seen.lsn, seen.term);
                 Some(reading.need)
             }
             (_, need) => Some(need),

@@ -167,7 +167,8 @@ impl Session {
                     resolved
                 }
                 Event::ServerLost(fatal) => self.lost(fatal),
-                Event::Superseded => self.cut(),
+                Event::Silent if self.rescue() => Ok(()),
+                Event::Superseded | Event::Silent => self.cut(),
                 Event::CancelledWait => self.cancelled_wait(),
                 Event::ClientGone => Err(End::Quiet),
                 Event::BadClient(bad) => Err(End::fatal(message::PROTOCOL_VIOLATION, bad.to_string())),
@@ -196,8 +197,7 @@ impl Session {
             Fate::Admitted | Fate::Hold => Ok(()),
             Fate::Closed | Fate::Superseded if at_rest => self.leave(),
             Fate::Closed => {
-                // It may stand still: what the client has seen nothing of is served by the leader.
-                self.rescue();
+                self.watch_round();
                 Ok(())
             }
             Fate::Superseded => self.cut(),
@@ -309,7 +309,7 @@ impl Session {
     /// Takes a server that is set up for this session.
     fn adopt(&mut self, link: Link) {
         self.seated.seat.target.replace(Some(Rc::clone(&link.target)));
-        if self.reading.is_some() && self.greeted && matches!(link.right, Right::Replica(_)) {
+        if self.port == Port::Write && self.greeted && matches!(link.right, Right::Replica(_)) {
             // For one round: the client is not told that it is a replica.
             self.backend = Some(link);
             return;

@@ -7,10 +7,18 @@ use crate::pool::link::Right;
 use crate::track::Known;
 use dauphin_model::{MemberName, ReadLevel};
 use dauphin_wire::postgres::message::{self, Report};
-use tokio::time::Instant;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep_until};
 
 /// Most bytes that a session keeps room for.
 const SPARE_BYTES_MAX: usize = 512;
+
+/// Most bytes that are kept until it is sure that the client may see them; with more the leader serves the round.
+const STAGED_BYTES_MAX: usize = 64 * 1024;
+/// How long a replica that is not usable any more may be silent in the middle of a round.
+const SILENT_MAX: Duration = Duration::from_secs(2);
 
 /// A round that a replica answers.
 struct Round {
@@ -21,6 +29,10 @@ struct Round {
     shown: bool,
     /// The replica does not do this.
     refused: bool,
+    /// When the replica is given up unless it has said something by then: it is not usable any more.
+    due: Option<Instant>,
+    /// When it said something since.
+    heard: Option<Instant>,
 }
 
 /// What such a session remembers.
@@ -105,8 +117,11 @@ impl Reading {
     pub(super) fn keep<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         match &mut self.round {
             Some(round) if !round.shown => {
-                if !round.refused {
+                // What is too much to be kept is waited for no longer: the client hears it with the rest, or not at all.
+                if !round.refused && round.staged.len() + bytes.len() <= STAGED_BYTES_MAX {
                     round.staged.extend_from_slice(bytes);
+                } else {
+                    (round.refused, round.staged) = (true, Vec::new());
                 }
                 &[]
             }
@@ -118,8 +133,9 @@ impl Reading {
 /// Whether this error says that a replica cannot do it, or could not go on with it, while the leader can.
 fn is_refusal(data: &[u8]) -> bool {
     let code = Report::parse(data).code;
-    // read-only transaction; conflict with recovery; deadlock with recovery; recovery is in progress; on its way down or up
-    matches!(code, b"25006" | b"40001" | b"40P01" | b"55000" | b"57P01" | b"57P02" | b"57P03")
+    // read-only transaction; not on a standby; conflict with recovery; deadlock with it; recovery is in progress; on its way
+    // down or up
+    matches!(code, b"25006" | b"0A000" | b"40001" | b"40P01" | b"55000" | b"57P01" | b"57P02" | b"57P03")
 }
 
 impl Session {
@@ -156,6 +172,10 @@ impl Session {
     }
 
     fn turn_of(&mut self, reading: &mut Reading, level: ReadLevel, data: &[u8]) -> Turn {
+        if matches!(reading.need, Need::UpTo(_, of) if of != self.hub.term()) {
+            // The log may go on from before that position: what was acknowledged is in it all the same.
+            reading.need = Need::After(self.hub.marks.leader.asked(), self.hub.term());
+        }
         let leads = level == ReadLevel::Leader || reading.lead || std::mem::take(&mut reading.behind);
         let round = if leads { None } else { self.track.reading_round(data) };
         (reading.chosen, reading.wants, reading.apart) = (None, false, false);
@@ -169,7 +189,8 @@ impl Session {
             }
             let mut bytes = std::mem::take(&mut reading.spare);
             bytes.extend_from_slice(&data[..len]);
-            reading.round = Some(Round { bytes, staged: Vec::new(), shown: false, refused: false });
+            reading.round =
+                Some(Round { bytes, staged: Vec::new(), shown: false, refused: false, due: None, heard: None });
             return Turn::Forward(len);
         }
         if self.is_on_replica() {
@@ -178,14 +199,15 @@ impl Session {
         if !((self.admitted && self.backend.is_some()) || (self.backend.is_none() && self.check_out_now())) {
             return Turn::Wait;
         }
-        if std::mem::take(&mut reading.lead) {
-            // A replica found that it writes, whatever it looks like.
-            self.track.note_wrote();
-        }
+        reading.lead = false;
         // Drivers close what they prepared at any time: what is read behind that may go elsewhere.
         let idle =
             self.track.idle_round(data).filter(|len| !leads && self.track.reading_round(&data[*len..]).is_some());
         reading.apart = idle.is_some();
+        if idle.is_none() {
+            // It may write though it does not look like it, and what it shows may be newer than what replicas have.
+            self.track.note_wrote();
+        }
         Turn::Forward(idle.unwrap_or(data.len()))
     }
 
@@ -256,6 +278,43 @@ impl Session {
         true
     }
 
+    /// The replica is not usable any more: it may only be behind, or it may stand still.
+    pub(super) fn watch_round(&mut self) {
+        let Some(round) = self.reading.as_mut().and_then(|reading| reading.round.as_mut()) else { return };
+        if round.due.is_some() {
+            return;
+        }
+        let (due, seat) = (Instant::now() + SILENT_MAX, Rc::clone(&self.seated.seat));
+        round.due = Some(due);
+        spawn_local(async move {
+            sleep_until(due).await;
+            seat.wake();
+        });
+    }
+
+    /// The replica has said something.
+    pub(super) fn round_goes_on(&mut self) {
+        if let Some(round) = self.reading.as_mut().and_then(|reading| reading.round.as_mut())
+            && round.due.is_some()
+        {
+            round.heard = Some(Instant::now());
+        }
+    }
+
+    /// Whether a replica that is not usable any more was silent for too long.
+    pub(super) fn is_overdue(&mut self) -> bool {
+        let Some(round) = self.reading.as_mut().and_then(|reading| reading.round.as_mut()) else { return false };
+        if round.due.is_none_or(|due| Instant::now() < due) {
+            return false;
+        }
+        if round.heard.is_some_and(|heard| heard.elapsed() < SILENT_MAX) {
+            round.due = None;
+            self.watch_round();
+            return false;
+        }
+        true
+    }
+
     /// The leader serves it.
     fn again(&mut self, round: Round) {
         self.hub.stats.reads_again.add();
@@ -270,7 +329,10 @@ impl Session {
 
     /// Gives the replica's connection back, or closes it if it has more to say.
     fn give_back(&mut self) {
-        let quiet = self.backend.as_ref().is_some_and(|link| link.to_server.is_empty() && link.server.rest.is_empty());
+        // What was left on it that nobody can take along is lost with it.
+        let clean = self.track.memory().pins().let_go();
+        let quiet =
+            clean && self.backend.as_ref().is_some_and(|link| link.to_server.is_empty() && link.server.rest.is_empty());
         if !quiet {
             return self.detach();
         }

@@ -44,6 +44,8 @@ pub(super) enum Event {
     ServerLost(Option<Vec<u8>>),
     /// The server acknowledges something, and its term has ended.
     Superseded,
+    /// A replica that is not usable any more says nothing.
+    Silent,
     /// The server gave up waiting for its replicas.
     CancelledWait,
     /// The client is gone, or has said goodbye.
@@ -62,6 +64,9 @@ impl Session {
         if epoch != self.epoch {
             self.epoch = epoch;
             return Poll::Ready(Event::View);
+        }
+        if self.is_overdue() {
+            return Poll::Ready(Event::Silent);
         }
         if let Some(in_doubt) = self.in_doubt.take() {
             return Poll::Ready(Event::InDoubt(in_doubt));
@@ -147,6 +152,7 @@ impl Session {
             Poll::Ready(Err(_)) => return Poll::Ready(Some(Event::ServerLost(None))),
         }
         self.mark_busy();
+        self.round_goes_on();
         self.end_round();
         self.let_go();
         Poll::Ready(None)

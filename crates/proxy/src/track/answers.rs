@@ -133,8 +133,11 @@ impl Track {
     pub(super) fn undo(&mut self, count: usize, known: &mut Known) {
         for pending in self.pending.drain(..count).rev() {
             match pending {
-                Pending::Parse { what: Parsed::Unnamed { .. }, .. } => {
-                    self.unnamed.forget();
+                Pending::Parse { what: Parsed::Unnamed { .. }, ours } => {
+                    // One that was made again for this server is still the session's.
+                    if !ours {
+                        self.unnamed.forget();
+                    }
                     known.unnamed = 0;
                 }
                 Pending::Parse { what: Parsed::Named { name: Some(name), .. }, .. } | Pending::Known { name } => {

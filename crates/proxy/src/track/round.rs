@@ -48,6 +48,9 @@ impl Track {
                 }
                 b'P' => {
                     let (name, text) = message::parse_statement(body)?;
+                    if !name.is_empty() && !self.memory.names.has_room(name, &body[name.len() + 1..]) {
+                        return None;
+                    }
                     statements.note(name, reads(text))?;
                 }
                 b'B' => {
@@ -55,6 +58,8 @@ impl Track {
                     let here = statements.get(statement);
                     portals.note(portal, here.unwrap_or_else(|| self.control_of(statement).reads))?;
                 }
+                // What a second one is refused for cannot be run again: the first one's rows were shown.
+                b'E' if runs => return None,
                 b'E' => {
                     let (portal, _) = message::split_text(body)?;
                     runs = portals.get(portal)?;

@@ -251,6 +251,11 @@ impl Names {
         self.by_name.get(name).map_or(Control::ANY, |prepared| prepared.control)
     }
 
+    /// Whether one more can be kept.
+    pub(crate) fn has_room(&self, name: &[u8], tail: &[u8]) -> bool {
+        self.bytes + cost(name, tail) <= TEXT_BYTES_MAX
+    }
+
     /// Takes a name for this text; none when there is no more room.
     pub(crate) fn add(
         &mut self,
@@ -259,7 +264,7 @@ impl Names {
         tail: &[u8],
         control: Control,
     ) -> Option<Rc<Statement>> {
-        if self.bytes + cost(name, tail) > TEXT_BYTES_MAX {
+        if !self.has_room(name, tail) {
             return None;
         }
         let statement = registry.intern(tail);

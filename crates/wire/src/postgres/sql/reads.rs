@@ -6,7 +6,7 @@ use crate::postgres::lexer::Token;
 
 /// What may stand before an opening parenthesis: words of the language, and functions that only compute. In order.
 #[rustfmt::skip]
-const BEFORE_PARENTHESIS: [&[u8]; 163] = [
+const BEFORE_PARENTHESIS: [&[u8]; 161] = [
     b"abs", b"age", b"all", b"and", b"any", b"array", b"array_agg", b"array_append", b"array_length",
     b"array_position", b"array_remove", b"array_to_string", b"as", b"ascii", b"avg", b"between", b"bit_length",
     b"bool_and", b"bool_or", b"btrim", b"by", b"cardinality", b"case", b"cast", b"cbrt", b"ceil", b"ceiling", b"char",
@@ -17,8 +17,8 @@ const BEFORE_PARENTHESIS: [&[u8]; 163] = [
     b"ilike", b"in", b"initcap", b"intersect", b"interval", b"is", b"isfinite", b"join", b"json_agg",
     b"json_array_elements", b"json_array_length", b"json_build_array", b"json_build_object", b"json_object_agg",
     b"jsonb_agg", b"jsonb_array_elements", b"jsonb_array_length", b"jsonb_build_array", b"jsonb_build_object",
-    b"jsonb_object_agg", b"lag", b"last_value", b"lateral", b"lead", b"least", b"left", b"length", b"like", b"limit",
-    b"ln", b"log", b"lower", b"lpad", b"ltrim", b"make_date", b"materialized", b"max", b"md5", b"min", b"mod", b"not",
+    b"jsonb_object_agg", b"lag", b"lateral", b"lead", b"least", b"left", b"length", b"like", b"limit",
+    b"ln", b"lower", b"lpad", b"ltrim", b"make_date", b"materialized", b"max", b"md5", b"min", b"mod", b"not",
     b"now", b"ntile", b"nullif", b"numeric", b"octet_length", b"offset", b"on", b"or", b"over", b"overlay",
     b"partition", b"position", b"power", b"radians", b"rank", b"regexp_match", b"regexp_replace", b"repeat",
     b"replace", b"reverse", b"right", b"rollup", b"round", b"row", b"row_number", b"row_to_json", b"rpad", b"rtrim",
@@ -31,8 +31,14 @@ const BEFORE_PARENTHESIS: [&[u8]; 163] = [
 /// Words that make a statement more than a read wherever they stand.
 fn does_more(word: &[u8]) -> bool {
     matches!(word, b"into" | b"insert" | b"update" | b"delete" | b"merge" | b"nextval" | b"currval" | b"lastval" | b"tablesample")
-        // What the server says of itself is another thing on each.
-        || (word.starts_with(b"pg_") && word != b"pg_catalog")
+        // A sequence's own row is logged ahead of it.
+        || matches!(word, b"last_value" | b"log_cnt" | b"is_called")
+        || is_of_server(word)
+}
+
+/// What the server says of itself is another thing on each.
+fn is_of_server(word: &[u8]) -> bool {
+    word.starts_with(b"pg_") && word != b"pg_catalog"
 }
 
 fn is_known(word: &[u8]) -> bool {
@@ -88,7 +94,10 @@ impl Reads {
             Token::Symbol(b';') => self.over = true,
             _ if self.over => self.more = true,
             Token::Word(word) => self.word(word),
-            Token::Name(_) => self.last = Last::Name,
+            Token::Name(name) => {
+                self.more = is_of_server(name);
+                self.last = Last::Name;
+            }
             Token::Symbol(b'(') => {
                 self.more = self.last == Last::Name;
                 self.last = Last::Other;
@@ -161,6 +170,8 @@ mod tests {
             "SELECT pg_advisory_lock(1)",
             "SELECT pg_is_in_recovery()",
             "SELECT * FROM pg_stat_activity",
+            "SELECT * FROM \"pg_stat_activity\"",
+            "SELECT last_value, is_called FROM s",
             "SELECT set_config('a.b', 'c', false)",
             "SELECT 1; SELECT 2",
             "SELECT 1; DELETE FROM t",
