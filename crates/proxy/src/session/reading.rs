@@ -117,7 +117,7 @@ impl Reading {
     pub(super) fn keep<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         match &mut self.round {
             Some(round) if !round.shown => {
-                // What is too much to be kept is waited for no longer: the client hears it with the rest, or not at all.
+                // What is too much to be kept is dropped: the leader serves the round.
                 if !round.refused && round.staged.len() + bytes.len() <= STAGED_BYTES_MAX {
                     round.staged.extend_from_slice(bytes);
                 } else {
