@@ -50,7 +50,8 @@ async fn a_session_reads_what_it_wrote_from_a_replica_that_has_it() {
         let now = lab.proxy().stats();
         let (reads, behind) = (now.reads - before.reads, now.reads_behind - before.reads_behind);
         if at_replica {
-            assert!(reads >= 20, "{now:?}");
+            // What comes while the driver closes a statement goes to the leader behind it.
+            assert!(reads >= 10, "{now:?}");
         } else {
             assert!(behind >= 10, "{now:?}");
         }
