@@ -58,12 +58,6 @@ fn is_service(process: &Process, verb: &str, folder: &Path) -> bool {
         && option(process, "--config").is_some_and(|p| lies_in(&p, folder))
 }
 
-/// Whether a process will be this member's agent (or is it): before it becomes the agent, it enters its own view.
-pub(crate) fn is_on_the_way(all: &[Process], verb: &str, folder: &Path) -> bool {
-    let words = |p: &&Process| p.arguments.iter().any(|a| a == verb);
-    all.iter().filter(words).any(|p| option(p, "--config").is_some_and(|path| lies_in(&path, folder)))
-}
-
 /// `dauphin guard --dir RUN` with a run directory in this folder. The guard's short-lived starter has other arguments.
 fn is_guard(process: &Process, folder: &Path) -> bool {
     process.arguments.get(1).is_some_and(|a| a == "guard")

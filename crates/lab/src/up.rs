@@ -6,9 +6,8 @@ use crate::bundle::{self, Secrets};
 use crate::error::LabError;
 use crate::network::LabNetwork;
 use crate::options::Options;
-use crate::process::Process;
 use crate::state::{Lab, LabMember, LabProxy, LabUser, Login};
-use crate::{clocks, disks, down, files, find, spawn, user};
+use crate::{clocks, disks, down, files, spawn, user};
 use dauphin_api::Client;
 use dauphin_api::dto::{Cluster, Member};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -16,6 +15,7 @@ use signal_hook::flag;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub fn up(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Lab, LabError>
     let (mut lab, engine) = lab.inspect_err(|_| leave(&dir, made_dir))?;
     say(&format!("PostgreSQL {} from {}", lab.version, engine.dir.display()));
     prepare(&mut lab, &options, &engine)?;
-    let started = start(&lab).and_then(|()| unless_interrupted(|stop| wait(&lab, stop, say)));
+    let started = start(&lab).and_then(|mut ours| unless_interrupted(|stop| wait(&lab, &mut ours, stop, say)));
     if let Err(error) = started {
         let _ = down::stop(&lab);
         let dir = lab.dir.display();
@@ -245,17 +245,22 @@ fn copy_program(program: &Path, dir: &Path) -> Result<PathBuf, LabError> {
     Ok(copy)
 }
 
-fn start(lab: &Lab) -> Result<(), LabError> {
+/// A process that was started: what it is called, its log, and itself.
+type Started = (String, PathBuf, Child);
+
+fn start(lab: &Lab) -> Result<Vec<Started>, LabError> {
     if let Some(network) = &lab.network {
         network.make(&lab.members)?;
     }
+    let mut started = Vec::new();
     for member in &lab.members {
-        spawn::agent(lab, member)?;
+        let log = lab.member_dir(member).join("log/agent.log");
+        started.push((member.name.clone(), log, spawn::agent(lab, member)?));
     }
     if lab.proxy.is_some() {
-        spawn::proxy(lab)?;
+        started.push(("the proxy".to_owned(), lab.proxy_dir().join("log/proxy.log"), spawn::proxy(lab)?));
     }
-    Ok(())
+    Ok(started)
 }
 
 /// Runs `work`, which is told when somebody presses Ctrl-C: what was started would go on without this program.
@@ -269,25 +274,17 @@ fn unless_interrupted(work: impl FnOnce(&AtomicBool) -> Result<(), LabError>) ->
     ended
 }
 
-/// How often in a row a process may not be seen: for a moment it is neither what it was nor what it becomes.
-const MISSED_MAX: u32 = 3;
-
 /// Waits until every member is healthy and the proxy listens.
-fn wait(lab: &Lab, stop: &AtomicBool, say: &mut dyn FnMut(&str)) -> Result<(), LabError> {
+fn wait(lab: &Lab, started: &mut [Started], stop: &AtomicBool, say: &mut dyn FnMut(&str)) -> Result<(), LabError> {
     let client = Client::new(lab.endpoints(), None);
     let deadline = Instant::now() + HEALTHY_WAIT_MAX;
-    let mut missed = 0;
     loop {
         let view = client.cluster().ok();
         if view.as_ref().is_some_and(|v| healthy(lab, v)) && proxy_listens(lab) {
             return Ok(());
         }
         say(&in_words(lab, view.as_ref()));
-        match died(lab) {
-            Ok(()) => missed = 0,
-            Err(ended) if missed == MISSED_MAX => return Err(ended),
-            Err(_) => missed += 1,
-        }
+        died(started)?;
         if stop.load(Ordering::Relaxed) {
             return Err(LabError::Failed("interrupted".to_owned()));
         }
@@ -333,22 +330,12 @@ fn in_words(lab: &Lab, view: Option<&Cluster>) -> String {
 }
 
 /// An agent or the proxy that ended by itself will not become healthy.
-fn died(lab: &Lab) -> Result<(), LabError> {
-    let all = Process::all();
-    let mut dead: Vec<(&str, PathBuf)> = lab
-        .members
-        .iter()
-        .filter(|m| !find::is_on_the_way(&all, "agent", &lab.member_dir(m)))
-        .map(|m| (m.name.as_str(), lab.member_dir(m).join("log/agent.log")))
-        .collect();
-    if lab.proxy.is_some() && !find::is_on_the_way(&all, "proxy", &lab.proxy_dir()) {
-        dead.push(("the proxy", lab.proxy_dir().join("log/proxy.log")));
-    }
-    match dead.first() {
-        None => Ok(()),
-        Some((name, log)) => {
+fn died(started: &mut [Started]) -> Result<(), LabError> {
+    for (name, log, child) in started {
+        if child.try_wait().is_ok_and(|status| status.is_some()) {
             let tail = spawn::log_tail(log, LOG_LINES);
-            Err(LabError::Failed(format!("{name} ended by itself; its log ends with:\n{tail}")))
+            return Err(LabError::Failed(format!("{name} ended by itself; its log ends with:\n{tail}")));
         }
     }
+    Ok(())
 }

@@ -89,8 +89,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Hub {
-    pub(crate) fn new(config: Rules, dial: Dial, marks: Marks) -> Arc<Self> {
-        let Rules { limits, pooling, read_from_leader, reads } = config;
+    pub(crate) fn new(rules: Rules, dial: Dial, marks: Marks) -> Arc<Self> {
+        let Rules { limits, pooling, read_from_leader, reads } = rules;
         Arc::new(Self {
             view: watch::Sender::new(Arc::new(View::default())),
             term: AtomicU64::new(0),

@@ -2,12 +2,10 @@
 //! replicas'. Sessions ask; one question at a time is under way to each server, and its answer is for all who wait. What a
 //! server said of an earlier term, or before its connection was lost, counts for nothing.
 
-use crate::config::PROXY_ROLE;
 use crate::hub::Hub;
-use crate::server::{OpenError, Server};
+use crate::server::{self, OpenError, Server};
 use dauphin_model::{MemberName, Target, Term};
 use dauphin_wire::postgres::scram::Secret;
-use dauphin_wire::postgres::startup::Startup;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -107,20 +105,13 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// `database` and `password` are those of [`PROXY_ROLE`].
+    /// `database` and `password` are those of the proxy's own role.
     pub(crate) fn new(database: &str, password: String) -> Self {
-        let parameters = [("user", PROXY_ROLE), ("database", database), ("application_name", "dauphin proxy")];
-        let startup = Startup {
-            minor: 0,
-            parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-            options: Vec::new(),
-        };
-        let login = (startup.encode(), Secret::Password(password));
         Self {
             leader: Arc::new(Mark::new()),
             replicas: Mutex::default(),
             news: watch::Sender::new(()),
-            login,
+            login: (server::own_startup(database), Secret::Password(password)),
             runtime: Handle::try_current().ok(),
         }
     }

@@ -1,6 +1,7 @@
 //! Opens connections to members: login with a password or with recovered keys, and the repetition of what a session had
 //! set and prepared. Sessions and the verifier lookup call it. Every message of the server is bounded.
 
+use crate::config::PROXY_ROLE;
 use crate::dial::Dial;
 use crate::stream::Stream;
 use crate::track::{DIRTY, Known, Memory};
@@ -8,6 +9,7 @@ use dauphin_model::{MemberName, Target};
 use dauphin_wire::postgres::frame::HEADER_BYTES;
 use dauphin_wire::postgres::message::{self, Authentication, Report};
 use dauphin_wire::postgres::scram::{self, ClientExchange, ScramError, Secret};
+use dauphin_wire::postgres::startup::Startup;
 use std::io;
 use std::net::SocketAddr;
 use thiserror::Error;
@@ -18,6 +20,20 @@ const LOGIN_BYTES_MAX: usize = 64 * 1024;
 
 /// Most messages of a server until it is ready after login.
 const LOGIN_MESSAGES_MAX: usize = 256;
+
+/// The packet with which the proxy's own role logs in: to ask, not for a client.
+pub(crate) fn own_startup(database: &str) -> Vec<u8> {
+    let parameters = [
+        ("user", PROXY_ROLE),
+        ("database", database),
+        ("application_name", "dauphin proxy"),
+        // Empty, so that nobody's function is called instead.
+        ("search_path", ""),
+        ("client_encoding", "UTF8"),
+    ];
+    let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    Startup { minor: 0, parameters, options: Vec::new() }.encode()
+}
 
 /// Why no connection could be opened.
 #[derive(Debug, Error)]

@@ -1,14 +1,12 @@
 //! Reads roles' SCRAM verifiers from the cluster, so that the proxy can check clients' proofs itself. One task and one
 //! connection serve all logins. What was read is used again only while no server can be asked.
 
-use crate::config::PROXY_ROLE;
 use crate::hub::Hub;
-use crate::server::{OpenError, Server};
+use crate::server::{self, OpenError, Server};
 use crate::table::View;
 use dauphin_model::{Target, Term};
 use dauphin_wire::postgres::message;
 use dauphin_wire::postgres::scram::{Secret, Verifier};
-use dauphin_wire::postgres::startup::Startup;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,21 +59,9 @@ impl Verifiers {
     /// Starts the task. It ends when nobody can ask any more.
     pub(crate) fn start(hub: Arc<Hub>, database: &str, password: String) -> Self {
         let (sender, receiver) = mpsc::channel(BATCH_MAX);
-        let parameters = [
-            ("user", PROXY_ROLE),
-            ("database", database),
-            ("application_name", "dauphin proxy"),
-            ("search_path", ""),
-            ("client_encoding", "UTF8"),
-        ];
-        let startup = Startup {
-            minor: 0,
-            parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-            options: Vec::new(),
-        };
         let lookup = Lookup {
             hub,
-            startup: startup.encode(),
+            startup: server::own_startup(database),
             secret: Secret::Password(password),
             connection: None,
             cache: BTreeMap::new(),

@@ -1,7 +1,7 @@
 //! Which replica is fresh enough for a session's next read, by its level and by what it has written and read. Only `session`
 //! calls it. It waits for positions, never on a server that others need, and never longer than the session lets it.
 
-use super::reading::Reading;
+use super::reading::{Next, Reading};
 use super::{Session, Source};
 use crate::marks::Seen;
 use crate::pool::link::{Link, Right};
@@ -79,12 +79,14 @@ impl Session {
     /// Chooses a replica for the round to come, and waits for one that is fresh enough; none in time: the leader serves it.
     pub(super) async fn choose(&mut self) {
         let Some(mut reading) = self.reading.take() else { return };
-        if std::mem::take(&mut reading.wants) {
-            reading.chosen = self.choose_in_time(&mut reading).await;
-            reading.behind = reading.chosen.is_none();
-            if reading.behind {
-                self.hub.stats.reads_behind.add();
-            }
+        if reading.next == Next::Find {
+            reading.next = match self.choose_in_time(&mut reading).await {
+                Some(member) => Next::To(member),
+                None => {
+                    self.hub.stats.reads_behind.add();
+                    Next::Lead
+                }
+            };
         }
         self.reading = Some(reading);
     }
@@ -140,7 +142,7 @@ impl Session {
     /// No replica for this round.
     pub(super) fn choose_none(&mut self) {
         if let Some(reading) = &mut self.reading {
-            (reading.chosen, reading.behind) = (None, true);
+            reading.next = Next::Lead;
             self.hub.stats.reads_behind.add();
         }
     }

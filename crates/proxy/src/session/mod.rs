@@ -79,8 +79,7 @@ pub(crate) struct Session {
     admitted: bool,
     /// A COMMIT that the next leader is to be asked about.
     in_doubt: Option<Box<InDoubt>>,
-    /// It may choose how it reads, and how it does so unless it chooses.
-    chooses: bool,
+    /// How it reads unless it chooses.
     reads: Reads,
     /// What it remembers of what it read and wrote, while replicas may serve it.
     reading: Option<Box<Reading>>,
@@ -102,8 +101,7 @@ impl Session {
     ) -> Self {
         let replication = startup.is_replication();
         let mut track = Track::new(replication);
-        let chooses = port == Port::Write && !replication && shard.hub.pooling == Pooling::Transaction;
-        if chooses {
+        if port == Port::Write && !replication && shard.hub.pooling == Pooling::Transaction {
             track.let_choose();
         }
         let by_default = shard.hub.reads;
@@ -133,7 +131,6 @@ impl Session {
             backend: None,
             admitted: false,
             in_doubt: None,
-            chooses,
             reads,
             reading: None,
             greeted: false,

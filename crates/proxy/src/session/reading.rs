@@ -35,19 +35,25 @@ struct Round {
     heard: Option<Instant>,
 }
 
+/// Where the next round goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It has not been looked at.
+    Look,
+    /// To a replica, if one is fresh enough.
+    Find,
+    /// To this one.
+    To(MemberName),
+    /// To the leader, whatever it looks like: a replica has refused it, or none was fresh enough.
+    Lead,
+}
+
 /// What such a session remembers.
 pub(super) struct Reading {
     pub(super) need: Need,
     /// The same for the round to come, once it is known.
     pub(super) settled: Need,
-    /// Where the next round goes.
-    pub(super) chosen: Option<MemberName>,
-    /// The next round is to be sent to a replica, if one is fresh enough.
-    pub(super) wants: bool,
-    /// A replica has refused it: the leader serves it, whatever it looks like.
-    lead: bool,
-    /// No replica was fresh enough for it.
-    pub(super) behind: bool,
+    pub(super) next: Next,
     /// It is looked at for itself, once what is in flight is answered.
     apart: bool,
     round: Option<Round>,
@@ -72,10 +78,7 @@ impl Reading {
         Box::new(Self {
             need: Need::Nothing,
             settled: Need::Nothing,
-            chosen: None,
-            wants: false,
-            lead: false,
-            behind: false,
+            next: Next::Look,
             apart: false,
             round: None,
             misses: 0,
@@ -91,7 +94,10 @@ impl Reading {
 
     /// Where the next round goes, if to a replica.
     pub(super) fn chosen(&self) -> Option<&MemberName> {
-        self.chosen.as_ref()
+        match &self.next {
+            Next::To(member) => Some(member),
+            _ => None,
+        }
     }
 
     /// Looks at a whole message's beginning, and says whether it and what came before it may be shown from here on: `None` as
@@ -156,10 +162,9 @@ impl Session {
 
     /// At rest, with this from the client.
     pub(super) fn turn(&mut self, data: &[u8]) -> Turn {
-        let level = if self.chooses { self.read_level() } else { ReadLevel::Leader };
+        let level = if self.track.chooses() { self.read_level() } else { ReadLevel::Leader };
         if level == ReadLevel::Leader && self.reading.is_none() {
-            let there = (self.admitted && self.backend.is_some()) || (self.backend.is_none() && self.check_out_now());
-            return if there { Turn::Forward(data.len()) } else { Turn::Wait };
+            return if self.has_server() { Turn::Forward(data.len()) } else { Turn::Wait };
         }
         if self.reading.is_none() {
             self.reading = Some(Reading::new());
@@ -176,17 +181,18 @@ impl Session {
             // The log may go on from before that position: what was acknowledged is in it all the same.
             reading.need = Need::After(self.hub.marks.leader.asked(), self.hub.term());
         }
-        let leads = level == ReadLevel::Leader || reading.lead || std::mem::take(&mut reading.behind);
+        let leads = level == ReadLevel::Leader || reading.next == Next::Lead;
         let round = if leads { None } else { self.track.reading_round(data) };
-        (reading.chosen, reading.wants, reading.apart) = (None, false, false);
+        reading.apart = false;
         if let Some(len) = round
             && self.leave_leader()
         {
             let ready = if self.backend.is_some() { self.admitted } else { self.take_fresh(reading, level) };
             if !ready {
-                reading.wants = true;
+                reading.next = Next::Find;
                 return Turn::Wait;
             }
+            reading.next = Next::Look;
             let mut bytes = std::mem::take(&mut reading.spare);
             bytes.extend_from_slice(&data[..len]);
             reading.round =
@@ -196,10 +202,11 @@ impl Session {
         if self.is_on_replica() {
             self.give_back();
         }
-        if !((self.admitted && self.backend.is_some()) || (self.backend.is_none() && self.check_out_now())) {
+        reading.next = Next::Lead;
+        if !self.has_server() {
             return Turn::Wait;
         }
-        reading.lead = false;
+        reading.next = Next::Look;
         // Drivers close what they prepared at any time: what is read behind that may go elsewhere.
         let idle =
             self.track.idle_round(data).filter(|len| !leads && self.track.reading_round(&data[*len..]).is_some());
@@ -209,6 +216,11 @@ impl Session {
             self.track.note_wrote();
         }
         Turn::Forward(idle.unwrap_or(data.len()))
+    }
+
+    /// Whether it has a server that takes a transaction, or is given one without a wait.
+    fn has_server(&mut self) -> bool {
+        if self.backend.is_some() { self.admitted } else { self.check_out_now() }
     }
 
     /// Gives the leader's connection back if the session can do without. Whether it has none.
@@ -323,7 +335,7 @@ impl Session {
         bytes.append(&mut self.held);
         (self.held, self.more) = (bytes, true);
         if let Some(reading) = &mut self.reading {
-            reading.lead = true;
+            reading.next = Next::Lead;
         }
     }
 

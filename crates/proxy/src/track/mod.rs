@@ -225,6 +225,11 @@ impl Track {
         self.wrote = true;
     }
 
+    /// Whether it may choose how it reads.
+    pub(crate) fn chooses(&self) -> bool {
+        self.chooses
+    }
+
     /// It may choose how it reads.
     pub(crate) fn let_choose(&mut self) {
         self.chooses = true;
