@@ -133,13 +133,14 @@ async fn a_replica_that_dies_or_stands_still_costs_a_wait() {
     let (mut lab, leader, mut follower) = pair(ReadLevel::Any, &[]).await;
     let client = lab.connect().await;
     assert_eq!(one(&client, "select 1").await, "1");
-    let slow = "select count(*) from generate_series(1, 3000000)";
+    let slow = "select count(*) from generate_series(1, 10000000)";
     let killed = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let runs = "select count(*) from pg_stat_activity where state = 'active' and usename = 'app'";
+        follower.until(runs, "1");
         follower.stop(Signal::QUIT);
     };
     let (counted, ()) = tokio::join!(one(&client, slow), killed);
-    assert_eq!(counted, "3000000");
+    assert_eq!(counted, "10000000");
     assert!(lab.proxy().stats().reads_again >= 1, "{:?}", lab.proxy().stats());
     // It is gone, and nobody has said so yet.
     assert_eq!(one(&client, "select 2").await, "2");
