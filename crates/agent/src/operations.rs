@@ -30,6 +30,8 @@ const REINIT_WITHIN: Duration = Duration::from_secs(6 * 3_600);
 const TURNS_WITHIN_US: u64 = 5_000_000;
 /// How long the store may take for what is asked of it.
 const STORE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a switchover waits for a leader that it could move.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is looked whether something that is to come is there.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -98,6 +100,28 @@ impl Agent {
             return Err(ApiError::unavailable("no_vote", text, "the same, with the file of another member (--config)"));
         }
         Ok(())
+    }
+
+    /// A leader may be about to open, or have been open all along, as far as an agent that has only just started can tell.
+    async fn until_open(&self, progress: &Progress) -> Result<(), ApiError> {
+        let mut told = false;
+        let deadline = Instant::now() + OPEN_WITHIN;
+        loop {
+            let leader = self.leader()?;
+            if view::cluster(&self.picture(), None).open {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let text = format!("{leader} led last and lets nobody in just now");
+                let next = "dauphin status --watch, until a leader is open; dauphin explain tells why";
+                return Err(ApiError::unavailable("not_open", text, next));
+            }
+            if !told {
+                progress.say(format!("{leader} led last and is not seen to be open: waits for it"));
+                told = true;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// The member of that name, which has a server.
@@ -240,15 +264,8 @@ impl Operations for Agent {
 
     async fn switchover(&self, request: dto::SwitchoverRequest, progress: Progress) -> Answer<dto::Done> {
         let to = request.to.as_deref().map(|name| self.named(name)).transpose()?;
+        self.until_open(&progress).await?;
         let leader = self.leader()?;
-        if !view::cluster(&self.picture(), None).open {
-            let text = format!("{leader} led last and lets nobody in just now");
-            return Err(ApiError::unavailable(
-                "not_open",
-                text,
-                "dauphin status --watch, until a leader is open; dauphin explain tells why",
-            ));
-        }
         let begun = Instant::now();
         self.have(&leader, Ask::Switchover { to }, COMMAND_WITHIN, &progress).await?;
         let gap_ms = u64::try_from(begun.elapsed().as_millis()).ok();
