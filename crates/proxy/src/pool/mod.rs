@@ -10,7 +10,7 @@ use crate::hub::Hub;
 use crate::server::OpenError;
 use crate::shard::Shard;
 use crate::track::Reported;
-use budget::{Budget, Starving};
+use budget::{Budget, Permit, Starving};
 use dauphin_model::{MemberName, Target};
 use dauphin_wire::postgres::scram::Secret;
 use link::{Counted, Fate, Link, Right};
@@ -26,6 +26,10 @@ use tokio::time::{Instant, timeout};
 
 /// How long opening one connection may take before it is tried again, perhaps elsewhere.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Connections of a pool that are opened at once. Those that are open already get on with the work meanwhile, and a server
+/// that has just taken over does not spend its first moments on logins that nobody needs once the rush is over.
+const OPENING_MAX: usize = 4;
 
 /// How long a connection that nobody needs is kept.
 const IDLE_MAX: Duration = Duration::from_secs(600);
@@ -165,7 +169,7 @@ impl Pools {
     /// Opens a connection for who waits in this pool, unless enough are on their way. False when the budget is used up.
     pub(crate) fn want(self: &Rc<Self>, pool: &Rc<Pool>, target: &Target, right: &Right) -> bool {
         let on_their_way = pool.opening.borrow().iter().filter(|opening| *opening == right).count();
-        if on_their_way >= pool.waiting.borrow().len() {
+        if on_their_way >= pool.waiting().min(OPENING_MAX) {
             return true;
         }
         let Some(permit) = pool.budget.take() else { return false };
@@ -173,30 +177,38 @@ impl Pools {
         pool.opening.borrow_mut().push(right.clone());
         let (pools, pool, target, right) = (Rc::clone(self), Rc::clone(pool), target.clone(), right.clone());
         spawn_local(async move {
-            let secret = Rc::clone(&pools.secret.borrow());
-            let leads = matches!(right, Right::Leader(_));
-            let opened = timeout(OPEN_TIMEOUT, open::open(&shard.hub, &target, leads, &pools.login, &secret)).await;
-            let place = pool.opening.borrow().iter().position(|opening| *opening == right);
-            if let Some(place) = place {
-                pool.opening.borrow_mut().swap_remove(place);
-            }
-            let opened =
-                opened.unwrap_or_else(|_| Err(OpenError::NotYet(format!("{} does not answer", target.member))));
-            match opened {
-                Ok(server) => {
-                    let mut link = Link::new(server, right, Counted::Pool(permit));
-                    let greeting = pools.greeting(leads);
-                    link.reported = link.reported.shared_with(greeting.borrow().as_ref());
-                    greeting.replace(Some(link.reported.clone()));
-                    pool.keep(link, &shard);
-                }
-                Err(error) => {
-                    drop(permit);
-                    pool.tell(error);
-                }
+            let opened = pools.open(&shard, &pool, &target, &right, permit).await;
+            // The next one, if somebody needs it; who was told that it failed asks again.
+            if opened && shard.fate(&right) == Fate::Admitted {
+                pools.want(&pool, &target, &right);
             }
         });
         true
+    }
+
+    async fn open(&self, shard: &Shard, pool: &Pool, target: &Target, right: &Right, permit: Permit) -> bool {
+        let secret = Rc::clone(&self.secret.borrow());
+        let leads = matches!(right, Right::Leader(_));
+        let opened = timeout(OPEN_TIMEOUT, open::open(&shard.hub, target, leads, &self.login, &secret)).await;
+        let place = pool.opening.borrow().iter().position(|opening| opening == right);
+        if let Some(place) = place {
+            pool.opening.borrow_mut().swap_remove(place);
+        }
+        match opened.unwrap_or_else(|_| Err(OpenError::NotYet(format!("{} does not answer", target.member)))) {
+            Ok(server) => {
+                let mut link = Link::new(server, right.clone(), Counted::Pool(permit));
+                let greeting = self.greeting(leads);
+                link.reported = link.reported.shared_with(greeting.borrow().as_ref());
+                greeting.replace(Some(link.reported.clone()));
+                pool.keep(link, shard);
+                true
+            }
+            Err(error) => {
+                drop(permit);
+                pool.tell(error);
+                false
+            }
+        }
     }
 }
 
@@ -292,12 +304,16 @@ impl Pool {
     /// Waits in turn.
     pub(crate) fn queue(&self) -> oneshot::Receiver<Offer> {
         let (sender, receiver) = oneshot::channel();
+        self.waiting.borrow_mut().push_back(sender);
+        receiver
+    }
+
+    /// How many sessions wait; those that gave up are no longer waited for.
+    fn waiting(&self) -> usize {
         let mut waiting = self.waiting.borrow_mut();
-        // Those that gave up are no longer waited for.
         while waiting.front().is_some_and(oneshot::Sender::is_closed) {
             waiting.pop_front();
         }
-        waiting.push_back(sender);
-        receiver
+        waiting.len()
     }
 }
