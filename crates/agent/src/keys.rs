@@ -112,11 +112,18 @@ pub(crate) fn view(snapshot: &Snapshot, now: Mono, instant: Instant) -> Option<S
     })
 }
 
-/// The first transaction numbers of the last leaderships, for proxies.
+/// Where the last leaderships began, for proxies.
 pub(crate) fn fences(snapshot: &Snapshot) -> Vec<Fence> {
     let past: Vec<HistoryRecord> = get(snapshot, &history()).unwrap_or_default();
     let last = past.iter().skip(past.len().saturating_sub(FENCES_MAX));
-    last.map(|h| Fence { term: h.past.term, next_xid: h.past.switch.next_xid }).collect()
+    last.map(|HistoryRecord { past, .. }| Fence {
+        term: past.term,
+        next_xid: past.switch.next_xid,
+        timeline: past.timeline,
+        from: past.switch.from,
+        begins: past.switch.lsn,
+    })
+    .collect()
 }
 
 fn json<T: Serialize>(value: &T) -> Vec<u8> {

@@ -13,6 +13,7 @@ pub mod server;
 pub mod spec;
 pub mod sync_set;
 pub mod time;
+pub mod token;
 
 pub use file::{ClusterFile, FileErrors, Local, Pooling, ProxyFile};
 pub use name::{BadName, ClusterName, Incarnation, MemberName, SetVersion, Term, Timeline, Voter};
@@ -25,3 +26,4 @@ pub use server::{Attached, Run, ServerView};
 pub use spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
 pub use sync_set::{Enforced, Published};
 pub use time::{Mono, Span};
+pub use token::CommitToken;

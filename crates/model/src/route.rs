@@ -1,7 +1,8 @@
 //! Where clients go: what an agent tells every proxy about the leader and the replicas.
 //! The agent makes it, the proxy merges what all agents say; it never holds a decision of its own.
 
-use crate::name::{ClusterName, MemberName, Term};
+use crate::name::{ClusterName, MemberName, Term, Timeline};
+use crate::position::Lsn;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -57,13 +58,23 @@ pub struct ReplicaTarget {
 /// Leaderships whose [`Fence`] a route tells.
 pub const FENCES_MAX: usize = 8;
 
-/// The first transaction number that the leader of a term may have given out: one as high of a leader before is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Where the leader of a term began. The first transaction number that it may have given out: one as high of a leader
+/// before is lost. And where its log left that of the leader before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Fence {
     /// The term.
     pub term: Term,
     /// The number; 0: it is not known.
     pub next_xid: u64,
+    /// The timeline that it writes.
+    #[serde(default)]
+    pub timeline: Timeline,
+    /// The timeline that its log came from; the same as its own when nobody was promoted.
+    #[serde(default)]
+    pub from: Timeline,
+    /// Where its own part of the log begins.
+    #[serde(default)]
+    pub begins: Lsn,
 }
 
 /// The lowest number that may have been given out anew since `term`; `None`: nobody leads since, or it is not known.

@@ -41,7 +41,7 @@ async fn outcome(pooling: Pooling, next: &Next) -> (Result<(), String>, u64) {
         config.rules.limits.wait = Duration::from_secs(8);
     });
     lab.lead("m1", &first).await;
-    lab.route(|route| route.fences = vec![Fence { term: Term(1), next_xid: 3 }]).await;
+    lab.route(|route| route.fences = vec![Fence { term: Term(1), next_xid: 3, ..Fence::default() }]).await;
     let (client, xid) = in_transaction(&lab).await;
     let commit = tokio::spawn(async move {
         let told = client.simple_query("commit").await.map(drop).map_err(|error| told(&error).0);
@@ -63,7 +63,7 @@ async fn outcome(pooling: Pooling, next: &Next) -> (Result<(), String>, u64) {
         Next::NoFence => 0,
     };
     lab.route(|route| {
-        route.fences.push(Fence { term: Term(2), next_xid });
+        route.fences.push(Fence { term: Term(2), next_xid, ..Fence::default() });
         route.state = RouteState::Open;
     })
     .await;

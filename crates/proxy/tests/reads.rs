@@ -5,7 +5,7 @@ mod common;
 
 use common::bare::{log_in, message};
 use common::{Lab, PASSWORD, Server, connect_with, login, one, replica, told};
-use dauphin_model::{Pooling, ReadLevel};
+use dauphin_model::{Fence, Lsn, Pooling, ReadLevel, Term, Timeline};
 use dauphin_wire::postgres::message::put_query;
 use rustix::process::Signal;
 use std::io::Write;
@@ -91,6 +91,71 @@ async fn a_session_reads_what_it_wrote_from_a_replica_that_has_it() {
     let reads = lab.proxy().stats().reads;
     assert_eq!(one(&bounded, "select count(*) from t where i = 99").await, "1");
     assert_eq!(lab.proxy().stats().reads, reads + 1);
+}
+
+/// Where leadership began, with this log.
+fn began(term: u64, timeline: u32, from: u32, begins: u64) -> Fence {
+    let (timeline, from) = (Timeline(timeline), Timeline(from));
+    Fence { term: Term(term), next_xid: 0, timeline, from, begins: Lsn(begins) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_session_reads_what_another_committed() {
+    let (mut lab, _leader, follower) = pair(ReadLevel::Session, &[]).await;
+    lab.route(|route| route.fences = vec![began(1, 1, 1, 0)]).await;
+    follower.sql("select pg_wal_replay_pause()");
+    let (writer, reader) = (lab.connect().await, lab.connect().await);
+    one(&writer, "insert into t values (1)").await;
+    let token = one(&writer, "SHOW dauphin.commit_token").await;
+    // The replica stands still: who knows nothing of the writer does not see it.
+    assert_eq!(one(&reader, "select count(*) from t").await, "0");
+    one(&reader, &format!("set dauphin.min_token = '{token}'")).await;
+    assert_eq!(one(&reader, "select count(*) from t").await, "1");
+    assert_eq!(lab.proxy().stats().reads_behind, 1, "the leader served it");
+    one(&reader, "set dauphin.read_wait = '10s'").await;
+    let (seen, ()) = tokio::join!(one(&reader, "select count(*) from t"), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        follower.sql("select pg_wal_replay_resume()");
+    });
+    assert_eq!(seen, "1");
+    let stats = lab.proxy().stats();
+    assert_eq!((stats.reads, stats.reads_behind), (2, 1), "the replica served it once it had it: {stats:?}");
+    // Under one name nobody has to carry anything.
+    for client in [&writer, &reader] {
+        one(client, "reset dauphin.min_token").await;
+        one(client, "set dauphin.session = 'cart 7'").await;
+    }
+    for i in 2..20 {
+        one(&writer, &format!("insert into t values ({i})")).await;
+        assert_eq!(one(&reader, "select count(*) from t").await, i.to_string());
+    }
+    assert!(lab.proxy().stats().reads > 10, "{:?}", lab.proxy().stats());
+    // Values that make no sense are refused, and change nothing.
+    for wrong in ["set dauphin.min_token = '7'", "set dauphin.commit_token = 'x'"] {
+        assert_eq!(told(&reader.simple_query(wrong).await.expect_err(wrong)).0, "22023");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_of_a_log_that_has_ended_is_not_waited_for() {
+    let (mut lab, _leader, _follower) = pair(ReadLevel::Session, &[]).await;
+    lab.route(|route| route.fences = vec![began(1, 1, 1, 0)]).await;
+    let client = lab.connect().await;
+    one(&client, "set dauphin.read_wait = '60s'").await;
+    let reads = |lab: &Lab| lab.proxy().stats().reads;
+    for (token, began, at_replica) in [
+        ("00000001/0/1", began(1, 2, 1, 0x1_0000), true),
+        ("00000001/0/10000", began(1, 2, 1, 0x1_0000), true),
+        ("00000001/FFFFFFFF/0", began(1, 2, 1, 0x1_0000), false),
+        ("00000009/0/1", began(1, 2, 1, 0x1_0000), false),
+        ("00000002/0/1", began(0, 2, 1, 0x1_0000), false),
+    ] {
+        lab.route(|route| route.fences = vec![began]).await;
+        one(&client, &format!("set dauphin.min_token = '{token}'")).await;
+        let before = reads(&lab);
+        assert_eq!(one(&client, "select count(*) from t").await, "0");
+        assert_eq!(reads(&lab) - before, u64::from(at_replica), "{token}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -196,7 +261,7 @@ async fn how_a_session_reads_is_a_setting_like_others() {
         ("set dauphin.read_level = strict", "22023", "not built yet"),
         ("set dauphin.read_level to 'never'", "22023", "session, monotonic"),
         ("set dauphin.read_wait = '1h'", "22023", "at most 60 s"),
-        ("set dauphin.session = 'a'", "22023", "dauphin.read_level"),
+        ("set dauphin.sessions = 'a'", "22023", "dauphin.read_level"),
     ] {
         let (its, text) = told(&client.simple_query(sql).await.expect_err("refused"));
         assert!(its == code && text.contains(word), "{sql}: {its} {text}");

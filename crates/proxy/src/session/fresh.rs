@@ -6,7 +6,9 @@ use super::{Session, Source};
 use crate::marks::Seen;
 use crate::pool::link::{Link, Right};
 use crate::table::View;
+use dauphin_model::token::Standing;
 use dauphin_model::{MemberName, ReadLevel, Target, Term};
+use dauphin_wire::postgres::message;
 use std::rc::Rc;
 use tokio::time::{Instant, timeout_at};
 
@@ -36,6 +38,7 @@ impl Session {
             (_, need @ (Need::Nothing | Need::UpTo(..))) => need,
             (_, Need::After(..)) => return false,
         };
+        let Ok(need) = self.with_token(need) else { return false };
         let view = self.shard.view();
         let Some(candidates) = candidates(&view, level) else { return false };
         let last = reading.last.as_ref().filter(|_| level == ReadLevel::Monotonic);
@@ -62,6 +65,22 @@ impl Session {
         self.admitted = true;
         self.adopt(link);
         true
+    }
+
+    /// The same, with what the session's token asks for.
+    ///
+    /// # Errors
+    /// How the token stands, if no replica can be known to have it: the leader has what there is of it.
+    fn with_token(&self, need: Need) -> Result<Need, Standing> {
+        let Some(token) = self.track.memory().asked().token else { return Ok(need) };
+        let view = self.hub.view();
+        match (token.standing(view.term, &view.fences), need) {
+            (Standing::Kept, Need::Nothing) => Ok(Need::UpTo(token.lsn.0, view.term)),
+            (Standing::Kept, Need::UpTo(lsn, term)) => Ok(Need::UpTo(lsn.max(token.lsn.0), term)),
+            // What the leader is about to say is beyond it.
+            (Standing::Kept, Need::After(..)) => Ok(need),
+            (standing, _) => Err(standing),
+        }
     }
 
     /// Since when this replica is known to have what is needed: a connection must be older. The outer none: it is not.
@@ -91,10 +110,31 @@ impl Session {
         self.reading = Some(reading);
     }
 
-    async fn choose_in_time(&self, reading: &mut Reading) -> Option<MemberName> {
+    /// Tells the client, once, that a log which was handed on has ended before what it was to see.
+    fn warn_of_token(&mut self, reading: &mut Reading, standing: Standing) {
+        let token = self.track.memory().asked().token;
+        let Standing::Beyond { end } = standing else { return };
+        if let Some(token) = token.filter(|_| reading.warned != token) {
+            let text = format!(
+                "the log ended at {end} when leadership moved, before {}: what was committed last before this token may be lost",
+                token.lsn
+            );
+            message::put_warning(&mut self.to_client, &text, "The leader serves the read: it has what there is.");
+            reading.warned = Some(token);
+        }
+    }
+
+    async fn choose_in_time(&mut self, reading: &mut Reading) -> Option<MemberName> {
         let (level, until) = (self.read_level(), self.read_until());
+        let settled = self.settle(reading, level, until).await?;
+        reading.settled = match self.with_token(settled) {
+            Ok(need) => need,
+            Err(standing) => {
+                self.warn_of_token(reading, standing);
+                return None;
+            }
+        };
         let Source::Shared(pools, _) = &self.source else { return None };
-        reading.settled = self.settle(reading, level, until).await?;
         let mut news = self.hub.marks.news();
         let mut asked = false;
         loop {

@@ -5,7 +5,7 @@ use super::fresh::Need;
 use super::{Session, Source};
 use crate::pool::link::Right;
 use crate::track::Known;
-use dauphin_model::{MemberName, ReadLevel};
+use dauphin_model::{CommitToken, MemberName, ReadLevel};
 use dauphin_wire::postgres::message::{self, Report};
 use std::rc::Rc;
 use std::time::Duration;
@@ -63,6 +63,8 @@ pub(super) struct Reading {
     spare: Vec<u8>,
     /// With `monotonic`: which replica answered last, and when.
     pub(super) last: Option<(MemberName, Instant)>,
+    /// The token of which the client was told that it is of a log that ended.
+    pub(super) warned: Option<CommitToken>,
 }
 
 /// What becomes of the client's next bytes.
@@ -84,6 +86,7 @@ impl Reading {
             misses: 0,
             spare: Vec::new(),
             last: None,
+            warned: None,
         })
     }
 
@@ -183,6 +186,10 @@ impl Session {
         }
         let leads = level == ReadLevel::Leader || reading.next == Next::Lead;
         let round = if leads { None } else { self.track.reading_round(data) };
+        if round.is_some() && reading.next == Next::Look && self.track.memory().asked().shares {
+            // Whatever another connection has written or read by now, the leader has.
+            reading.need = Need::After(self.hub.marks.leader.asked(), self.hub.term());
+        }
         reading.apart = false;
         if let Some(len) = round
             && self.leave_leader()

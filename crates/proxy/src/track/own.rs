@@ -1,7 +1,7 @@
 //! The settings that are the proxy's own: how a session reads. Servers keep them like any other of a name with a dot, so that
 //! SHOW, RESET and a rollback do what they always do; what makes no sense is refused before it gets there.
 
-use dauphin_model::{ReadLevel, file::unit};
+use dauphin_model::{CommitToken, ReadLevel, file::unit};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -11,6 +11,21 @@ const PREFIX: &str = "dauphin.";
 pub(crate) const READ_LEVEL: &str = "dauphin.read_level";
 /// How long a read waits for a replica.
 pub(crate) const READ_WAIT: &str = "dauphin.read_wait";
+/// A name that connections share: what one of them has written, the others read.
+const SESSION: &str = "dauphin.session";
+/// What another session committed, and this one is to see.
+const MIN_TOKEN: &str = "dauphin.min_token";
+/// The names of all that can be set.
+const NAMES: &str = "dauphin.read_level, dauphin.read_wait, dauphin.session and dauphin.min_token";
+
+/// What is shown, and cannot be set: a token for all that is committed.
+const COMMIT_TOKEN: &str = "dauphin.commit_token";
+/// What the leader is asked for it. The file's name tells the timeline.
+const TOKEN: &str = "SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(l), 1, 8) OPERATOR(pg_catalog.||) '/' \
+     OPERATOR(pg_catalog.||) l AS \"dauphin.commit_token\" FROM pg_catalog.pg_current_wal_insert_lsn() AS l";
+
+/// Longest name of a session, in bytes.
+const SESSION_BYTES_MAX: usize = 128;
 
 /// Longest wait for a replica that a session may ask for.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -20,6 +35,10 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Asked {
     pub(crate) level: Option<ReadLevel>,
     pub(crate) wait: Option<Duration>,
+    /// It shares a session with other connections, of this proxy or of others.
+    pub(crate) shares: bool,
+    /// It sees at least this.
+    pub(crate) token: Option<CommitToken>,
 }
 
 /// Whether this is a setting of the proxy's.
@@ -37,6 +56,8 @@ impl Asked {
         match key {
             READ_LEVEL if by_default => self.level = None,
             READ_WAIT if by_default => self.wait = None,
+            SESSION if by_default => self.shares = false,
+            MIN_TOKEN if by_default || value.is_empty() => self.token = None,
             READ_LEVEL => self.level = Some(value.parse()?),
             READ_WAIT => {
                 // Without a unit it is milliseconds, as with PostgreSQL's own.
@@ -47,17 +68,27 @@ impl Asked {
                 }
                 self.wait = Some(wait);
             }
-            _ => return Err(format!("the proxy has no setting {key}; it has {READ_LEVEL} and {READ_WAIT}")),
+            SESSION if value.len() > SESSION_BYTES_MAX => {
+                return Err(format!("{SESSION} has at most {SESSION_BYTES_MAX} bytes, not {}", value.len()));
+            }
+            SESSION => self.shares = !value.is_empty(),
+            MIN_TOKEN => self.token = Some(value.parse()?),
+            COMMIT_TOKEN => {
+                return Err(format!("{COMMIT_TOKEN} can only be shown; what it gives is for SET {MIN_TOKEN}"));
+            }
+            _ => return Err(format!("the proxy has no setting {key}; it has {NAMES}")),
         }
         Ok(())
     }
 
     /// It is what it was at login.
     pub(crate) fn reset(&mut self, key: &[u8]) {
-        if key == READ_LEVEL.as_bytes() {
-            self.level = None;
-        } else if key == READ_WAIT.as_bytes() {
-            self.wait = None;
+        match std::str::from_utf8(key) {
+            Ok(READ_LEVEL) => self.level = None,
+            Ok(READ_WAIT) => self.wait = None,
+            Ok(SESSION) => self.shares = false,
+            Ok(MIN_TOKEN) => self.token = None,
+            _ => {}
         }
     }
 
@@ -81,6 +112,17 @@ impl Asked {
         }
         Ok(asked)
     }
+}
+
+/// The question that a server is asked in place of `SHOW dauphin.commit_token`; none for any other text.
+pub(crate) fn token_shown(text: &[u8]) -> Option<&'static str> {
+    let (show, name) = text.trim_ascii_start().split_at_checked(4)?;
+    if !show.eq_ignore_ascii_case(b"show") || !name.first()?.is_ascii_whitespace() {
+        return None;
+    }
+    let name = name.trim_ascii_end();
+    let name = name.strip_suffix(b";").unwrap_or(name).trim_ascii();
+    name.eq_ignore_ascii_case(COMMIT_TOKEN.as_bytes()).then_some(TOKEN)
 }
 
 /// The value in the text of a SET.
@@ -140,13 +182,28 @@ mod tests {
         let before = asked;
         assert_eq!(before.level, Some(ReadLevel::Bounded(Span::ms(5))));
         assert_eq!(before.wait, Some(Duration::from_millis(7)));
-        for (key, value) in [(READ_LEVEL, "strict"), (READ_LEVEL, "x"), (READ_WAIT, "2min"), ("dauphin.session", "a")] {
+        for (key, value) in [(READ_LEVEL, "strict"), (READ_LEVEL, "x"), (READ_WAIT, "2min"), (MIN_TOKEN, "7"), (COMMIT_TOKEN, "x"), ("dauphin.x", "a")] {
             asked.set(key, value).expect_err(value);
         }
         assert_eq!(asked, before);
         asked.reset(READ_LEVEL.as_bytes());
         asked.set(READ_WAIT, "default").expect("taken");
         assert_eq!(asked, Asked::default());
+    }
+
+    #[test]
+    fn a_token_is_shown_however_it_is_spelled() {
+        for (text, shown) in [
+            ("SHOW dauphin.commit_token", true),
+            (" show  Dauphin.Commit_Token ; ", true),
+            ("SHOW\ndauphin.commit_token;", true),
+            ("SHOW dauphin.commit_tokens", false),
+            ("SHOWdauphin.commit_token", false),
+            ("SHOW", false),
+            ("", false),
+        ] {
+            assert_eq!(token_shown(text.as_bytes()).is_some(), shown, "{text}");
+        }
     }
 
     #[test]

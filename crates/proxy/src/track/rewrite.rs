@@ -56,6 +56,9 @@ impl Track {
         {
             return Some(self.own_setting(key, text));
         }
+        if let Some(question) = own::token_shown(text) {
+            return Some(question.into());
+        }
         if effects.messages { warnings::audible(text) } else { None }
     }
 

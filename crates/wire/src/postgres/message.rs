@@ -116,6 +116,11 @@ pub fn put_error(out: &mut Vec<u8>, code: &str, message: &str, detail: Option<&s
     put_report(out, "ERROR", code, message, detail, hint);
 }
 
+/// Appends a warning, which ends nothing.
+pub fn put_warning(out: &mut Vec<u8>, message: &str, hint: &str) {
+    put_report(out, "WARNING", "01000", message, None, Some(hint));
+}
+
 fn put_report(out: &mut Vec<u8>, severity: &str, code: &str, message: &str, detail: Option<&str>, hint: Option<&str>) {
     let mut body = Vec::new();
     let fields = [
@@ -134,7 +139,7 @@ fn put_report(out: &mut Vec<u8>, severity: &str, code: &str, message: &str, deta
         }
     }
     body.push(0);
-    put(out, b'E', &body);
+    put(out, if severity == "WARNING" { b'N' } else { b'E' }, &body);
 }
 
 /// The fields of an error or notice that decide something. Missing ones are empty.
