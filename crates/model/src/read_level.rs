@@ -10,6 +10,8 @@ const BOUND_MS_MAX: u64 = 3_600_000;
 /// From where a session that writes may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ReadLevel {
+    /// From the leader, once its replicas have confirmed that it still was the leader when it had answered.
+    Strict,
     /// From the leader only.
     #[default]
     Leader,
@@ -24,13 +26,20 @@ pub enum ReadLevel {
 }
 
 impl ReadLevel {
+    /// Whether replicas may answer.
+    #[must_use]
+    pub fn is_routed(self) -> bool {
+        !matches!(self, Self::Strict | Self::Leader)
+    }
+
     /// What may be written.
-    pub const FORMS: &'static str = "leader, session, monotonic, bounded(MILLISECONDS) or any";
+    pub const FORMS: &'static str = "strict, leader, session, monotonic, bounded(MILLISECONDS) or any";
 }
 
 impl fmt::Display for ReadLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Strict => f.pad("strict"),
             Self::Leader => f.pad("leader"),
             Self::Session => f.pad("session"),
             Self::Monotonic => f.pad("monotonic"),
@@ -47,11 +56,11 @@ impl FromStr for ReadLevel {
         let word = text.trim().to_ascii_lowercase();
         let bound = word.strip_prefix("bounded").and_then(|rest| rest.trim().strip_prefix('(')?.strip_suffix(')'));
         match word.as_str() {
+            "strict" => Ok(Self::Strict),
             "leader" => Ok(Self::Leader),
             "session" => Ok(Self::Session),
             "monotonic" => Ok(Self::Monotonic),
             "any" => Ok(Self::Any),
-            "strict" => Err("the read level strict is not built yet; the nearest is leader".to_owned()),
             _ => {
                 let ms = bound.and_then(|ms| ms.trim().parse().ok()).filter(|ms| (1..=BOUND_MS_MAX).contains(ms));
                 let wrong = || format!("{text:?} is no read level; allowed: {}", Self::FORMS);
@@ -68,11 +77,14 @@ mod tests {
     #[test]
     fn what_is_shown_is_read() {
         let bounded = ReadLevel::Bounded(Span::ms(250));
-        for level in [ReadLevel::Leader, ReadLevel::Session, ReadLevel::Monotonic, bounded, ReadLevel::Any] {
+        for level in
+            [ReadLevel::Strict, ReadLevel::Leader, ReadLevel::Session, ReadLevel::Monotonic, bounded, ReadLevel::Any]
+        {
             assert_eq!(level.to_string().parse(), Ok(level));
         }
         assert_eq!(" Bounded ( 250 ) ".parse(), Ok(bounded));
-        for text in ["", "strict", "bounded", "bounded()", "bounded(0)", "bounded(3600001)", "bounded(-1)", "replica"] {
+        for text in ["", "stricter", "bounded", "bounded()", "bounded(0)", "bounded(3600001)", "bounded(-1)", "replica"]
+        {
             let error = text.parse::<ReadLevel>().expect_err(text);
             assert!(error.contains("leader"), "{error}");
         }

@@ -86,7 +86,9 @@ mod tests {
             assert_eq!(given.to_string().parse(), Ok(given));
         }
         assert_eq!(token(1, 0x16B_3740).to_string(), "00000001/0/16B3740");
-        for text in ["", "1/0/0", "00000000/0/0", "00000001", "00000001/0", "0000000g/0/0", "00000001/0/0/0", "+0000001/0/0"] {
+        for text in
+            ["", "1/0/0", "00000000/0/0", "00000001", "00000001/0", "0000000g/0/0", "00000001/0/0/0", "+0000001/0/0"]
+        {
             let error = text.parse::<CommitToken>().expect_err(text);
             assert!(error.contains("SHOW dauphin.commit_token"), "{error}");
         }

@@ -4,6 +4,7 @@
 
 use crate::hub::Hub;
 use crate::server::{self, OpenError, Server};
+use crate::table::View;
 use dauphin_model::{MemberName, Target, Term};
 use dauphin_wire::postgres::scram::Secret;
 use std::collections::BTreeMap;
@@ -19,8 +20,16 @@ const WRITTEN: &str = "SELECT pg_catalog.pg_current_wal_insert_lsn()";
 /// Asked of a replica: what its readers see.
 const REPLAYED: &str = "SELECT pg_catalog.pg_last_wal_replay_lsn()";
 
+/// Asked of the leader: a commit that its replicas have to acknowledge, as they do only for who still leads. Nothing, where
+/// it waits for none.
+const CONFIRMS: &str = "SELECT CASE WHEN pg_catalog.current_setting('synchronous_standby_names') \
+     OPERATOR(pg_catalog.<>) '' THEN pg_catalog.pg_logical_emit_message(true, 'dauphin', '') END \
+     FROM pg_catalog.set_config('synchronous_commit', 'on', true)";
+
 /// How long a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+/// The same, where it waits for replicas.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long connecting to one may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after a server could not be asked.
@@ -41,7 +50,7 @@ pub(crate) struct Seen {
     pub(crate) number: u64,
     /// The term that was known when it was asked.
     pub(crate) term: Term,
-    /// How far its log reaches.
+    /// How far its log reaches; 0: it has nothing to say.
     pub(crate) lsn: u64,
     /// When it was asked.
     pub(crate) asked: Option<Instant>,
@@ -96,6 +105,8 @@ impl Mark {
 #[derive(Debug)]
 pub(crate) struct Marks {
     pub(crate) leader: Arc<Mark>,
+    /// The leader's, as far as its replicas confirm.
+    pub(crate) confirmed: Arc<Mark>,
     replicas: Mutex<BTreeMap<MemberName, Arc<Mark>>>,
     /// A replica has said something.
     news: watch::Sender<()>,
@@ -109,6 +120,7 @@ impl Marks {
     pub(crate) fn new(database: &str, password: String) -> Self {
         Self {
             leader: Arc::new(Mark::new()),
+            confirmed: Arc::new(Mark::new()),
             replicas: Mutex::default(),
             news: watch::Sender::new(()),
             login: (server::own_startup(database), Secret::Password(password)),
@@ -118,7 +130,9 @@ impl Marks {
 
     /// Begins to follow the leader.
     pub(crate) fn start(hub: &Arc<Hub>) {
-        hub.marks.spawn(follow(Arc::downgrade(hub), Arc::clone(&hub.marks.leader), None));
+        for (mark, question) in [(&hub.marks.leader, Question::Written), (&hub.marks.confirmed, Question::Confirms)] {
+            hub.marks.spawn(follow(Arc::downgrade(hub), Arc::clone(mark), question));
+        }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -137,17 +151,51 @@ impl Marks {
         let mut replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let mark = Arc::new(Mark::new());
-            self.spawn(follow(Arc::downgrade(hub), Arc::clone(&mark), Some(member.clone())));
+            self.spawn(follow(Arc::downgrade(hub), Arc::clone(&mark), Question::Replayed(member.clone())));
             mark
         };
         Arc::clone(replicas.entry(member.clone()).or_insert_with(new))
     }
 }
 
+/// What is asked, and of whom.
+enum Question {
+    /// Of the leader: how far it has written.
+    Written,
+    /// Of the leader: to write something that its replicas acknowledge.
+    Confirms,
+    /// Of this replica: how far it has replayed.
+    Replayed(MemberName),
+}
+
+impl Question {
+    fn text(&self) -> &'static str {
+        match self {
+            Self::Written => WRITTEN,
+            Self::Confirms => CONFIRMS,
+            Self::Replayed(_) => REPLAYED,
+        }
+    }
+
+    fn target(&self, view: &View) -> Option<Target> {
+        match self {
+            Self::Written | Self::Confirms => view.open_leader().cloned(),
+            Self::Replayed(member) => view.usable_replicas().find(|target| target.member == *member).cloned(),
+        }
+    }
+
+    /// The position in what the server answered.
+    fn read(&self, answer: Result<Option<String>, OpenError>) -> Option<u64> {
+        match (self, answer) {
+            (Self::Confirms, Ok(None)) => Some(0),
+            (_, answer) => lsn_of(answer, !matches!(self, Self::Replayed(_))),
+        }
+    }
+}
+
 /// Follows the leader, or one replica, as long as the proxy is there.
-async fn follow(hub: Weak<Hub>, mark: Arc<Mark>, replica: Option<MemberName>) {
+async fn follow(hub: Weak<Hub>, mark: Arc<Mark>, question: Question) {
     let mut connection: Option<(Server, Target, Term)> = None;
-    let question = if replica.is_some() { REPLAYED } else { WRITTEN };
     loop {
         let wanted = timeout(LOOK_EVERY, mark.wanted.notified()).await.is_ok();
         let Some(hub) = hub.upgrade() else { return };
@@ -155,10 +203,7 @@ async fn follow(hub: Weak<Hub>, mark: Arc<Mark>, replica: Option<MemberName>) {
             continue;
         }
         let view = hub.view();
-        let target = match &replica {
-            None => view.open_leader().cloned(),
-            Some(member) => view.usable_replicas().find(|target| target.member == *member).cloned(),
-        };
+        let target = question.target(&view);
         let same = |(_, its, term): &(Server, Target, Term)| Some(its) == target.as_ref() && *term == view.term;
         if !connection.as_ref().is_some_and(same) {
             connection = None;
@@ -173,13 +218,13 @@ async fn follow(hub: Weak<Hub>, mark: Arc<Mark>, replica: Option<MemberName>) {
         let number = mark.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let asked = Instant::now();
         let answer = match &mut connection {
-            Some((server, ..)) => timeout(ANSWER_TIMEOUT, server.ask(question)).await.ok(),
+            Some((server, ..)) => ask(&hub, server, &question, view.term).await,
             None => None,
         };
-        match answer.and_then(|answer| lsn_of(answer, replica.is_none())) {
+        match answer.and_then(|answer| question.read(answer)) {
             Some(lsn) => {
                 mark.seen.send_replace(Seen { number, term: view.term, lsn, asked: Some(asked) });
-                if replica.is_some() {
+                if matches!(question, Question::Replayed(_)) {
                     hub.marks.news.send_replace(());
                     sleep(AGAIN).await;
                 }
@@ -191,6 +236,23 @@ async fn follow(hub: Weak<Hub>, mark: Arc<Mark>, replica: Option<MemberName>) {
                 sleep(RETRY).await;
             }
         }
+    }
+}
+
+/// What the server says while this is the term; none when it takes too long.
+async fn ask(
+    hub: &Hub,
+    server: &mut Server,
+    question: &Question,
+    term: Term,
+) -> Option<Result<Option<String>, OpenError>> {
+    let mut views = hub.subscribe();
+    let moved = async { while hub.term() == term && views.changed().await.is_ok() {} };
+    let within = if matches!(question, Question::Confirms) { CONFIRM_TIMEOUT } else { ANSWER_TIMEOUT };
+    let answered = timeout(within, server.ask(question.text()));
+    tokio::select! {
+        answer = answered => answer.ok().filter(|_| hub.term() == term),
+        () = moved => None,
     }
 }
 

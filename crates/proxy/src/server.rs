@@ -30,6 +30,7 @@ pub(crate) fn own_startup(database: &str) -> Vec<u8> {
         // Empty, so that nobody's function is called instead.
         ("search_path", ""),
         ("client_encoding", "UTF8"),
+        ("client_min_messages", "warning"),
     ];
     let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     Startup { minor: 0, parameters, options: Vec::new() }.encode()
@@ -122,6 +123,9 @@ impl Server {
             let Message { tag, body } = self.next().await?;
             match tag {
                 b'D' if found.is_none() => found = message::first_column(&body).map(str::to_owned),
+                b'N' if Report::parse(&body).is_cancelled_wait() => {
+                    return Err(OpenError::NotYet("its wait for replicas was cancelled".to_owned()));
+                }
                 b'E' => {
                     let report = Report::parse(&body);
                     return Err(if report.is_fatal() {

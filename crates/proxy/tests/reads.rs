@@ -258,7 +258,7 @@ async fn how_a_session_reads_is_a_setting_like_others() {
     one(&client, "select 1").await;
     assert_eq!(reads(), 0);
     for (sql, code, word) in [
-        ("set dauphin.read_level = strict", "22023", "not built yet"),
+        ("set dauphin.read_level = stricter", "22023", "session, monotonic"),
         ("set dauphin.read_level to 'never'", "22023", "session, monotonic"),
         ("set dauphin.read_wait = '1h'", "22023", "at most 60 s"),
         ("set dauphin.sessions = 'a'", "22023", "dauphin.read_level"),

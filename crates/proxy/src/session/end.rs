@@ -45,6 +45,22 @@ pub(super) const REPLICA_LOST: Loss = Loss {
     hint: "Repeat it.",
 };
 
+/// It was read from a leader that may not have been one any more.
+pub(super) const UNCONFIRMED: Loss = Loss {
+    code: message::NOT_COMMITTED,
+    message: "replicas did not confirm that the leader still led: what was read may be old",
+    detail: None,
+    hint: "Repeat it.",
+};
+
+/// With nobody to ask there is no such level.
+pub(super) const NOBODY_CONFIRMS: Loss = Loss {
+    code: "55000",
+    message: "the read level strict needs replicas that commits wait for, and the leader waits for none now",
+    detail: None,
+    hint: "SET dauphin.read_level = leader, or set the cluster's durability to quorum or sync.",
+};
+
 /// How a session ends.
 #[derive(Debug)]
 pub(crate) enum End {

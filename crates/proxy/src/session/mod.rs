@@ -4,6 +4,7 @@
 
 mod attach;
 mod checkout;
+mod confirm;
 mod end;
 mod fresh;
 mod reading;
@@ -81,6 +82,10 @@ pub(crate) struct Session {
     in_doubt: Option<Box<InDoubt>>,
     /// How it reads unless it chooses.
     reads: Reads,
+    /// What it is told is confirmed before.
+    strict: bool,
+    /// Of what the server sent there are whole messages that were not looked at.
+    unread: bool,
     /// What it remembers of what it read and wrote, while replicas may serve it.
     reading: Option<Box<Reading>>,
     greeted: bool,
@@ -132,6 +137,8 @@ impl Session {
             admitted: false,
             in_doubt: None,
             reads,
+            strict: false,
+            unread: false,
             reading: None,
             greeted: false,
             epoch: 0,
@@ -162,6 +169,11 @@ impl Session {
                     let resolved = Box::pin(self.resolve(*in_doubt)).await;
                     self.let_go();
                     resolved
+                }
+                Event::Unconfirmed => {
+                    Box::pin(self.confirm()).await;
+                    self.let_go();
+                    Ok(())
                 }
                 Event::ServerLost(fatal) => self.lost(fatal),
                 Event::Silent if self.rescue() => Ok(()),

@@ -166,7 +166,14 @@ impl Session {
     /// At rest, with this from the client.
     pub(super) fn turn(&mut self, data: &[u8]) -> Turn {
         let level = if self.track.chooses() { self.read_level() } else { ReadLevel::Leader };
-        if level == ReadLevel::Leader && self.reading.is_none() {
+        if std::mem::replace(&mut self.strict, level == ReadLevel::Strict) {
+            // Taken at each confirmation.
+            self.track.note_wrote();
+        }
+        if self.strict {
+            self.track.take_wrote();
+        }
+        if !level.is_routed() && self.reading.is_none() {
             return if self.has_server() { Turn::Forward(data.len()) } else { Turn::Wait };
         }
         if self.reading.is_none() {
@@ -175,7 +182,7 @@ impl Session {
         self.note_written();
         let Some(mut reading) = self.reading.take() else { return Turn::Wait };
         let turn = self.turn_of(&mut reading, level, data);
-        self.reading = (level != ReadLevel::Leader || reading.in_round()).then_some(reading);
+        self.reading = (level.is_routed() || reading.in_round()).then_some(reading);
         turn
     }
 
@@ -184,7 +191,7 @@ impl Session {
             // The log may go on from before that position: what was acknowledged is in it all the same.
             reading.need = Need::After(self.hub.marks.leader.asked(), self.hub.term());
         }
-        let leads = level == ReadLevel::Leader || reading.next == Next::Lead;
+        let leads = !level.is_routed() || reading.next == Next::Lead;
         let round = if leads { None } else { self.track.reading_round(data) };
         if round.is_some() && reading.next == Next::Look && self.track.memory().asked().shares {
             // Whatever another connection has written or read by now, the leader has.

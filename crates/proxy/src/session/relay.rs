@@ -44,6 +44,8 @@ pub(super) enum Event {
     ServerLost(Option<Vec<u8>>),
     /// The server acknowledges something, and its term has ended.
     Superseded,
+    /// The server is done, and whether it led until then is to be confirmed before the client is told.
+    Unconfirmed,
     /// A replica that is not usable any more says nothing.
     Silent,
     /// The server gave up waiting for its replicas.
@@ -115,7 +117,9 @@ impl Session {
 
     /// Pending when nothing was read; ready without an event when something was.
     fn poll_server(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        let Self { hub, backend: Some(backend), client, to_client, unflushed, track, reading, .. } = self else {
+        let Self { hub, backend: Some(backend), client, to_client, unflushed, track, reading, strict, unread, .. } =
+            self
+        else {
             return Poll::Pending;
         };
         if !to_client.is_empty() {
@@ -123,10 +127,8 @@ impl Session {
         }
         let Link { server, right, known, .. } = backend;
         let (stream, carry) = (&mut server.stream, &mut server.rest);
-        let read = poll_read_with(stream, cx, |data, cx| {
-            if data.is_empty() {
-                return Some(Event::ServerLost(None));
-            }
+        let again = std::mem::take(unread);
+        let mut take = |data: &[u8], cx: &mut Context<'_>| {
             let joined;
             let data = if carry.is_empty() {
                 data
@@ -139,12 +141,22 @@ impl Session {
                 *unflushed = true;
                 write_or_keep(client, cx, to_client, bytes).is_ok()
             };
-            let scan = scan_server(hub, right, (track, reading.as_deref_mut()), known, data, &mut out);
-            if scan.event.is_none() && scan.rest < data.len() {
+            let scan = scan_server(hub, (right, *strict), (track, reading.as_deref_mut()), known, data, &mut out);
+            *unread = matches!(scan.event, Some(Event::Unconfirmed)) && scan.rest < data.len();
+            if (scan.event.is_none() || *unread) && scan.rest < data.len() {
                 *carry = data[scan.rest..].to_vec();
             }
             scan.event
-        });
+        };
+        let read = if again {
+            Poll::Ready(Ok(take(&[], cx)))
+        } else {
+            poll_read_with(
+                stream,
+                cx,
+                |data, cx| if data.is_empty() { Some(Event::ServerLost(None)) } else { take(data, cx) },
+            )
+        };
         match read {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(None)) => {}

@@ -12,6 +12,9 @@ use dauphin_wire::postgres::frame::HEADER_BYTES;
 /// What a client takes for the answer to its Parse.
 const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
 
+/// Tag of the message with which a server is ready for more.
+const READY: u8 = b'Z';
+
 /// How far it came, and why not further.
 pub(super) struct ServerScan {
     pub(super) rest: usize,
@@ -29,7 +32,7 @@ fn sure<'a>(reading: &mut Option<&mut Reading>, bytes: &'a [u8]) -> &'a [u8] {
 /// Looks at what the server sent and hands what may pass to `out`, in as few pieces as possible.
 pub(super) fn scan_server(
     hub: &Hub,
-    right: &Right,
+    (right, strict): (&Right, bool),
     (track, mut reading): (&mut Track, Option<&mut Reading>),
     known: &mut Known,
     data: &[u8],
@@ -55,6 +58,13 @@ pub(super) fn scan_server(
         {
             hub.stats.reads.add();
             passed &= out(&staged);
+        }
+        if strict && tag == READY && track.is_idle() && matches!(verdict, Verdict::Pass | Verdict::Acknowledges) {
+            // The client takes nothing of it for true before it has this.
+            passed &= out(&data[from..at]);
+            at += len;
+            from = at;
+            break Some(Event::Unconfirmed);
         }
         match verdict {
             Verdict::Pass | Verdict::Acknowledges => at += len,
@@ -101,10 +111,11 @@ mod tests {
         let passed = |hub: &Hub| {
             let mut passed = Vec::new();
             let mut track = Track::new(false);
-            let scan = scan_server(hub, &right, (&mut track, None), &mut Known::default(), &data, &mut |bytes| {
-                passed.extend_from_slice(bytes);
-                true
-            });
+            let scan =
+                scan_server(hub, (&right, false), (&mut track, None), &mut Known::default(), &data, &mut |bytes| {
+                    passed.extend_from_slice(bytes);
+                    true
+                });
             (passed.len(), scan.event)
         };
         hub.publish(View { term: Term(1), open: true, ..View::default() });

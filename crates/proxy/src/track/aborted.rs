@@ -23,7 +23,8 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
-    fn put(&self, out: &mut Vec<u8>) {
+    /// Appends the error.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
         message::put_error(out, self.code, self.message, self.detail, Some(self.hint));
     }
 }

@@ -202,6 +202,11 @@ impl Track {
             && self.from_server.at_boundary()
     }
 
+    /// Whether the server said last that it is outside a transaction.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.status == Status::Idle
+    }
+
     /// Whether something was sent that is not answered.
     pub(crate) fn is_in_flight(&self) -> bool {
         !self.pending.is_empty() || self.unsynced || self.lost || self.scan.is_some() || !self.from_client.at_boundary()

@@ -182,7 +182,9 @@ mod tests {
         let before = asked;
         assert_eq!(before.level, Some(ReadLevel::Bounded(Span::ms(5))));
         assert_eq!(before.wait, Some(Duration::from_millis(7)));
-        for (key, value) in [(READ_LEVEL, "strict"), (READ_LEVEL, "x"), (READ_WAIT, "2min"), (MIN_TOKEN, "7"), (COMMIT_TOKEN, "x"), ("dauphin.x", "a")] {
+        for (key, value) in
+            [(READ_LEVEL, "x"), (READ_WAIT, "2min"), (MIN_TOKEN, "7"), (COMMIT_TOKEN, "x"), ("dauphin.x", "a")]
+        {
             asked.set(key, value).expect_err(value);
         }
         assert_eq!(asked, before);
