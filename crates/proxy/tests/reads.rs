@@ -251,7 +251,7 @@ async fn whoever_comes_in_is_told_of_the_leader() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn how_a_session_reads_is_a_setting_like_others() {
-    let (lab, _leader, _follower) = pair(ReadLevel::Leader, &[]).await;
+    let (lab, leader, _follower) = pair(ReadLevel::Leader, &[]).await;
     let client = lab.connect().await;
     let reads = || lab.proxy().stats().reads;
     one(&client, "set dauphin.read_wait = '5s'").await;
@@ -286,6 +286,15 @@ async fn how_a_session_reads_is_a_setting_like_others() {
     one(&any, "discard all").await;
     one(&any, "select 1").await;
     assert_eq!(reads(), 3, "as it was at login");
+    // What a role or a database has set for itself counts where a session says nothing.
+    leader.sql("alter role app set dauphin.read_level = 'any'");
+    let its = connect_with(login(lab.write_port(), "app", PASSWORD).options("-c geqo=on")).await.expect("let in");
+    let before = reads();
+    one(&its, "select 1").await;
+    assert_eq!(reads(), before + 1);
+    one(&its, "set dauphin.read_level = leader").await;
+    one(&its, "select 1").await;
+    assert_eq!(reads(), before + 1);
     let error = with_option(&lab, "-c dauphin.read_level=never").await.expect_err("refused");
     assert_eq!(told(&error).0, "22023", "{error}");
 }

@@ -10,6 +10,7 @@ use crate::hub::Hub;
 use crate::server::OpenError;
 use crate::shard::Shard;
 use crate::track::Reported;
+use crate::track::own::Asked;
 use budget::{Budget, Permit, Starving};
 use dauphin_model::{MemberName, Target};
 use dauphin_wire::postgres::scram::Secret;
@@ -70,6 +71,8 @@ pub(crate) struct Pools {
     replicas: RefCell<BTreeMap<MemberName, Rc<Pool>>>,
     /// What the leader reports at login, and what replicas do: clients are let in without one.
     greetings: [RefCell<Option<Reported>>; 2],
+    /// How sessions read by what the role or the database has set.
+    pub(crate) asked: Cell<Asked>,
 }
 
 /// Connections of one login to whoever leads, or to one replica.
@@ -99,6 +102,7 @@ impl Pools {
             leader,
             replicas: RefCell::default(),
             greetings: Default::default(),
+            asked: Cell::default(),
         })
     }
 
@@ -195,7 +199,8 @@ impl Pools {
             pool.opening.borrow_mut().swap_remove(place);
         }
         match opened.unwrap_or_else(|_| Err(OpenError::NotYet(format!("{} does not answer", target.member)))) {
-            Ok(server) => {
+            Ok((server, asked)) => {
+                self.asked.set(asked);
                 let mut link = Link::new(server, right.clone(), Counted::Pool(permit));
                 let greeting = self.greeting(leads);
                 link.reported = link.reported.shared_with(greeting.borrow().as_ref());

@@ -2,6 +2,7 @@
 
 use crate::hub::Hub;
 use crate::server::{OpenError, Server};
+use crate::track::own::{self, Asked};
 use dauphin_model::Target;
 use dauphin_wire::postgres::scram::Secret;
 use dauphin_wire::postgres::startup::Startup;
@@ -38,7 +39,7 @@ impl Login {
     }
 }
 
-/// Opens a connection to this member, which has to lead if so said.
+/// Opens a connection to this member, which has to lead if so said; also gives how the role or the database wants to read.
 ///
 /// # Errors
 /// [`OpenError`], by what to do next.
@@ -48,16 +49,25 @@ pub(crate) async fn open(
     leads: bool,
     login: &Login,
     secret: &Secret,
-) -> Result<Server, OpenError> {
+) -> Result<(Server, Asked), OpenError> {
     let _turn = hub.opening.acquire().await;
     let mut server = Server::open(&hub.dial, target, &login.startup.encode(), secret).await?;
+    let answer = server.ask(own::OF_ROLE).await?.unwrap_or_default();
+    let (messages, asked, wrong) = Asked::of_role(&answer);
+    if let Some(wrong) = wrong {
+        let user = login.startup.user();
+        tracing::warn!(
+            user,
+            wrong,
+            "a setting of the role or the database makes no sense: ALTER ROLE or ALTER DATABASE"
+        );
+    }
     // A role or a database may have warnings hidden: the one that matters would be, too.
-    let level = server.ask("SHOW client_min_messages").await?;
-    if level.is_some_and(|level| warnings::hides(&level)) {
+    if warnings::hides(messages) {
         server = Server::open(&hub.dial, target, &login.audible(), secret).await?;
     }
     if leads && server.parameter("in_hot_standby") == Some("on") {
         return Err(OpenError::NotYet(format!("{} is still in recovery", target.member)));
     }
-    Ok(server)
+    Ok((server, asked))
 }

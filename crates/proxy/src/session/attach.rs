@@ -151,7 +151,7 @@ impl Session {
         let (login, secret): &(Login, Secret) = own;
         let opening = async {
             let leads = matches!(place, Place::Leader(..));
-            let mut server = open::open(&self.hub, place.target(), leads, login, secret).await?;
+            let (mut server, _) = open::open(&self.hub, place.target(), leads, login, secret).await?;
             if self.greeted {
                 let (mut known, memory) = (Known::default(), self.track.memory());
                 server.restore(memory, 0, &mut known).await?;

@@ -72,7 +72,7 @@ impl Session {
     /// # Errors
     /// How the token stands, if no replica can be known to have it: the leader has what there is of it.
     fn with_token(&self, need: Need) -> Result<Need, Standing> {
-        let Some(token) = self.track.memory().asked().token else { return Ok(need) };
+        let Some(token) = self.asked().token else { return Ok(need) };
         let view = self.hub.view();
         match (token.standing(view.term, &view.fences), need) {
             (Standing::Kept, Need::Nothing) => Ok(Need::UpTo(token.lsn.0, view.term)),
@@ -112,7 +112,7 @@ impl Session {
 
     /// Tells the client, once, that a log which was handed on has ended before what it was to see.
     fn warn_of_token(&mut self, reading: &mut Reading, standing: Standing) {
-        let token = self.track.memory().asked().token;
+        let token = self.asked().token;
         let Standing::Beyond { end } = standing else { return };
         if let Some(token) = token.filter(|_| reading.warned != token) {
             let text = format!(
@@ -188,7 +188,7 @@ impl Session {
     }
 
     fn read_until(&self) -> Instant {
-        Instant::now() + self.track.memory().asked().wait.unwrap_or(self.reads.wait)
+        Instant::now() + self.asked().wait.unwrap_or(self.hub.reads.wait)
     }
 
     /// What is needed, as a position; none when the leader does not say in time.

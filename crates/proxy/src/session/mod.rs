@@ -12,7 +12,6 @@ mod relay;
 mod resolve;
 mod scan;
 
-use crate::config::Reads;
 use crate::hub::{Hub, Registered};
 use crate::pool::link::{Fate, Link, Right};
 use crate::pool::open::Login;
@@ -80,8 +79,8 @@ pub(crate) struct Session {
     admitted: bool,
     /// A COMMIT that the next leader is to be asked about.
     in_doubt: Option<Box<InDoubt>>,
-    /// How it reads unless it chooses.
-    reads: Reads,
+    /// How it reads unless it chooses otherwise.
+    at_login: Asked,
     /// What it is told is confirmed before.
     strict: bool,
     /// Of what the server sent there are whole messages that were not looked at.
@@ -109,9 +108,6 @@ impl Session {
         if port == Port::Write && !replication && shard.hub.pooling == Pooling::Transaction {
             track.let_choose();
         }
-        let by_default = shard.hub.reads;
-        let reads =
-            Reads { level: asked.level.unwrap_or(by_default.level), wait: asked.wait.unwrap_or(by_default.wait) };
         let source = if replication || shard.hub.pooling == Pooling::Session {
             Source::Own(Box::new((Login::new(startup), secret)))
         } else {
@@ -136,7 +132,7 @@ impl Session {
             backend: None,
             admitted: false,
             in_doubt: None,
-            reads,
+            at_login: asked,
             strict: false,
             unread: false,
             reading: None,

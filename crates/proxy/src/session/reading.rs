@@ -5,6 +5,7 @@ use super::fresh::Need;
 use super::{Session, Source};
 use crate::pool::link::Right;
 use crate::track::Known;
+use crate::track::own::Asked;
 use dauphin_model::{CommitToken, MemberName, ReadLevel};
 use dauphin_wire::postgres::message::{self, Report};
 use std::rc::Rc;
@@ -148,8 +149,17 @@ fn is_refusal(data: &[u8]) -> bool {
 }
 
 impl Session {
+    /// How it reads: by what it has set, asked for at login, or what its role or database has set.
+    pub(super) fn asked(&self) -> Asked {
+        let its = self.track.memory().asked().or(self.at_login);
+        match &self.source {
+            Source::Shared(pools, _) => its.or(pools.asked.get()),
+            Source::Own(_) => its,
+        }
+    }
+
     pub(super) fn read_level(&self) -> ReadLevel {
-        self.track.memory().asked().level.unwrap_or(self.reads.level)
+        self.asked().level.unwrap_or(self.hub.reads.level)
     }
 
     /// Whether a replica answers.
@@ -193,7 +203,7 @@ impl Session {
         }
         let leads = !level.is_routed() || reading.next == Next::Lead;
         let round = if leads { None } else { self.track.reading_round(data) };
-        if round.is_some() && reading.next == Next::Look && self.track.memory().asked().shares {
+        if round.is_some() && reading.next == Next::Look && self.asked().shares == Some(true) {
             // Whatever another connection has written or read by now, the leader has.
             reading.need = Need::After(self.hub.marks.leader.asked(), self.hub.term());
         }

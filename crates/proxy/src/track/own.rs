@@ -24,6 +24,12 @@ const COMMIT_TOKEN: &str = "dauphin.commit_token";
 const TOKEN: &str = "SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(l), 1, 8) OPERATOR(pg_catalog.||) '/' \
      OPERATOR(pg_catalog.||) l AS \"dauphin.commit_token\" FROM pg_catalog.pg_current_wal_insert_lsn() AS l";
 
+/// Asked of every server for whom it has just let in: what the role or the database has set for itself.
+pub(crate) const OF_ROLE: &str = "SELECT pg_catalog.format('%s|%s|%s', \
+     pg_catalog.current_setting('client_min_messages'), pg_catalog.current_setting('dauphin.read_level', true), \
+     pg_catalog.current_setting('dauphin.read_wait', true))";
+const SEPARATOR: char = '|';
+
 /// Longest name of a session, in bytes.
 const SESSION_BYTES_MAX: usize = 128;
 
@@ -36,7 +42,7 @@ pub(crate) struct Asked {
     pub(crate) level: Option<ReadLevel>,
     pub(crate) wait: Option<Duration>,
     /// It shares a session with other connections, of this proxy or of others.
-    pub(crate) shares: bool,
+    pub(crate) shares: Option<bool>,
     /// It sees at least this.
     pub(crate) token: Option<CommitToken>,
 }
@@ -56,7 +62,7 @@ impl Asked {
         match key {
             READ_LEVEL if by_default => self.level = None,
             READ_WAIT if by_default => self.wait = None,
-            SESSION if by_default => self.shares = false,
+            SESSION if by_default => self.shares = None,
             MIN_TOKEN if by_default || value.is_empty() => self.token = None,
             READ_LEVEL => self.level = Some(value.parse()?),
             READ_WAIT => {
@@ -71,7 +77,7 @@ impl Asked {
             SESSION if value.len() > SESSION_BYTES_MAX => {
                 return Err(format!("{SESSION} has at most {SESSION_BYTES_MAX} bytes, not {}", value.len()));
             }
-            SESSION => self.shares = !value.is_empty(),
+            SESSION => self.shares = Some(!value.is_empty()),
             MIN_TOKEN => self.token = Some(value.parse()?),
             COMMIT_TOKEN => {
                 return Err(format!("{COMMIT_TOKEN} can only be shown; what it gives is for SET {MIN_TOKEN}"));
@@ -81,12 +87,38 @@ impl Asked {
         Ok(())
     }
 
+    /// The same, and what this does not say from the other.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            level: self.level.or(other.level),
+            wait: self.wait.or(other.wait),
+            shares: self.shares.or(other.shares),
+            token: self.token.or(other.token),
+        }
+    }
+
+    /// What a server answered to [`OF_ROLE`], in a text that is a level of messages, a read level and a wait. Also what is
+    /// wrong with it.
+    pub(crate) fn of_role(answer: &str) -> (&str, Self, Option<String>) {
+        let mut parts = answer.splitn(3, SEPARATOR);
+        let messages = parts.next().unwrap_or_default();
+        let (mut asked, mut wrong) = (Self::default(), None);
+        for (key, value) in [READ_LEVEL, READ_WAIT].into_iter().zip(parts) {
+            if !value.is_empty()
+                && let Err(why) = asked.set(key, value)
+            {
+                wrong = Some(why);
+            }
+        }
+        (messages, asked, wrong)
+    }
+
     /// It is what it was at login.
     pub(crate) fn reset(&mut self, key: &[u8]) {
         match std::str::from_utf8(key) {
             Ok(READ_LEVEL) => self.level = None,
             Ok(READ_WAIT) => self.wait = None,
-            Ok(SESSION) => self.shares = false,
+            Ok(SESSION) => self.shares = None,
             Ok(MIN_TOKEN) => self.token = None,
             _ => {}
         }
@@ -191,6 +223,20 @@ mod tests {
         asked.reset(READ_LEVEL.as_bytes());
         asked.set(READ_WAIT, "default").expect("taken");
         assert_eq!(asked, Asked::default());
+    }
+
+    #[test]
+    fn what_a_role_has_set_counts_where_nothing_else_is_said() {
+        let of = |answer: &'static str| Asked::of_role(answer);
+        assert_eq!(of("notice||"), ("notice", Asked::default(), None));
+        let (messages, its, wrong) = of("error|bounded( 5 )|7");
+        assert_eq!((messages, its.level, wrong), ("error", Some(ReadLevel::Bounded(Span::ms(5))), None));
+        let said = Asked { level: Some(ReadLevel::Any), ..Asked::default() };
+        let both = said.or(its);
+        assert_eq!((both.level, both.wait), (Some(ReadLevel::Any), Some(Duration::from_millis(7))));
+        let (_, its, wrong) = of("notice|never|7");
+        assert!(its.level.is_none() && its.wait.is_some() && wrong.is_some_and(|why| why.contains("never")));
+        assert_eq!(of("").0, "");
     }
 
     #[test]
