@@ -7,6 +7,8 @@ use common::bare::{log_in, message};
 use common::{Lab, PASSWORD, Server, connect_with, login, one, replica, told};
 use dauphin_model::{Fence, Lsn, Pooling, ReadLevel, Term, Timeline};
 use dauphin_wire::postgres::message::put_query;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
 use rustix::process::Signal;
 use std::io::Write;
 use std::time::Duration;
@@ -191,6 +193,90 @@ async fn what_a_replica_refuses_the_leader_does_once() {
     let (code, _) = told(&client.simple_query("select no_such from t").await.expect_err("refused"));
     assert_eq!(code, "42703");
     assert_eq!(one(&client, "select count(*) from t").await, "4");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_says_that_it_only_reads_runs_on_a_replica() {
+    let (lab, leader, mut follower) = pair(ReadLevel::Session, &[]).await;
+    let mut client = lab.connect().await;
+    one(&client, "set dauphin.read_wait = '10s'").await;
+    let at = "select inet_server_port()";
+    let (leads, follows) = (leader.port.to_string(), follower.port.to_string());
+    // Simple, and what it wrote before it sees.
+    for i in 1..=5 {
+        one(&client, &format!("insert into t values ({i})")).await;
+        one(&client, "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").await;
+        assert_eq!(one(&client, at).await, follows);
+        assert_eq!(one(&client, "select count(*) from t").await, i.to_string());
+        assert_eq!(told(&client.simple_query("insert into t values (0)").await.expect_err("refused")).0, "25006");
+        assert_eq!(told(&client.simple_query(at).await.expect_err("aborted")).0, "25P02");
+        one(&client, "ROLLBACK").await;
+        assert_eq!(one(&client, at).await, leads);
+    }
+    // What is sent behind its end in one go is not the replica's.
+    let go = [
+        client.simple_query("begin read only"),
+        client.simple_query(at),
+        client.simple_query("commit"),
+        client.simple_query("insert into t values (6)"),
+        client.simple_query("select count(*) from t"),
+    ];
+    for done in join_all(go).await {
+        done.expect("all of it runs");
+    }
+    assert_eq!(leader.sql("select count(*) from t"), "6");
+    // The extended protocol, with statements prepared elsewhere, and settings that stay.
+    let count = client.prepare("select count(*) from t where i > $1").await.expect("prepared");
+    let transaction = client.build_transaction().read_only(true).start().await.expect("begins");
+    for _ in 0..3 {
+        assert_eq!(transaction.query_one(&count, &[&0]).await.expect("read").get::<_, i64>(0), 6);
+    }
+    transaction.batch_execute("set statement_timeout = '77s'").await.expect("set");
+    assert_eq!(transaction.query_one(at, &[]).await.expect("read").get::<_, i32>(0), i32::from(follower.port));
+    transaction.commit().await.expect("ends");
+    assert_eq!(one(&client, "show statement_timeout").await, "77s");
+    let other = lab.connect().await;
+    one(&other, "begin read only").await;
+    assert_eq!((one(&other, at).await, one(&other, "show statement_timeout").await), (follows, "0".to_owned()));
+    one(&other, "commit").await;
+    // What a standby cannot do the leader does, and what would be missed is told.
+    one(&client, "begin isolation level serializable read only").await;
+    assert_eq!(one(&client, at).await, leads);
+    one(&client, "commit").await;
+    one(&other, "begin read only").await;
+    one(&other, "declare c cursor with hold for select 1").await;
+    let error = other.simple_query("commit").await.map(drop).and(other.simple_query(at).await.map(drop));
+    error.expect_err("its cursor is gone, and so is the connection");
+    // A replica that is lost costs the transaction, not the connection.
+    one(&client, "begin read only").await;
+    one(&client, at).await;
+    follower.stop(Signal::QUIT);
+    assert_eq!(told(&client.simple_query(at).await.expect_err("lost")).0, "40001");
+    assert_eq!(told(&client.simple_query(at).await.expect_err("lost")).0, "25P02");
+    one(&client, "rollback").await;
+    assert_eq!(one(&client, at).await, leads);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_lost_behind_the_first_row_costs_the_statement() {
+    let (lab, _leader, mut follower) = pair(ReadLevel::Any, &[]).await;
+    let client = lab.connect().await;
+    let rows = "select i, repeat('x', 1000) from generate_series(1, 1000000) i";
+    let read = client.simple_query_raw(rows).await.expect("runs");
+    let mut read = std::pin::pin!(read);
+    read.next().await.expect("something").expect("a row");
+    follower.stop(Signal::QUIT);
+    let end = loop {
+        match read.next().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break told(&error).0,
+            None => panic!("it ends as if it were whole"),
+        }
+    };
+    // With half a row shown there is no way to go on, and the connection ends.
+    if end == "40001" {
+        assert_eq!(one(&client, "select 1").await, "1");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

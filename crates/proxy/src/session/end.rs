@@ -102,6 +102,16 @@ impl End {
         }
     }
 
+    /// A transaction that only reads has made something on a replica that the session would miss at once.
+    pub(super) fn left_behind(pins: Pins) -> Self {
+        Self::Proxy {
+            code: message::CONNECTION_FAILURE,
+            message: format!("a read-only transaction ran on a replica, and left {} there", pins.text()),
+            detail: Some("The transaction has ended well."),
+            hint: Some("SET dauphin.read_level = leader before such a transaction."),
+        }
+    }
+
     /// No server took the statement in time.
     pub(super) fn waited(limit: Duration, why: &str) -> Self {
         Self::Proxy {

@@ -172,6 +172,7 @@ impl Session {
                     Ok(())
                 }
                 Event::ServerLost(fatal) => self.lost(fatal),
+                Event::LeftBehind => Err(End::left_behind(self.track.memory().pins())),
                 Event::Silent if self.rescue() => Ok(()),
                 Event::Superseded | Event::Silent => self.cut(),
                 Event::CancelledWait => self.cancelled_wait(),
@@ -286,6 +287,7 @@ impl Session {
 
     fn lose(&mut self, loss: Loss) -> Result<(), End> {
         let told = self.track.abort(loss);
+        self.drop_round();
         self.detach();
         let Some(told) = told else { return Err(End::loss(loss)) };
         self.to_client.extend(told);

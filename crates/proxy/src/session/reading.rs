@@ -4,8 +4,8 @@
 use super::fresh::Need;
 use super::{Session, Source};
 use crate::pool::link::Right;
-use crate::track::Known;
 use crate::track::own::Asked;
+use crate::track::{DIRTY, Known};
 use dauphin_model::{CommitToken, MemberName, ReadLevel};
 use dauphin_wire::postgres::message::{self, Report};
 use std::rc::Rc;
@@ -169,8 +169,16 @@ impl Session {
 
     /// Whether what the client sends next waits for the answers to what is in flight: it may go elsewhere.
     pub(super) fn waits_for_answers(&self) -> bool {
-        let waits = |reading: &Reading| reading.in_round() || (reading.apart && !self.track.is_at_rest());
+        let waits = |reading: &Reading| match &reading.round {
+            Some(round) => !round.shown || self.track.is_idle() || self.track.is_owed(),
+            None => reading.apart && !self.track.is_at_rest(),
+        };
         self.reading.as_ref().is_some_and(|reading| waits(reading))
+    }
+
+    /// In a transaction on a replica: what comes behind its end may go elsewhere.
+    pub(super) fn goes_by_rounds(&self) -> bool {
+        self.in_round() && !self.track.is_idle()
     }
 
     /// At rest, with this from the client.
@@ -268,25 +276,38 @@ impl Session {
         }
     }
 
-    /// The server has answered: a replica's round is over once the session is at rest again.
-    pub(super) fn end_round(&mut self) {
+    /// The server has answered: a replica's round is over once the session is at rest again. False: the session has left
+    /// something on the replica that it would miss.
+    pub(super) fn end_round(&mut self) -> bool {
         if !self.track.is_at_rest() {
-            return;
+            return true;
         }
         let monotonic = self.read_level() == ReadLevel::Monotonic;
-        let Some(reading) = &mut self.reading else { return };
-        let Some(mut round) = reading.round.take() else { return };
+        let Some(reading) = &mut self.reading else { return true };
+        let Some(mut round) = reading.round.take() else { return true };
+        if !self.track.memory().pins().let_go() {
+            return false;
+        }
         if let (true, Some(Right::Replica(member))) = (monotonic, self.backend.as_ref().map(|link| &link.right)) {
             reading.last = Some((member.clone(), Instant::now()));
         }
         if !round.refused && round.bytes.capacity() <= SPARE_BYTES_MAX {
             round.bytes.clear();
             reading.spare = round.bytes;
-            return self.give_back();
+            self.give_back();
+            return true;
         }
         self.give_back();
         if round.refused {
             self.again(round);
+        }
+        true
+    }
+
+    /// The client was told that it is lost.
+    pub(super) fn drop_round(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            reading.round = None;
         }
     }
 
@@ -343,7 +364,9 @@ impl Session {
         if round.due.is_none_or(|due| Instant::now() < due) {
             return false;
         }
-        if round.heard.is_some_and(|heard| heard.elapsed() < SILENT_MAX) {
+        // In a transaction it may be the client that is silent.
+        let owes = self.track.is_in_flight();
+        if !owes || round.heard.is_some_and(|heard| heard.elapsed() < SILENT_MAX) {
             round.due = None;
             self.watch_round();
             return false;
@@ -365,15 +388,16 @@ impl Session {
 
     /// Gives the replica's connection back, or closes it if it has more to say.
     fn give_back(&mut self) {
-        // What was left on it that nobody can take along is lost with it.
-        let clean = self.track.memory().pins().let_go();
-        let quiet =
-            clean && self.backend.as_ref().is_some_and(|link| link.to_server.is_empty() && link.server.rest.is_empty());
+        let quiet = self.backend.as_ref().is_some_and(|link| link.to_server.is_empty() && link.server.rest.is_empty());
         if !quiet {
             return self.detach();
         }
         let Source::Shared(_, pool) = &mut self.source else { return };
-        let (Some(link), Some(pool)) = (self.backend.take(), pool.take()) else { return };
+        let (Some(mut link), Some(pool)) = (self.backend.take(), pool.take()) else { return };
+        if self.track.memory_mut().take_code() || link.state != self.track.memory().state() {
+            // A transaction has set something, and what a replica reports of itself is not what the session is shown.
+            link.state = DIRTY;
+        }
         self.released();
         pool.give(link, &self.shard);
     }

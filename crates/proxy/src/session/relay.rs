@@ -46,6 +46,8 @@ pub(super) enum Event {
     Superseded,
     /// The server is done, and whether it led until then is to be confirmed before the client is told.
     Unconfirmed,
+    /// A transaction has left something on a replica.
+    LeftBehind,
     /// A replica that is not usable any more says nothing.
     Silent,
     /// The server gave up waiting for its replicas.
@@ -165,7 +167,9 @@ impl Session {
         }
         self.mark_busy();
         self.round_goes_on();
-        self.end_round();
+        if !self.end_round() {
+            return Poll::Ready(Some(Event::LeftBehind));
+        }
         self.let_go();
         Poll::Ready(None)
     }
@@ -268,16 +272,16 @@ impl Session {
                 }
             }
         }
-        let in_round = self.in_round();
+        let (in_round, one) = (self.in_round(), self.goes_by_rounds());
         let Some(link) = &mut self.backend else { return Some(Event::ServerLost(None)) };
         let mut at = 0;
         loop {
-            match forward(link, &mut self.track, &self.shard.registry, cx, &data[at..end]) {
+            match forward(link, &mut self.track, (&self.shard.registry, one), cx, &data[at..end]) {
                 Ok(Forwarded { at: taken, more }) => {
                     at += taken;
                     self.more = more;
                     // A round goes as a whole.
-                    if !(in_round && more && taken > 0) {
+                    if one || !(in_round && more && taken > 0) {
                         break;
                     }
                 }
@@ -299,11 +303,12 @@ struct Forwarded {
     more: bool,
 }
 
-/// Forwards what may be, as it is where nothing has to be put in between.
+/// Forwards what may be, as it is where nothing has to be put in between; if so said, no further than to where the server
+/// answers everything.
 fn forward(
     link: &mut Link,
     track: &mut Track,
-    registry: &Registry,
+    (registry, one): (&Registry, bool),
     cx: &mut Context<'_>,
     data: &[u8],
 ) -> Result<Forwarded, BadFrame> {
@@ -322,6 +327,7 @@ fn forward(
         batch.clear();
         let (mut from, mut at, mut more) = (0, 0, false);
         while at < data.len() {
+            let ends = one && track.ends_round(&data[at..]);
             match track.client(&data[at..], &mut up, message)? {
                 Taken::More => break,
                 Taken::Full => {
@@ -336,8 +342,8 @@ fn forward(
                     from = at;
                 }
             }
-            if batch.len() > BATCH_BYTES_MAX {
-                more = true;
+            if batch.len() > BATCH_BYTES_MAX || (ends && track.is_between_client_messages()) {
+                more = at < data.len();
                 break;
             }
         }

@@ -250,6 +250,21 @@ impl Track {
         std::mem::take(&mut self.told)
     }
 
+    /// Whether the server answers everything once the client's message that `data` goes on with, or begins, is through.
+    pub(crate) fn ends_round(&self, data: &[u8]) -> bool {
+        matches!(self.from_client.tag(data), Some(b'Q' | b'S' | b'F'))
+    }
+
+    /// Whether no message from the client is half through.
+    pub(crate) fn is_between_client_messages(&self) -> bool {
+        self.from_client.at_boundary()
+    }
+
+    /// Within a transaction, whether the server owes the answer to something that is through as a whole.
+    pub(crate) fn is_owed(&self) -> bool {
+        !self.pending.is_empty() && !self.unsynced && self.from_client.at_boundary()
+    }
+
     /// Whether the client has sent Terminate.
     pub(crate) fn is_terminated(&self) -> bool {
         self.terminated

@@ -61,6 +61,12 @@ impl Frames {
         self.left == 0
     }
 
+    /// The type of the message that `data` goes on with, or begins.
+    #[must_use]
+    pub fn tag(&self, data: &[u8]) -> Option<u8> {
+        if self.at_boundary() { data.first().copied() } else { Some(self.tag) }
+    }
+
     /// What stands at the start of `data`; messages for whose type `whole` says so are given whole, unless longer than
     /// [`WHOLE_BYTES_MAX`]. The caller goes on behind the length returned.
     ///

@@ -11,7 +11,7 @@ mod tests;
 use super::lexer::{Lexer, Token};
 pub use effects::{CHARACTERISTICS, Control, Effects, Lasting, Pin};
 pub use ending::Ending;
-use ending::{begins, ending};
+use ending::{Begins, begins, ending};
 use reads::Reads;
 
 /// Longest name of a setting that is remembered, in bytes.
@@ -136,7 +136,9 @@ pub fn effects(sql: &[u8], backslashes: bool) -> Effects {
     let mut scan = Scan::new(backslashes);
     scan.feed(sql);
     let mut effects = scan.finish();
-    effects.control.begins = begins(sql, backslashes);
+    let begins = begins(sql, backslashes);
+    effects.control.begins = begins.is_some();
+    effects.control.reads |= begins == Some(Begins::ReadOnly);
     if effects.control.ends {
         effects.control.ending = ending(sql, backslashes);
     }

@@ -89,7 +89,8 @@ pub struct Control {
     pub ends: bool,
     /// It begins one, and does nothing else.
     pub begins: bool,
-    /// It only reads, as far as its text tells, and is a transaction of its own where none is open.
+    /// It only reads, as far as its text tells, and is a transaction of its own where none is open; or it begins one that
+    /// only reads.
     pub reads: bool,
     /// How it ends one, if that is all it does.
     pub ending: Option<Ending>,

@@ -32,28 +32,45 @@ pub(super) fn ending(sql: &[u8], backslashes: bool) -> Option<Ending> {
     found.filter(|_| !other)
 }
 
-/// Whether this text begins a transaction and does nothing else.
-pub(super) fn begins(sql: &[u8], backslashes: bool) -> bool {
+/// What kind of transaction a text begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begins {
+    /// One that may write.
+    Any,
+    /// One that says that it only reads, and that a standby can run.
+    ReadOnly,
+}
+
+/// What this text begins, if it does nothing else.
+pub(super) fn begins(sql: &[u8], backslashes: bool) -> Option<Begins> {
     let text = sql.trim_ascii_start();
     let word = text.get(..5).unwrap_or_default();
     if !word.eq_ignore_ascii_case(b"begin") && !word.eq_ignore_ascii_case(b"start") {
-        return false;
+        return None;
     }
     let (mut first, mut over, mut other) = (true, false, false);
+    let (mut read_only, mut leaders, mut read) = (false, false, false);
     let mut lexer = Lexer::new(backslashes);
     let mut take = |token: Token<'_>| {
         match token {
             Token::Symbol(b';') => over = true,
             Token::Word(b"begin" | b"start") if first => {}
             // ISOLATION LEVEL …, READ ONLY, DEFERRABLE and commas
-            Token::Word(_) | Token::Symbol(b',') if !first && !over => {}
+            Token::Word(word) if !first && !over => {
+                read_only |= read && word == b"only";
+                // A standby has no SERIALIZABLE.
+                leaders |= (read && word == b"write") || word == b"serializable";
+                read = word == b"read";
+            }
+            Token::Symbol(b',') if !first && !over => read = false,
             _ => other = true,
         }
         first = false;
     };
     lexer.feed(text, &mut take);
     lexer.finish(&mut take);
-    !other
+    let kind = if read_only && !leaders { Begins::ReadOnly } else { Begins::Any };
+    (!other).then_some(kind)
 }
 
 #[cfg(test)]
@@ -62,11 +79,21 @@ mod tests {
 
     #[test]
     fn only_what_begins_a_transaction_and_does_nothing_else() {
-        for text in ["BEGIN", "begin;", " start transaction isolation level repeatable read, read only;"] {
-            assert!(begins(text.as_bytes(), false), "{text}");
+        for (text, expected) in [
+            ("BEGIN", Begins::Any),
+            ("begin;", Begins::Any),
+            ("BEGIN READ ONLY", Begins::ReadOnly),
+            (" start transaction isolation level repeatable read, read only;", Begins::ReadOnly),
+            ("begin isolation level read committed read only", Begins::ReadOnly),
+            ("begin isolation level serializable, read only, deferrable", Begins::Any),
+            ("begin read write", Begins::Any),
+            ("begin read only, read write", Begins::Any),
+            ("begin isolation level read committed", Begins::Any),
+        ] {
+            assert_eq!(begins(text.as_bytes(), false), Some(expected), "{text}");
         }
         for text in ["begin; insert", "beginning", "select", "", "start 'x'", "begin; commit"] {
-            assert!(!begins(text.as_bytes(), false), "{text}");
+            assert_eq!(begins(text.as_bytes(), false), None, "{text}");
         }
     }
 
