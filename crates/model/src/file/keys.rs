@@ -197,9 +197,9 @@ pub const KEYS: &[Key] = &[
     key("proxy", "pool_size", "a whole number, 1 to 10000").default("20").about(
         "Most connections to one server for each user and database, where clients share them.",
     ),
-    key("proxy", "read_level", "\"leader\", \"session\", \"monotonic\", \"bounded(MILLISECONDS)\" or \"any\"").default("\"leader\"").about(
-        "How fresh what sessions on the write port read must be, where they do not say so themselves. With anything but \"leader\", \
-         statements that only read go to replicas: see docs/reads.md.",
+    key("proxy", "read_level", "\"strict\", \"leader\", \"session\", \"monotonic\", \"bounded(MILLISECONDS)\" or \"any\"").default("\"leader\"").about(
+        "How fresh what sessions on the write port read must be, where neither they nor their role or database say so. With \"session\" \
+         and what is below it, statements that only read go to replicas: see docs/reads.md.",
     ),
     key("proxy", "read_wait", "a duration").default("\"20ms\"").about(
         "How long a read waits for a replica that is fresh enough before the leader serves it.",
