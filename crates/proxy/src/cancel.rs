@@ -7,6 +7,8 @@ use crate::pool::link::CancelTarget;
 use crate::server::OpenError;
 use crate::shard::Shards;
 use dauphin_wire::postgres::startup::cancel_request;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::spawn_local;
@@ -30,6 +32,14 @@ pub(crate) async fn forward(hub: &Hub, shards: &Shards, pid: u32, secret: u32) {
         });
     });
     done.await;
+}
+
+/// Has a server stop what nobody waits for any more. Its connection is not used again.
+pub(crate) fn abandon(hub: &Arc<Hub>, target: &Rc<CancelTarget>) {
+    let (hub, target) = (Arc::clone(hub), Rc::clone(target));
+    spawn_local(async move {
+        send(&hub, &target).await;
+    });
 }
 
 /// Whether the server has certainly taken it.

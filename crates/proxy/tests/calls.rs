@@ -6,7 +6,6 @@
 
 mod common;
 
-
 use common::bare::log_in;
 use common::{Lab, Server, replica};
 use dauphin_model::{Pooling, ReadLevel};
@@ -34,9 +33,8 @@ fn ask(stream: &mut TcpStream, bytes: &[u8]) {
 /// The threads of this process that sessions live on.
 fn shards() -> Vec<String> {
     let threads = fs::read_dir("/proc/self/task").expect("there").flatten();
-    let shards = threads.filter(|thread| {
-        fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.starts_with("shard-"))
-    });
+    let shards = threads
+        .filter(|thread| fs::read_to_string(thread.path().join("comm")).is_ok_and(|name| name.starts_with("shard-")));
     shards.map(|thread| thread.file_name().to_string_lossy().into_owned()).collect()
 }
 

@@ -295,20 +295,25 @@ async fn a_replica_that_dies_or_stands_still_costs_a_wait() {
     assert!(lab.proxy().stats().reads_again >= 1, "{:?}", lab.proxy().stats());
     // It is gone, and nobody has said so yet.
     assert_eq!(one(&client, "select 2").await, "2");
-    // One that stands still: once it is known, the leader serves what it did not.
-    let mut still = Server::replica_of(&leader, &[]);
+    // One that says nothing: once it is not usable any more the leader serves what it did not, and it is told to stop.
+    let still = Server::replica_of(&leader, &[]);
+    leader.sql(
+        "create function there() returns int language plpgsql stable as $$ begin\n\
+         if pg_is_in_recovery() then perform pg_sleep(300); end if; return 4; end $$;\n\
+         create view slow_there as select there() as n; grant all on slow_there to app",
+    );
+    still.until("select count(*) from pg_class where relname = 'slow_there'", "1");
     let its = replica("m3", &still, true);
     lab.route(|route| route.replicas = vec![its]).await;
     assert_eq!(one(&client, "select 3").await, "3");
-    still.freeze_backends(Signal::STOP);
+    let runs = "select count(*) from pg_stat_activity where state = 'active' and usename = 'app'";
     let known = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        still.until(runs, "1");
         lab.route(|route| route.replicas.clear()).await;
     };
-    let (answer, ()) = tokio::join!(one(&client, "select 4"), known);
+    let (answer, ()) = tokio::join!(one(&client, "select n from slow_there"), known);
     assert_eq!(answer, "4");
-    still.freeze_backends(Signal::CONT);
-    still.stop(Signal::QUIT);
+    still.until(runs, "0");
 }
 
 /// Drivers ask for a server that takes writes: whichever of its servers answered last, the write port is one.

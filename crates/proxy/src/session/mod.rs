@@ -173,8 +173,11 @@ impl Session {
                 }
                 Event::ServerLost(fatal) => self.lost(fatal),
                 Event::LeftBehind => Err(End::left_behind(self.track.memory().pins())),
-                Event::Silent if self.rescue() => Ok(()),
-                Event::Superseded | Event::Silent => self.cut(),
+                Event::Silent => {
+                    self.abandon();
+                    if self.rescue() { Ok(()) } else { self.cut() }
+                }
+                Event::Superseded => self.cut(),
                 Event::CancelledWait => self.cancelled_wait(),
                 Event::ClientGone => Err(End::Quiet),
                 Event::BadClient(bad) => Err(End::fatal(message::PROTOCOL_VIOLATION, bad.to_string())),

@@ -3,6 +3,7 @@
 
 use super::fresh::Need;
 use super::{Session, Source};
+use crate::cancel;
 use crate::pool::link::Right;
 use crate::track::own::Asked;
 use crate::track::{DIRTY, Known};
@@ -347,6 +348,13 @@ impl Session {
             sleep_until(due).await;
             seat.wake();
         });
+    }
+
+    /// Has the replica stop what it is not waited for any more.
+    pub(super) fn abandon(&self) {
+        if let Some(link) = &self.backend {
+            cancel::abandon(&self.hub, &link.target);
+        }
     }
 
     /// The replica has said something.
