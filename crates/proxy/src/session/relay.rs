@@ -8,6 +8,7 @@ use super::scan::scan_server;
 use crate::pool::link::Link;
 use crate::stream::{Stream, poll_flush_kept, poll_read_with, write_or_keep};
 use crate::track::{Registry, Taken, Track, Upstream};
+use dauphin_model::ReadLevel;
 use dauphin_wire::postgres::frame::BadFrame;
 use std::cell::RefCell;
 use std::task::{Context, Poll};
@@ -143,7 +144,9 @@ impl Session {
                 *unflushed = true;
                 write_or_keep(client, cx, to_client, bytes).is_ok()
             };
-            let scan = scan_server(hub, (right, *strict), (track, reading.as_deref_mut()), known, data, &mut out);
+            // Also what follows in one go on the statement that asks for it.
+            let strict = *strict || track.memory().asked().level == Some(ReadLevel::Strict);
+            let scan = scan_server(hub, (right, strict), (track, reading.as_deref_mut()), known, data, &mut out);
             *unread = matches!(scan.event, Some(Event::Unconfirmed)) && scan.rest < data.len();
             if (scan.event.is_none() || *unread) && scan.rest < data.len() {
                 *carry = data[scan.rest..].to_vec();
