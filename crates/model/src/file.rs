@@ -92,6 +92,14 @@ pub struct ProxyFile {
     pub read_level: ReadLevel,
     /// How long a read waits for a replica before the leader serves it.
     pub read_wait: Span,
+    /// Roles that may do everything on the console.
+    pub admin_users: Vec<String>,
+    /// Roles that may only look there.
+    pub stats_users: Vec<String>,
+    /// Where metrics are served.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Statements that take this long are logged.
+    pub log_slow: Option<Span>,
     /// Threads; none: half of the processors.
     pub threads: Option<u32>,
     /// File with the token for the members' HTTP.

@@ -20,7 +20,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) async fn forward(hub: &Hub, shards: &Shards, pid: u32, secret: u32) {
     let Some(shard) = hub.find(pid, secret) else { return };
     let done = shards.ask(shard, move |shard, done| {
-        let Some(target) = shard.running_on(pid) else { return };
+        let Some(target) = shard.running_on(pid) else { return shard.interrupt(pid) };
         // From now on the server is given to nobody else; for good, if it may still be cancelled later.
         target.cancels.set(target.cancels.get() + 1);
         spawn_local(async move {

@@ -78,6 +78,15 @@ pub struct Reads {
     pub wait: Duration,
 }
 
+/// Who may use the console. Both lists empty: nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Operators {
+    /// Roles that may do everything there.
+    pub admins: Vec<String>,
+    /// Roles that may only look.
+    pub watchers: Vec<String>,
+}
+
 /// What sessions go by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
@@ -89,12 +98,14 @@ pub struct Rules {
     pub read_from_leader: bool,
     /// How sessions on the write port read, unless they say otherwise.
     pub reads: Reads,
+    /// Who may use the console.
+    pub operators: Operators,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         let reads = Reads { level: ReadLevel::Leader, wait: Duration::from_millis(20) };
-        Self { limits: Limits::default(), pooling: Pooling::default(), read_from_leader: true, reads }
+        Self { limits: Limits::default(), pooling: Pooling::default(), read_from_leader: true, reads, operators: Operators::default() }
     }
 }
 

@@ -47,6 +47,11 @@ impl Dial {
         Ok(Self { tls: Some((tls::connector(servers)?, config.cluster.clone())) })
     }
 
+    /// Whether connections are encrypted.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Without TLS.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {

@@ -1,14 +1,15 @@
 //! What all shards share: the view of where clients go, the register of clients' keys, counters.
 //! The service publishes views here; sessions read them. It never touches a socket.
 
-use crate::config::{Limits, Reads, Rules};
+use crate::config::Rules;
 use crate::dial::Dial;
 use crate::marks::Marks;
 use crate::pool::Place;
 use crate::pool::budget::Budget;
+use crate::settings::Setting;
 use crate::stats::Stats;
 use crate::table::View;
-use dauphin_model::{MemberName, Pooling, Target, Term};
+use dauphin_model::{MemberName, Target, Term};
 use dauphin_wire::postgres::scram;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -71,16 +72,15 @@ pub(crate) struct Hub {
     stopping: AtomicBool,
     /// First come, first served.
     pub(crate) opening: Semaphore,
-    pub(crate) read_from_leader: bool,
-    pub(crate) pooling: Pooling,
-    pub(crate) limits: Limits,
+    /// What sessions go by; looked at where one begins or waits.
+    rules: Mutex<Arc<Rules>>,
+    /// The same and more, as people see it.
+    settings: Mutex<Arc<[Setting]>>,
     /// How servers are connected to.
     pub(crate) dial: Dial,
     pub(crate) stats: Stats,
     /// How far servers' logs reach.
     pub(crate) marks: Marks,
-    /// How sessions on the write port read, unless they say otherwise.
-    pub(crate) reads: Reads,
 }
 
 /// Locks; a panic elsewhere while locked cannot leave these maps half changed.
@@ -90,7 +90,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Hub {
     pub(crate) fn new(rules: Rules, dial: Dial, marks: Marks) -> Arc<Self> {
-        let Rules { limits, pooling, read_from_leader, reads } = rules;
         Arc::new(Self {
             view: watch::Sender::new(Arc::new(View::default())),
             term: AtomicU64::new(0),
@@ -100,13 +99,11 @@ impl Hub {
             budgets: Mutex::default(),
             stopping: AtomicBool::new(false),
             opening: Semaphore::new(OPENING_MAX),
-            read_from_leader,
-            pooling,
-            limits,
+            rules: Mutex::new(Arc::new(rules)),
+            settings: Mutex::new(Arc::new([])),
             dial,
             stats: Stats::default(),
             marks,
-            reads,
         })
     }
 
@@ -131,9 +128,34 @@ impl Hub {
     /// Tells every session that the proxy stops.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.stir();
+    }
+
+    /// Has every session look at how things are.
+    pub(crate) fn stir(&self) {
         self.view.send_modify(|_| {
             self.epoch.fetch_add(1, Ordering::AcqRel);
         });
+    }
+
+    /// The settings, as people see them.
+    pub(crate) fn settings(&self) -> Arc<[Setting]> {
+        Arc::clone(&lock(&self.settings))
+    }
+
+    /// From now on this is so.
+    pub(crate) fn set(&self, rules: Rules, settings: Vec<Setting>) {
+        for budget in lock(&self.budgets).values().filter_map(Weak::upgrade) {
+            budget.limit_to(rules.limits.pool);
+        }
+        *lock(&self.rules) = Arc::new(rules);
+        *lock(&self.settings) = settings.into();
+        self.stir();
+    }
+
+    /// What sessions go by.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&lock(&self.rules))
     }
 
     /// Whether the proxy stops.
@@ -191,7 +213,7 @@ impl Hub {
             return budget;
         }
         budgets.retain(|_, budget| budget.strong_count() > 0);
-        let budget = Arc::new(Budget::new(self.limits.pool));
+        let budget = Arc::new(Budget::new(self.rules().limits.pool));
         budgets.insert(place, Arc::downgrade(&budget));
         budget
     }

@@ -4,6 +4,7 @@
 
 mod cancel;
 mod config;
+mod console;
 mod dial;
 mod hub;
 mod journal;
@@ -12,16 +13,19 @@ mod marks;
 mod pool;
 mod server;
 mod session;
+mod settings;
 mod shard;
 mod source;
 mod stats;
 mod stream;
+mod survey;
 mod table;
+mod tally;
 mod tls;
 mod track;
 mod verifier;
 
-pub use config::{AgentLink, ClientTls, Config, Limits, PROXY_ROLE, Reads, Rules, ServerTls};
+pub use config::{AgentLink, ClientTls, Config, Limits, Operators, PROXY_ROLE, Reads, Rules, ServerTls};
 pub use source::Heard;
 pub use stats::Snapshot;
 pub use table::{RouteTable, View};
@@ -29,7 +33,7 @@ pub use table::{RouteTable, View};
 use dauphin_wire::postgres::message::TOO_MANY_CONNECTIONS;
 use dial::Dial;
 use hub::Hub;
-use login::Door;
+use login::{Door, Entered};
 use marks::Marks;
 use session::{Port, Session};
 use shard::{Shard, Shards};
@@ -141,6 +145,7 @@ impl Proxy {
 
         let hub =
             Hub::new(config.rules.clone(), Dial::new(config)?, Marks::new(&config.auth_database, password.clone()));
+        hub.set(config.rules.clone(), settings::settings(config));
         Marks::start(&hub);
         tokio::spawn(journal::publish(Arc::clone(&hub), RouteTable::new(config.cluster.clone()), heard));
         let verifiers = verifier::Verifiers::start(Arc::clone(&hub), &config.auth_database, password.clone());
@@ -192,7 +197,7 @@ impl Proxy {
     pub async fn stop(mut self) {
         drop(self.accepting);
         self.hub.stop();
-        if tokio::time::timeout(self.hub.limits.stop, self.ended.recv()).await.is_err() {
+        if tokio::time::timeout(self.hub.rules().limits.stop, self.ended.recv()).await.is_err() {
             tracing::warn!(clients = self.hub.stats.clients.get(), "stopping with transactions still running");
         }
     }
@@ -265,13 +270,15 @@ async fn connection(
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     // What cannot be set on a socket is gone already.
     let _ = stream.set_nodelay(true);
-    let limits = &hub.limits;
+    let limits = &hub.rules().limits;
     if hub.stats.clients.get() > limits.clients as u64 || hub.stats.logging_in.get() >= limits.logins as u64 {
         hub.stats.refused.add();
         return turn_away(stream).await;
     }
-    if let Some(session) = enter(shard, door, stream, port).await.map(run_session) {
-        session.await;
+    match enter(shard, door, stream, port).await {
+        Some(Entered::Session(session)) => run_session(session).await,
+        Some(Entered::Console(console)) => console.run().await,
+        None => {}
     }
 }
 
@@ -287,13 +294,13 @@ fn turn_away(stream: TcpStream) -> Boxed<()> {
     })
 }
 
-fn enter(shard: Rc<Shard>, door: Arc<Door>, stream: TcpStream, port: Port) -> Boxed<Option<Session>> {
+fn enter(shard: Rc<Shard>, door: Arc<Door>, stream: TcpStream, port: Port) -> Boxed<Option<Entered>> {
     Box::pin(async move {
         let _logging_in = stats::Gauge::new(&shard.hub.stats.logging_in);
         door.enter(&shard, stream, port).await
     })
 }
 
-fn run_session(session: Session) -> Boxed<()> {
+fn run_session(session: Box<Session>) -> Boxed<()> {
     Box::pin(session.run())
 }

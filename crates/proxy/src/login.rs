@@ -2,6 +2,7 @@
 //! Every length and every wait is bounded; exactly one startup is taken, and no SQL before the proof is right.
 
 use crate::cancel;
+use crate::console::{self, Console};
 use crate::hub::Hub;
 use crate::session::{Port, Session};
 use crate::shard::{Shard, Shards};
@@ -42,6 +43,14 @@ pub(crate) struct Door {
     pub(crate) mock_secret: Vec<u8>,
 }
 
+/// Who came in.
+pub(crate) enum Entered {
+    /// A client of the cluster.
+    Session(Box<Session>),
+    /// A client of the proxy itself.
+    Console(Box<Console>),
+}
+
 /// Why nobody came in.
 #[derive(Debug, Error)]
 pub(crate) enum LoginError {
@@ -63,6 +72,8 @@ pub(crate) enum LoginError {
     Lookup(#[from] LookupError),
     #[error("{0}")]
     Setting(String),
+    #[error("{0}")]
+    Console(#[from] console::NotLetIn),
     #[error("no random bytes: {0}")]
     Random(#[from] getrandom::Error),
     #[error("the TLS handshake failed: {0}")]
@@ -76,6 +87,7 @@ impl LoginError {
             Self::Io(_) | Self::TooSlow | Self::Tls(_) => return None,
             Self::Startup(BadStartup::Malformed) => return None,
             Self::Setting(_) => "22023",
+            Self::Console(_) => "42501",
             Self::Startup(BadStartup::Version(..)) => "0A000",
             Self::Startup(BadStartup::NoUser) | Self::TlsRequired => "28000",
             Self::Scram(_) | Self::Protocol => message::PROTOCOL_VIOLATION,
@@ -89,20 +101,32 @@ impl LoginError {
 
 impl Door {
     /// Brings a client in; none when it only wanted to cancel, or was refused.
-    pub(crate) async fn enter(&self, shard: &Rc<Shard>, stream: TcpStream, port: Port) -> Option<Session> {
-        let mut deadline = Instant::now() + self.hub.limits.handshake;
+    pub(crate) async fn enter(&self, shard: &Rc<Shard>, stream: TcpStream, port: Port) -> Option<Entered> {
+        let mut deadline = Instant::now() + self.hub.rules().limits.handshake;
         let mut client = Stream::Plain(stream);
         let login = self.login(&mut client, &mut deadline).await;
         let refused = match login {
             Ok(None) => return None,
             Ok(Some((startup, keys))) => {
+                let is_for_console = port == Port::Write && console::is_name(startup.database());
                 match (Asked::at_login(&startup.parameters), self.hub.register(shard.number)) {
+                    (_, Err(error)) => LoginError::Random(error),
+                    (_, Ok(registered)) if is_for_console => {
+                        match console::Right::of(startup.user(), &self.hub.rules().operators) {
+                            Ok(right) => {
+                                let shards = self.shards.clone();
+                                let console = Console::new(shard, shards, registered, client, &startup, right);
+                                return Some(Entered::Console(Box::new(console)));
+                            }
+                            Err(why) => LoginError::Console(why),
+                        }
+                    }
                     (Ok(asked), Ok(registered)) => {
                         let secret = Secret::Keys(keys);
-                        return Some(Session::new(shard, registered, port, client, startup, secret, asked));
+                        let session = Session::new(shard, registered, port, client, startup, secret, asked);
+                        return Some(Entered::Session(Box::new(session)));
                     }
                     (Err(why), _) => LoginError::Setting(why),
-                    (_, Err(error)) => LoginError::Random(error),
                 }
             }
             Err(refused) => refused,
@@ -182,7 +206,7 @@ impl Door {
 
     /// The user's verifier, or one that no password fits. Waits, within the limit, while no server can be asked.
     async fn verifier(&self, user: &str) -> Result<(Verifier, bool), LoginError> {
-        let deadline = Instant::now() + self.hub.limits.wait;
+        let deadline = Instant::now() + self.hub.rules().limits.wait;
         let mut views = self.hub.subscribe();
         loop {
             views.mark_unchanged();

@@ -3,21 +3,27 @@
 //! changes of the view come from outside. Nothing here knows a message.
 
 use crate::ProxyError;
+use crate::config::Reads;
 use crate::hub::Hub;
 use crate::pool::link::{CancelTarget, Fate, Right};
 use crate::pool::open::Login;
 use crate::pool::{Place, Pools};
+use crate::session::Port;
+use crate::stream::Stream;
 use crate::table::View;
+use crate::tally::Database;
 use crate::track::Registry;
 use dauphin_model::Target;
 use dauphin_wire::postgres::scram::Secret;
+use dauphin_wire::postgres::startup::Startup;
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, LocalSet, spawn_local};
 
@@ -30,9 +36,54 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Work for a shard, run on its thread.
 pub(crate) type Job = Box<dyn FnOnce(Rc<Shard>) + Send>;
 
+/// Most databases that are told apart; names are the clients' choice.
+const DATABASES_MAX: usize = 200;
+
+/// The name under which all others count. No database can be called so by accident.
+const OTHERS: &str = "(others)";
+
+/// Who sits on a seat.
+#[derive(Debug)]
+pub(crate) struct Who {
+    pub(crate) user: String,
+    pub(crate) database: Rc<Database>,
+    /// How it came in; none: to the console.
+    pub(crate) port: Option<Port>,
+    pub(crate) replication: bool,
+    /// What it called itself at login.
+    pub(crate) name: String,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) tls: bool,
+    pub(crate) since: Instant,
+}
+
+impl Who {
+    /// A client of the console, by what is known of any.
+    pub(crate) fn new(startup: &Startup, client: &Stream) -> Self {
+        Self {
+            user: startup.user().to_owned(),
+            database: Rc::new(Database::new(startup.database(), false)),
+            port: None,
+            replication: false,
+            name: startup.get("application_name").unwrap_or_default().to_owned(),
+            peer: client.peer(),
+            tls: matches!(client, Stream::Tls(_)),
+            since: Instant::now(),
+        }
+    }
+}
+
 /// A session as its shard sees it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Seat {
+    pub(crate) who: Who,
+    /// Since when it waits for a server, and since when it is in a transaction.
+    pub(crate) waiting: Cell<Option<Instant>>,
+    pub(crate) transaction: Cell<Option<Instant>>,
+    /// When it asked for something last.
+    pub(crate) asked: Cell<Option<Instant>>,
+    /// A cancel request came while nothing of it ran on a server.
+    pub(crate) interrupted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Something of this client runs on the server now.
     pub(crate) busy: Cell<bool>,
@@ -41,6 +92,19 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
+    fn new(who: Who) -> Self {
+        Self {
+            who,
+            waiting: Cell::default(),
+            transaction: Cell::default(),
+            asked: Cell::default(),
+            interrupted: Cell::default(),
+            waker: RefCell::default(),
+            busy: Cell::default(),
+            target: RefCell::default(),
+        }
+    }
+
     /// Wakes this task when the view changes.
     pub(crate) fn register(&self, waker: &Waker) {
         let mut kept = self.waker.borrow_mut();
@@ -75,11 +139,18 @@ pub(crate) struct Shard {
     seats: RefCell<HashMap<u32, Rc<Seat>>>,
     /// By the startup packet for servers.
     pools: RefCell<HashMap<Vec<u8>, Rc<Pools>>>,
+    /// That clients came for, by name.
+    databases: RefCell<BTreeMap<String, Rc<Database>>>,
+    /// Databases that are yet to come are paused.
+    paused: Cell<bool>,
+    /// How sessions on the write port read, unless they say otherwise.
+    pub(crate) reads: Cell<Reads>,
 }
 
 impl Shard {
     fn new(hub: Arc<Hub>, number: usize, all: Shards) -> Self {
         let view = RefCell::new(hub.view());
+        let reads = Cell::new(hub.rules().reads);
         Self {
             hub,
             number,
@@ -89,6 +160,9 @@ impl Shard {
             epoch: Cell::new(0),
             seats: RefCell::default(),
             pools: RefCell::default(),
+            databases: RefCell::default(),
+            paused: Cell::new(false),
+            reads,
         }
     }
 
@@ -122,6 +196,63 @@ impl Shard {
     /// Replicas that take reads.
     pub(crate) fn replicas(&self) -> Vec<Target> {
         self.view().usable_replicas().cloned().collect()
+    }
+
+    /// What is known of this database.
+    pub(crate) fn database(&self, name: &str) -> Rc<Database> {
+        let mut databases = self.databases.borrow_mut();
+        let name = if databases.len() < DATABASES_MAX || databases.contains_key(name) { name } else { OTHERS };
+        let new = || Rc::new(Database::new(name, self.paused.get()));
+        Rc::clone(databases.entry(name.to_owned()).or_insert_with(new))
+    }
+
+    /// The databases of this name; without one, all.
+    pub(crate) fn databases(&self, name: Option<&str>) -> Vec<Rc<Database>> {
+        let databases = self.databases.borrow();
+        databases.values().filter(|database| name.is_none_or(|name| database.name == name)).map(Rc::clone).collect()
+    }
+
+    /// All who sit here.
+    pub(crate) fn seats(&self) -> Ref<'_, HashMap<u32, Rc<Seat>>> {
+        self.seats.borrow()
+    }
+
+    /// All pools.
+    pub(crate) fn all_pools(&self) -> Vec<Rc<Pools>> {
+        self.pools.borrow().values().map(Rc::clone).collect()
+    }
+
+    /// Whether databases that are yet to come are paused.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
+    /// Has new transactions in these databases wait, or no longer, and closes the connections that are free.
+    pub(crate) fn pause(&self, name: Option<&str>, paused: bool) {
+        if name.is_none() {
+            self.paused.set(paused);
+        }
+        for database in self.databases(name) {
+            database.paused.set(paused);
+        }
+        if paused {
+            self.close_idle(name);
+        }
+    }
+
+    /// Has each connection for these databases closed once it is free.
+    pub(crate) fn reconnect(&self, name: Option<&str>) {
+        let now = tokio::time::Instant::now();
+        for database in self.databases(name) {
+            database.renewed.set(now);
+        }
+        self.close_idle(name);
+    }
+
+    fn close_idle(&self, name: Option<&str>) {
+        for pools in self.all_pools().iter().filter(|pools| name.is_none_or(|name| pools.place().database == name)) {
+            pools.all().for_each(|pool| pool.close_idle());
+        }
     }
 
     /// The pools of this login.
@@ -160,6 +291,8 @@ impl Shard {
     }
 
     fn sweep(&self) {
+        let now = Instant::now();
+        self.databases.borrow().values().for_each(|database| database.roll(now));
         let mut all = self.pools.borrow_mut();
         all.retain(|_, pools| {
             pools.sweep(|right| self.fate(right));
@@ -168,8 +301,8 @@ impl Shard {
     }
 
     /// Takes a session in under the process number that its client knows.
-    pub(crate) fn seat(self: &Rc<Self>, pid: u32) -> Seated {
-        let seat = Rc::<Seat>::default();
+    pub(crate) fn seat(self: &Rc<Self>, pid: u32, who: Who) -> Seated {
+        let seat = Rc::new(Seat::new(who));
         self.seats.borrow_mut().insert(pid, Rc::clone(&seat));
         Seated { shard: Rc::clone(self), pid, seat }
     }
@@ -177,6 +310,13 @@ impl Shard {
     /// Where to cancel what this session runs now.
     pub(crate) fn running_on(&self, pid: u32) -> Option<Rc<CancelTarget>> {
         self.seats.borrow().get(&pid)?.running_on()
+    }
+
+    /// Tells this session that somebody cancels what it does here.
+    pub(crate) fn interrupt(&self, pid: u32) {
+        if let Some(seat) = self.seats.borrow().get(&pid) {
+            seat.interrupted.set(true);
+        }
     }
 
     fn wake_all(&self) {
@@ -229,6 +369,21 @@ impl Shards {
         Ok(shards)
     }
 
+    /// What each shard says to this; one that has ended says nothing.
+    pub(crate) async fn gather<T: Send + 'static>(
+        &self,
+        question: impl Fn(&Shard) -> T + Clone + Send + 'static,
+    ) -> Vec<T> {
+        let mut answers = Vec::with_capacity(self.count());
+        for number in 0..self.count() {
+            let question = question.clone();
+            // Who asks may be gone by now.
+            let ask = move |shard: Rc<Shard>, sender: oneshot::Sender<T>| drop(sender.send(question(&shard)));
+            answers.extend(self.ask(number, ask).await);
+        }
+        answers
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.0.len()
@@ -263,6 +418,7 @@ async fn serve(shard: Rc<Shard>, mut jobs: mpsc::Receiver<Job>, mut life: watch:
                 if changed.is_err() {
                     return;
                 }
+                shard.reads.set(shard.hub.rules().reads);
                 shard.sweep();
                 shard.wake_all();
             }

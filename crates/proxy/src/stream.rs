@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -24,6 +25,17 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
     /// Nothing any more: at its end, and takes nothing.
     Closed,
+}
+
+impl Stream {
+    /// The other side's address, while it is there.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Plain(stream) => stream.peer_addr().ok(),
+            Self::Tls(stream) => stream.get_ref().0.peer_addr().ok(),
+            Self::Closed => None,
+        }
+    }
 }
 
 impl AsyncRead for Stream {

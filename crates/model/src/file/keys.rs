@@ -204,6 +204,19 @@ pub const KEYS: &[Key] = &[
     key("proxy", "read_wait", "a duration").default("\"20ms\"").about(
         "How long a read waits for a replica that is fresh enough before the leader serves it.",
     ),
+    key("proxy", "admin_users", "a list of roles").default("[]").example("[\"postgres\"]").about(
+        "Who may use the proxy's console (the database `dauphin` on the write port) for everything: see docs/proxy-console.md. Left \
+         out: nobody.",
+    ),
+    key("proxy", "stats_users", "a list of roles").default("[]").example("[\"monitor\"]").about(
+        "Who may only look there.",
+    ),
+    key("proxy", "metrics_listen", "an address with a port").example("\"127.0.0.1:6434\"").about(
+        "Where the proxy serves `/metrics`, as OpenMetrics text, to whoever asks: see docs/metrics.md. Left out: nowhere.",
+    ),
+    key("proxy", "log_slow", "a duration").example("\"250ms\"").about(
+        "Statements that take this long or longer are logged, without their literals. Left out: none.",
+    ),
     key("proxy", "threads", "a whole number, 1 to 256").example("4").about(
         "Threads that clients are spread over. Left out: half of the processors.",
     ),

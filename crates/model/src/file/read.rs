@@ -17,6 +17,9 @@ use toml::de::{DeTable, DeValue};
 /// Longest text of a host, zone or locale, in bytes.
 const TEXT_BYTES_MAX: usize = 255;
 
+/// Longest name of a role, in bytes.
+const ROLE_BYTES_MAX: usize = 63;
+
 /// Reads a file.
 pub(super) fn file(name: &str, text: &str) -> Result<ClusterFile, FileErrors> {
     let faults = Faults::default();
@@ -322,6 +325,12 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
     let pool_size = section.number("pool_size", 1..10_001).and_then(|n| u32::try_from(n).ok());
     let read_level = section.text("read_level", |text| text.parse::<ReadLevel>());
     let read_wait = section.duration("read_wait");
+    let (admin_users, stats_users) = (section.list("admin_users", role), section.list("stats_users", role));
+    let metrics_listen = address("metrics_listen");
+    if metrics_listen.is_some() && (metrics_listen == listen_write || metrics_listen == listen_read) {
+        section.fault(section.place("metrics_listen"), "`metrics_listen` is an address that clients come to");
+    }
+    let log_slow = section.duration("log_slow");
     let threads = section.number("threads", 1..257).and_then(|n| u32::try_from(n).ok());
     let token_file = section.path("token_file");
     Some(ProxyFile {
@@ -333,9 +342,19 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
         pool_size: pool_size?,
         read_level: read_level?,
         read_wait: read_wait?,
+        admin_users,
+        stats_users,
+        metrics_listen,
+        log_slow,
         threads,
         token_file,
     })
+}
+
+/// A role as PostgreSQL names it.
+fn role(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty() && text.len() <= ROLE_BYTES_MAX && !text.contains('\0');
+    fits.then(|| text.to_owned()).ok_or_else(|| format!("{text:?} is no role; a name has 1 to {ROLE_BYTES_MAX} bytes"))
 }
 
 fn host(text: &str) -> Result<String, String> {

@@ -203,6 +203,14 @@ fn proxy(out: &mut Out, proxy: &ProxyFile) {
     out.differing("pool_size", i64::from(proxy.pool_size));
     out.differing("read_level", proxy.read_level.to_string());
     out.differing("read_wait", unit::duration_text(proxy.read_wait));
+    out.differing("admin_users", proxy.admin_users.clone());
+    out.differing("stats_users", proxy.stats_users.clone());
+    if let Some(address) = proxy.metrics_listen {
+        out.put("metrics_listen", address.to_string());
+    }
+    if let Some(slow) = proxy.log_slow {
+        out.put("log_slow", unit::duration_text(slow));
+    }
     if let Some(threads) = proxy.threads {
         out.put("threads", i64::from(threads));
     }

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 /// A limit that all shards share.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    limit: usize,
+    limit: AtomicUsize,
     used: AtomicUsize,
     starving: AtomicUsize,
     freed: Notify,
@@ -37,14 +37,26 @@ impl Drop for Starving {
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0), starving: AtomicUsize::new(0), freed: Notify::new() }
+        Self { limit: AtomicUsize::new(limit), used: AtomicUsize::new(0), starving: AtomicUsize::new(0), freed: Notify::new() }
     }
 
     /// One more, if the limit allows it.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Permit> {
-        let more = |used| (used < self.limit).then_some(used + 1);
+        let limit = self.limit.load(Ordering::Acquire);
+        let more = |used| (used < limit).then_some(used + 1);
         let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
         taken.is_ok().then(|| Permit(Arc::clone(self)))
+    }
+
+    /// From now on so many. What is open beyond it is closed as it is given back.
+    pub(crate) fn limit_to(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Release);
+        self.freed.notify_waiters();
+    }
+
+    /// More are open than the limit allows now.
+    pub(crate) fn is_over(&self) -> bool {
+        self.used.load(Ordering::Acquire) > self.limit.load(Ordering::Acquire)
     }
 
     /// Says that somebody waits in vain, until it is dropped.

@@ -22,6 +22,10 @@ pub(crate) struct CancelTarget {
     pub(crate) address: SocketAddr,
     pub(crate) pid: u32,
     pub(crate) secret: u32,
+    /// Whether it leads.
+    pub(crate) leads: bool,
+    /// When the connection was made.
+    pub(crate) opened: Instant,
     /// Cancel requests on their way: until they have arrived no other client may have the server.
     pub(crate) cancels: Cell<u32>,
 }
@@ -97,7 +101,8 @@ impl Link {
     pub(crate) fn new(server: Server, right: Right, counted: Counted) -> Self {
         let (pid, secret) = server.key;
         let (member, address) = (server.member.clone(), server.address);
-        let target = CancelTarget { member, address, pid, secret, cancels: Cell::new(0) };
+        let (leads, opened) = (matches!(right, Right::Leader(_)), Instant::now());
+        let target = CancelTarget { member, address, pid, secret, leads, opened, cancels: Cell::new(0) };
         Self {
             reported: Reported::of(&server.parameters),
             server,
@@ -107,7 +112,7 @@ impl Link {
             unflushed: false,
             state: 0,
             known: Known::default(),
-            opened: Instant::now(),
+            opened,
             counted,
         }
     }

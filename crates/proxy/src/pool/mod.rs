@@ -9,12 +9,13 @@ pub(crate) mod open;
 use crate::hub::Hub;
 use crate::server::OpenError;
 use crate::shard::Shard;
+use crate::tally::Database;
 use crate::track::Reported;
 use crate::track::own::Asked;
 use budget::{Budget, Permit, Starving};
 use dauphin_model::{MemberName, Target};
 use dauphin_wire::postgres::scram::Secret;
-use link::{Counted, Fate, Link, Right};
+use link::{CancelTarget, Counted, Fate, Link, Right};
 use open::Login;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -68,6 +69,7 @@ pub(crate) struct Pools {
     login: Login,
     secret: RefCell<Rc<Secret>>,
     pub(crate) leader: Rc<Pool>,
+    database: Rc<Database>,
     replicas: RefCell<BTreeMap<MemberName, Rc<Pool>>>,
     /// What the leader reports at login, and what replicas do: clients are let in without one.
     greetings: [RefCell<Option<Reported>>; 2],
@@ -90,16 +92,19 @@ pub(crate) struct Pool {
     /// Of which server it is.
     pub(crate) place: Place,
     pub(crate) budget: Arc<Budget>,
+    database: Rc<Database>,
 }
 
 impl Pools {
     pub(crate) fn new(shard: &Rc<Shard>, login: Login, secret: Secret) -> Rc<Self> {
-        let leader = Pool::new(&shard.hub, &login, None);
+        let database = shard.database(login.startup.database());
+        let leader = Pool::new(&shard.hub, &login, None, &database);
         Rc::new(Self {
             shard: Rc::downgrade(shard),
             login,
             secret: RefCell::new(Rc::new(secret)),
             leader,
+            database,
             replicas: RefCell::default(),
             greetings: Default::default(),
             asked: Cell::default(),
@@ -128,12 +133,22 @@ impl Pools {
         if let Some(pool) = replicas.get(member) {
             return Rc::clone(pool);
         }
-        let pool = Pool::new(hub, &self.login, Some(member.clone()));
+        let pool = Pool::new(hub, &self.login, Some(member.clone()), &self.database);
         replicas.insert(member.clone(), Rc::clone(&pool));
         pool
     }
 
-    fn all(&self) -> impl Iterator<Item = Rc<Pool>> {
+    /// Where they log in.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Whom they log in as, and where.
+    pub(crate) fn place(&self) -> &Place {
+        &self.leader.place
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = Rc<Pool>> {
         let replicas: Vec<_> = self.replicas.borrow().values().map(Rc::clone).collect();
         replicas.into_iter().chain([Rc::clone(&self.leader)])
     }
@@ -143,7 +158,7 @@ impl Pools {
         for pool in self.all() {
             let kept = |(link, since): &mut (Link, Instant)| {
                 let usable = matches!(fate(&link.right), Fate::Admitted | Fate::Hold);
-                usable && since.elapsed() < IDLE_MAX && link.is_quiet()
+                usable && since.elapsed() < IDLE_MAX && !pool.is_closing(link) && link.is_quiet()
             };
             pool.idle.borrow_mut().retain_mut(kept);
         }
@@ -191,6 +206,7 @@ impl Pools {
     }
 
     async fn open(&self, shard: &Shard, pool: &Pool, target: &Target, right: &Right, permit: Permit) -> bool {
+        let renewed = self.database.renewed.get();
         let secret = Rc::clone(&self.secret.borrow());
         let leads = matches!(right, Right::Leader(_));
         let opened = timeout(OPEN_TIMEOUT, open::open(&shard.hub, target, leads, &self.login, &secret)).await;
@@ -199,6 +215,11 @@ impl Pools {
             pool.opening.borrow_mut().swap_remove(place);
         }
         match opened.unwrap_or_else(|_| Err(OpenError::NotYet(format!("{} does not answer", target.member)))) {
+            Ok(_) if renewed != self.database.renewed.get() => {
+                drop(permit);
+                pool.tell(OpenError::NotYet("connections are being made anew".into()));
+                false
+            }
             Ok((server, asked)) => {
                 self.asked.set(asked);
                 let mut link = Link::new(server, right.clone(), Counted::Pool(permit));
@@ -218,7 +239,7 @@ impl Pools {
 }
 
 impl Pool {
-    fn new(hub: &Hub, login: &Login, replica: Option<MemberName>) -> Rc<Self> {
+    fn new(hub: &Hub, login: &Login, replica: Option<MemberName>, database: &Rc<Database>) -> Rc<Self> {
         let startup = &login.startup;
         let place = Place { user: startup.user().to_owned(), database: startup.database().to_owned(), replica };
         Rc::new(Self {
@@ -230,6 +251,7 @@ impl Pool {
             busy: Cell::new(0),
             budget: hub.budget(place.clone()),
             place,
+            database: Rc::clone(database),
         })
     }
 
@@ -262,7 +284,7 @@ impl Pool {
     /// For who has waited longest, else for later.
     fn keep(&self, link: Link, shard: &Shard) {
         let usable = link.target.cancels.get() == 0 && matches!(shard.fate(&link.right), Fate::Admitted | Fate::Hold);
-        if !usable {
+        if !usable || self.is_closing(&link) {
             return;
         }
         self.given.set(self.given.get().wrapping_add(1));
@@ -287,6 +309,26 @@ impl Pool {
         if !others {
             self.idle.borrow_mut().push((link, Instant::now()));
         }
+    }
+
+    /// Whether this connection serves nobody any more once it is free.
+    fn is_closing(&self, link: &Link) -> bool {
+        self.database.paused.get() || link.opened < self.database.renewed.get() || self.budget.is_over()
+    }
+
+    /// Closes what is free.
+    pub(crate) fn close_idle(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
+    /// What is free.
+    pub(crate) fn idle(&self) -> impl Iterator<Item = Rc<CancelTarget>> {
+        self.idle.borrow().iter().map(|(link, _)| Rc::clone(&link.target)).collect::<Vec<_>>().into_iter()
+    }
+
+    /// How many are on their way.
+    pub(crate) fn opening(&self) -> usize {
+        self.opening.borrow().len()
     }
 
     fn tell(&self, error: OpenError) {

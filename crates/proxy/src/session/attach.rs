@@ -1,6 +1,7 @@
 //! Finds a server for a session that has its own, and waits for one, within a limit, while there is none. Only `session`
 //! calls it. It never sends anything of the client's but its login and what is needed to set the session up again.
 
+use super::clock::Wait;
 use super::end::End;
 use super::{Port, Session, Source};
 use crate::hub::ReadSlot;
@@ -67,8 +68,12 @@ impl Session {
     async fn attach_own(&mut self) -> Result<(), End> {
         let hub = Arc::clone(&self.hub);
         let _held = Gauge::new(&hub.stats.held);
-        let deadline = Instant::now() + hub.limits.wait;
+        let limit = hub.rules().limits.wait;
         let mut views = hub.subscribe();
+        self.hold(&mut views).await?;
+        let seat = Rc::clone(&self.seated.seat);
+        let mut wait = Wait::begin(&seat);
+        let mut deadline = Instant::now() + limit;
         let mut why = String::from("no leader is open");
         let mut kept_out: Option<Instant> = None;
         loop {
@@ -76,8 +81,15 @@ impl Session {
                 return Err(End::stopping());
             }
             let view = Arc::clone(&views.borrow_and_update());
-            if self.may_stay(&view)? {
+            wait.see(&view);
+            let stays = self.may_stay(&view)?;
+            if self.hold(&mut views).await? {
+                deadline = Instant::now() + limit;
+                continue;
+            }
+            if stays {
                 self.admitted = true;
+                wait.done();
                 return Ok(());
             }
             let mut next = deadline;
@@ -107,7 +119,7 @@ impl Session {
             }
             if Instant::now() >= deadline {
                 hub.stats.waited_too_long.add();
-                return Err(End::waited(hub.limits.wait, &why));
+                return Err(End::waited(limit, &why));
             }
             tokio::select! {
                 _ = views.changed() => {}
@@ -134,7 +146,7 @@ impl Session {
             Port::Write => leader(),
             Port::Read => match self.hub.pick_replica(view) {
                 Some((target, slot)) => Some(Place::Replica(target, slot)),
-                None if self.hub.read_from_leader => leader(),
+                None if self.hub.rules().read_from_leader => leader(),
                 None => None,
             },
         }

@@ -2,6 +2,7 @@
 //! else in turn. Only `session` calls it. It sends nothing of the client's.
 
 use super::attach::{RETRY, refused};
+use super::clock::Wait;
 use super::end::End;
 use super::{Port, Session, Source};
 use crate::pool::link::{Link, Right};
@@ -28,7 +29,7 @@ impl Session {
     /// A server that is free and needs nothing set: without a wait, and without an allocation.
     pub(super) fn check_out_now(&mut self) -> bool {
         let Source::Shared(pools, held) = &mut self.source else { return false };
-        if self.port != Port::Write || self.hub.is_stopping() {
+        if self.port != Port::Write || self.hub.is_stopping() || self.seated.seat.who.database.paused.get() {
             return false;
         }
         let Some(right) = self.shard.leader_right() else { return false };
@@ -37,6 +38,7 @@ impl Session {
         };
         *held = Some(Rc::clone(&pools.leader));
         self.admitted = true;
+        self.note_no_wait();
         self.adopt(link);
         true
     }
@@ -48,8 +50,12 @@ impl Session {
     pub(super) async fn check_out(&mut self, pools: &Rc<Pools>) -> Result<(), End> {
         let hub = Arc::clone(&self.hub);
         let _held = Gauge::new(&hub.stats.held);
-        let deadline = Instant::now() + hub.limits.wait;
+        let limits = hub.rules().limits.clone();
         let mut views = hub.subscribe();
+        self.hold(&mut views).await?;
+        let seat = Rc::clone(&self.seated.seat);
+        let mut wait = Wait::begin(&seat);
+        let mut deadline = Instant::now() + limits.wait;
         let mut why = String::from("no leader is open");
         let mut kept_out: Option<Instant> = None;
         self.choose().await;
@@ -58,13 +64,20 @@ impl Session {
                 return Err(End::stopping());
             }
             let view = Arc::clone(&views.borrow_and_update());
-            if self.may_stay(&view)? {
+            wait.see(&view);
+            let stays = self.may_stay(&view)?;
+            if self.hold(&mut views).await? {
+                deadline = Instant::now() + limits.wait;
+                continue;
+            }
+            if stays {
                 self.admitted = true;
+                wait.done();
                 return Ok(());
             }
             if Instant::now() >= deadline {
                 hub.stats.waited_too_long.add();
-                return Err(End::waited(hub.limits.wait, &why));
+                return Err(End::waited(limits.wait, &why));
             }
             let place = if self.backend.is_none() { self.pool(pools) } else { None };
             let Some((pool, target, right)) = place else {
@@ -85,7 +98,7 @@ impl Session {
             let offer = loop {
                 let hungry = self.want(pools, &pool, &target, &right);
                 if hungry.is_some() {
-                    why = format!("all {} connections to {} are in use", hub.limits.pool, target.member);
+                    why = format!("all {} connections to {} are in use", limits.pool, target.member);
                 }
                 tokio::select! {
                     offer = &mut offered => break offer.ok(),
@@ -102,6 +115,7 @@ impl Session {
                 offered.try_recv().ok()
             });
             match offer {
+                Some(Ok(link)) if self.is_paused() => pool.give(link, &self.shard),
                 Some(Ok(link)) => self.set_up(link, &pool).await?,
                 None | Some(Err(_)) if chosen => self.choose_none(),
                 None => {}
@@ -145,7 +159,7 @@ impl Session {
             (pool, target, right)
         });
         let freest = replicas.min_by_key(|(pool, ..)| pool.busy.get());
-        freest.or_else(|| if self.hub.read_from_leader { leader() } else { None })
+        freest.or_else(|| if self.hub.rules().read_from_leader { leader() } else { None })
     }
 
     /// Gives a server that was checked out this session's settings, and takes it.

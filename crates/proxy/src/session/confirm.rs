@@ -46,7 +46,7 @@ impl Session {
         let moved = async { while hub.term() == term && views.changed().await.is_ok() {} };
         let later = |seen: &Seen| seen.term == term && seen.number > question;
         let seen = tokio::select! {
-            seen = mark.wait(Instant::now() + hub.limits.wait, later) => seen.ok_or(Unconfirmed::Moved)?,
+            seen = mark.wait(Instant::now() + hub.rules().limits.wait, later) => seen.ok_or(Unconfirmed::Moved)?,
             () = moved => return Err(Unconfirmed::Moved),
         };
         if seen.lsn == 0 { Err(Unconfirmed::Nobody) } else { Ok(()) }

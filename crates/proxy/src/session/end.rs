@@ -132,7 +132,8 @@ impl End {
         }
     }
 
-    pub(super) fn stopping() -> Self {
+    /// The proxy is told to stop.
+    pub(crate) fn stopping() -> Self {
         Self::fatal(ADMIN_SHUTDOWN, "the proxy is stopping".into())
     }
 

@@ -63,6 +63,7 @@ impl Session {
             *held = Some(pool);
         }
         self.admitted = true;
+        self.note_no_wait();
         self.adopt(link);
         true
     }
@@ -188,7 +189,7 @@ impl Session {
     }
 
     fn read_until(&self) -> Instant {
-        Instant::now() + self.asked().wait.unwrap_or(self.hub.reads.wait)
+        Instant::now() + self.asked().wait.unwrap_or(self.shard.reads.get().wait)
     }
 
     /// What is needed, as a position; none when the leader does not say in time.

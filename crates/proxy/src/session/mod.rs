@@ -4,6 +4,7 @@
 
 mod attach;
 mod checkout;
+mod clock;
 mod confirm;
 mod end;
 mod fresh;
@@ -16,7 +17,7 @@ use crate::hub::{Hub, Registered};
 use crate::pool::link::{Fate, Link, Right};
 use crate::pool::open::Login;
 use crate::pool::{Pool, Pools};
-use crate::shard::{Seated, Shard};
+use crate::shard::{Seated, Shard, Who};
 use crate::stream::{Stream, write_or_keep};
 use crate::track::own::Asked;
 use crate::track::{DIRTY, Loss, Track};
@@ -25,7 +26,8 @@ use dauphin_wire::postgres::message::{self, Report};
 use dauphin_wire::postgres::scram::Secret;
 use dauphin_wire::postgres::sql::Lasting;
 use dauphin_wire::postgres::startup::Startup;
-use end::{CANCELLED_WAIT, End, REPLICA_LOST, ROLLED_BACK, UNKNOWN};
+pub(crate) use end::End;
+use end::{CANCELLED_WAIT, REPLICA_LOST, ROLLED_BACK, UNKNOWN};
 use reading::Reading;
 use relay::Event;
 use resolve::InDoubt;
@@ -105,10 +107,17 @@ impl Session {
     ) -> Self {
         let replication = startup.is_replication();
         let mut track = Track::new(replication);
-        if port == Port::Write && !replication && shard.hub.pooling == Pooling::Transaction {
+        let rules = shard.hub.rules();
+        if port == Port::Write && !replication && rules.pooling == Pooling::Transaction {
             track.let_choose();
         }
-        let source = if replication || shard.hub.pooling == Pooling::Session {
+        let who = Who {
+            database: shard.database(startup.database()),
+            port: Some(port),
+            replication,
+            ..Who::new(&startup, &client)
+        };
+        let source = if replication || rules.pooling == Pooling::Session {
             Source::Own(Box::new((Login::new(startup), secret)))
         } else {
             if let Some(text) = set_name(&startup) {
@@ -120,7 +129,7 @@ impl Session {
         Self {
             hub: Arc::clone(&shard.hub),
             shard: Rc::clone(shard),
-            seated: shard.seat(registered.pid),
+            seated: shard.seat(registered.pid, who),
             registered,
             port,
             source,
@@ -168,6 +177,7 @@ impl Session {
                 }
                 Event::Unconfirmed => {
                     Box::pin(self.confirm()).await;
+                    self.mark_busy();
                     self.let_go();
                     Ok(())
                 }
@@ -201,7 +211,7 @@ impl Session {
         }
         let Some(backend) = &self.backend else { return Ok(()) };
         let fate = backend.right.fate(&self.hub.view());
-        self.admitted = fate == Fate::Admitted;
+        self.admitted = fate == Fate::Admitted && !self.is_paused();
         match fate {
             Fate::Admitted | Fate::Hold => Ok(()),
             Fate::Closed | Fate::Superseded if at_rest => self.leave(),
@@ -245,7 +255,7 @@ impl Session {
         self.admitted = false;
         self.track.detached();
         self.seated.seat.target.take();
-        self.mark_busy();
+        self.stop_clock();
     }
 
     /// The server closed the connection, perhaps with a last error.
@@ -363,11 +373,6 @@ impl Session {
         link.state = if code { DIRTY } else { memory.state() };
         self.released();
         pool.give(link, &self.shard);
-    }
-
-    /// Lets cancel requests know whether something runs.
-    fn mark_busy(&self) {
-        self.seated.seat.busy.set(self.track.is_in_flight());
     }
 }
 

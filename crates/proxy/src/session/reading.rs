@@ -160,7 +160,7 @@ impl Session {
     }
 
     pub(super) fn read_level(&self) -> ReadLevel {
-        self.asked().level.unwrap_or(self.hub.reads.level)
+        self.asked().level.unwrap_or(self.shard.reads.get().level)
     }
 
     /// Whether a replica answers.
@@ -220,7 +220,11 @@ impl Session {
         if let Some(len) = round
             && self.leave_leader()
         {
-            let ready = if self.backend.is_some() { self.admitted } else { self.take_fresh(reading, level) };
+            let ready = if self.backend.is_some() {
+                self.admitted
+            } else {
+                !self.is_paused() && self.take_fresh(reading, level)
+            };
             if !ready {
                 reading.next = Next::Find;
                 return Turn::Wait;

@@ -120,8 +120,19 @@ impl Session {
 
     /// Pending when nothing was read; ready without an event when something was.
     fn poll_server(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
-        let Self { hub, backend: Some(backend), client, to_client, unflushed, track, reading, strict, unread, .. } =
-            self
+        let Self {
+            hub,
+            seated,
+            backend: Some(backend),
+            client,
+            to_client,
+            unflushed,
+            track,
+            reading,
+            strict,
+            unread,
+            ..
+        } = self
         else {
             return Poll::Pending;
         };
@@ -132,6 +143,7 @@ impl Session {
         let (stream, carry) = (&mut server.stream, &mut server.rest);
         let again = std::mem::take(unread);
         let mut take = |data: &[u8], cx: &mut Context<'_>| {
+            seated.seat.who.database.note(|totals| totals.sent += data.len() as u64);
             let joined;
             let data = if carry.is_empty() {
                 data
@@ -204,6 +216,7 @@ impl Session {
             if data.is_empty() {
                 return Some(Event::ClientGone);
             }
+            self.seated.seat.who.database.note(|totals| totals.received += data.len() as u64);
             if self.held.is_empty() {
                 return self.take_client(cx, data);
             }

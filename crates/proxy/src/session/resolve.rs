@@ -62,7 +62,7 @@ impl Session {
 
     async fn fate_of(&mut self, xid: u64, term: Term) -> Fate {
         let begun = Instant::now();
-        let deadline = begun + self.hub.limits.wait;
+        let deadline = begun + self.hub.rules().limits.wait;
         let mut views = self.hub.subscribe();
         loop {
             let view = Arc::clone(&views.borrow_and_update());
