@@ -16,7 +16,7 @@ pub use client::{Client, ClientError};
 pub use error::{ApiError, Kind};
 pub use health::HealthView;
 pub use operations::{Operations, Progress};
-pub use server::serve;
+pub use server::{serve, serve_metrics};
 
 /// The description of every route, kept beside the types and checked against them by tests.
 pub const OPENAPI: &str = include_str!("openapi.json");

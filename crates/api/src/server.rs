@@ -3,9 +3,11 @@
 
 mod commands;
 mod listen;
+mod metrics;
 mod reads;
 
 pub use listen::serve;
+pub use metrics::serve_metrics;
 
 use crate::access::Access;
 use crate::error::{ApiError, ErrorBody, Kind};

@@ -134,6 +134,10 @@ pool = "session"
 pool_size = 7
 read_level = "bounded(250)"
 read_wait = "5ms"
+admin_users = ["postgres", "Ops"]
+stats_users = ["monitor"]
+metrics_listen = "127.0.0.1:6434"
+log_slow = "250ms"
 threads = 3
 "#;
 
@@ -158,6 +162,8 @@ fn every_key_is_read() {
     assert_eq!((proxy.wait_limit, proxy.clients_max), (Span::ms(1_500), 10));
     assert_eq!((proxy.pool, proxy.pool_size, proxy.threads), (Pooling::Session, 7, Some(3)));
     assert_eq!((proxy.read_level, proxy.read_wait), (ReadLevel::Bounded(Span::ms(250)), Span::ms(5)));
+    assert_eq!((proxy.admin_users, proxy.stats_users), (vec!["postgres".into(), "Ops".into()], vec!["monitor".into()]));
+    assert_eq!((proxy.metrics_listen.map(|at| at.port()), proxy.log_slow), (Some(6434), Some(Span::ms(250))));
 }
 
 #[test]
@@ -440,6 +446,13 @@ fn the_local_part_fits_the_members() {
     refused(
         &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nlisten_read = \"[::]:1\"\n"),
         expect!["dauphin.toml:27:15: `listen_read` and `listen_write` are the same address"],
+    );
+    refused(
+        &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nmetrics_listen = \"[::]:1\"\nadmin_users = [\"\"]\nlog_slow = 5\n"),
+        expect![[r#"
+            dauphin.toml:27:18: `metrics_listen` is an address that clients come to
+            dauphin.toml:28:16: `admin_users`: "" is no role; a name has 1 to 63 bytes
+            dauphin.toml:29:12: `log_slow` is 5; allowed: a duration, as in log_slow = "250ms""#]],
     );
 }
 

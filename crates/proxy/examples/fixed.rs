@@ -24,6 +24,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         cluster: ClusterName::new("fixed")?,
         listen_write: vec![([127, 0, 0, 1], listen.parse()?).into()],
         listen_read: Vec::new(),
+        listen_metrics: None,
         agents: Vec::new(),
         identity: "/nonexistent".into(),
         password_file: password_file.into(),
@@ -48,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         generation: 1,
     };
     let (heard, receiver) = tokio::sync::mpsc::channel(1);
-    let proxy = Proxy::start(&config, receiver)?;
+    let proxy = Proxy::start(&config, receiver, None)?;
     heard.send(Heard::Route(Box::new(route))).await?;
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
     proxy.stop().await;

@@ -118,6 +118,8 @@ pub struct Config {
     pub listen_write: Vec<SocketAddr>,
     /// Where it listens for sessions that only read.
     pub listen_read: Vec<SocketAddr>,
+    /// Where its metrics are served; by whom it is run serves them.
+    pub listen_metrics: Option<SocketAddr>,
     /// The agents' links.
     pub agents: Vec<AgentLink>,
     /// Folder with the certificates for the agents' links.

@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
@@ -28,7 +29,8 @@ const TAKES_TLS: u8 = b'S';
 
 /// How servers are connected to.
 pub(crate) struct Dial {
-    tls: Option<(TlsConnector, ClusterName)>,
+    /// How servers prove who they are; the CAs may be read again.
+    tls: Option<(Mutex<TlsConnector>, ClusterName)>,
 }
 
 impl fmt::Debug for Dial {
@@ -44,7 +46,22 @@ impl Dial {
     /// [`ProxyError::Trust`] when the CA's file cannot be used.
     pub(crate) fn new(config: &Config) -> Result<Self, ProxyError> {
         let Some(servers) = &config.server_tls else { return Ok(Self { tls: None }) };
-        Ok(Self { tls: Some((tls::connector(servers)?, config.cluster.clone())) })
+        Ok(Self { tls: Some((Mutex::new(tls::connector(servers)?), config.cluster.clone())) })
+    }
+
+    /// The CAs as the configuration says now; none where servers are not asked to prove anything.
+    ///
+    /// # Errors
+    /// [`ProxyError::Trust`] when the CA's file cannot be used.
+    pub(crate) fn renewed(&self, config: &Config) -> Result<Option<TlsConnector>, ProxyError> {
+        config.server_tls.as_ref().filter(|_| self.tls.is_some()).map(tls::connector).transpose()
+    }
+
+    /// From now on servers are checked against these.
+    pub(crate) fn trust(&self, connector: Option<TlsConnector>) {
+        if let (Some((kept, _)), Some(connector)) = (&self.tls, connector) {
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = connector;
+        }
     }
 
     /// Whether connections are encrypted.
@@ -73,7 +90,10 @@ impl Dial {
             let address = stream.peer_addr()?;
             match &self.tls {
                 None => Ok((Stream::Plain(stream), address)),
-                Some((connector, cluster)) => Ok((encrypt(connector, cluster, member, stream).await?, address)),
+                Some((connector, cluster)) => {
+                    let connector = connector.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    Ok((encrypt(&connector, cluster, member, stream).await?, address))
+                }
             }
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {

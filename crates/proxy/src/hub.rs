@@ -6,6 +6,7 @@ use crate::dial::Dial;
 use crate::marks::Marks;
 use crate::pool::Place;
 use crate::pool::budget::Budget;
+use crate::reload::{Answer, Reloaded};
 use crate::settings::Setting;
 use crate::stats::Stats;
 use crate::table::View;
@@ -13,8 +14,8 @@ use dauphin_model::{MemberName, Target, Term};
 use dauphin_wire::postgres::scram;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::sync::{Semaphore, watch};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Connections that are opened to servers at once: a leader that has just opened is not met by all its clients at once.
 const OPENING_MAX: usize = 64;
@@ -76,6 +77,8 @@ pub(crate) struct Hub {
     rules: Mutex<Arc<Rules>>,
     /// The same and more, as people see it.
     settings: Mutex<Arc<[Setting]>>,
+    /// Who reads the configuration again.
+    pub(crate) reloads: OnceLock<mpsc::Sender<Answer>>,
     /// How servers are connected to.
     pub(crate) dial: Dial,
     pub(crate) stats: Stats,
@@ -101,6 +104,7 @@ impl Hub {
             opening: Semaphore::new(OPENING_MAX),
             rules: Mutex::new(Arc::new(rules)),
             settings: Mutex::new(Arc::new([])),
+            reloads: OnceLock::new(),
             dial,
             stats: Stats::default(),
             marks,
@@ -151,6 +155,17 @@ impl Hub {
         *lock(&self.rules) = Arc::new(rules);
         *lock(&self.settings) = settings.into();
         self.stir();
+    }
+
+    /// Has the configuration read again.
+    ///
+    /// # Errors
+    /// Why it stays as it was.
+    pub(crate) async fn reload(&self) -> Result<Reloaded, String> {
+        let (answer, told) = oneshot::channel();
+        let stops = || "the proxy stops".to_owned();
+        self.reloads.get().ok_or_else(stops)?.send(answer).await.map_err(|_| stops())?;
+        told.await.map_err(|_| stops())?
     }
 
     /// What sessions go by.

@@ -10,7 +10,9 @@ mod hub;
 mod journal;
 mod login;
 mod marks;
+mod metrics;
 mod pool;
+mod reload;
 mod server;
 mod session;
 mod settings;
@@ -26,6 +28,7 @@ mod track;
 mod verifier;
 
 pub use config::{AgentLink, ClientTls, Config, Limits, Operators, PROXY_ROLE, Reads, Rules, ServerTls};
+pub use reload::{Change, Reader, Reloaded};
 pub use source::Heard;
 pub use stats::Snapshot;
 pub use table::{RouteTable, View};
@@ -35,8 +38,10 @@ use dial::Dial;
 use hub::Hub;
 use login::{Door, Entered};
 use marks::Marks;
+use reload::{Front, RELOADS_MAX, Reloader};
 use session::{Port, Session};
 use shard::{Shard, Shards};
+use source::Agents;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -108,6 +113,8 @@ pub enum ProxyError {
 /// A running proxy.
 pub struct Proxy {
     hub: Arc<Hub>,
+    shards: Shards,
+    cluster: String,
     write: Vec<SocketAddr>,
     read: Vec<SocketAddr>,
     /// Ends every accept loop when dropped.
@@ -119,26 +126,62 @@ pub struct Proxy {
     ended: mpsc::Receiver<()>,
 }
 
-/// Runs the proxy until `shutdown` is done, then lets running transactions end, within the limit.
-///
-/// # Errors
-/// [`ProxyError`] when it cannot start.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()> + Send) -> Result<(), ProxyError> {
-    let heard = source::agents(&config)?;
-    let proxy = Proxy::start(&config, heard)?;
-    shutdown.await;
-    proxy.stop().await;
-    Ok(())
+/// What can be asked of a running proxy from outside.
+#[derive(Clone)]
+pub struct Handle {
+    hub: Arc<Hub>,
+    shards: Shards,
+    cluster: String,
+}
+
+impl Handle {
+    /// What it measures, as OpenMetrics text.
+    pub async fn metrics(&self) -> String {
+        let pooled = survey::merge_pooled(self.shards.gather(survey::pooled).await);
+        let known = survey::merge_databases(self.shards.gather(survey::databases).await);
+        metrics::text(&self.cluster, &self.hub, &pooled, &known)
+    }
+
+    /// Has the configuration read again, and what can be changed by that changed.
+    ///
+    /// # Errors
+    /// Why it stays as it was.
+    pub async fn reload(&self) -> Result<Reloaded, String> {
+        self.hub.reload().await
+    }
 }
 
 impl Proxy {
-    /// Starts listening. `heard` brings what the agents say. Must be called inside a tokio runtime.
+    /// Starts listening. `heard` brings what the agents say, `reader` reads the configuration again when asked to. Must be called
+    /// inside a tokio runtime.
     ///
     /// # Errors
     /// [`ProxyError`] when a port, a file or a certificate cannot be used.
-    pub fn start(config: &Config, heard: mpsc::Receiver<Heard>) -> Result<Self, ProxyError> {
+    pub fn start(
+        config: &Config,
+        heard: mpsc::Receiver<Heard>,
+        reader: Option<Reader>,
+    ) -> Result<Self, ProxyError> {
+        Self::start_with(config, heard, None, reader)
+    }
+
+    /// The same, hearing from the agents that the configuration names.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn open(config: &Config, reader: Reader) -> Result<Self, ProxyError> {
+        let (agents, heard) = Agents::start(config)?;
+        Self::start_with(config, heard, Some(agents), Some(reader))
+    }
+
+    fn start_with(
+        config: &Config,
+        heard: mpsc::Receiver<Heard>,
+        agents: Option<Agents>,
+        reader: Option<Reader>,
+    ) -> Result<Self, ProxyError> {
         let password = read_password(&config.password_file)?;
-        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let (front, entrance) = watch::channel(Front::new(config)?);
         let listen = |addresses: &[SocketAddr]| addresses.iter().map(|at| bind(*at)).collect::<Result<Vec<_>, _>>();
         let (write, read) = (listen(&config.listen_write)?, listen(&config.listen_read)?);
         let addresses = |listeners: &[(SocketAddr, TcpListener)]| listeners.iter().map(|(at, _)| *at).collect();
@@ -153,15 +196,20 @@ impl Proxy {
         let shards = Shards::start(&hub, config.shards, &alive)?;
         let door = Arc::new(Door {
             hub: Arc::clone(&hub),
-            shards,
+            shards: shards.clone(),
             verifiers,
-            tls,
-            tls_required: config.tls.as_ref().is_some_and(|tls| tls.required),
+            front: entrance,
             mock_secret: password.into_bytes(),
         });
         let (accepting, _) = mpsc::channel(1);
         let (running, ended) = mpsc::channel(1);
-        let proxy = Self { hub, write: addresses(&write), read: addresses(&read), accepting, life, ended };
+        let (reloads, asked) = mpsc::channel(RELOADS_MAX);
+        let reloader = Reloader { hub: Arc::downgrade(&hub), reader, front, agents, cluster: config.cluster.clone() };
+        tokio::spawn(reloader.run(asked));
+        // Set once, here.
+        let _ = hub.reloads.set(reloads);
+        let cluster = config.cluster.to_string();
+        let proxy = Self { hub, shards, cluster, write: addresses(&write), read: addresses(&read), accepting, life, ended };
         let ports = write.into_iter().map(|listener| (Port::Write, listener));
         for (port, (_, listener)) in ports.chain(read.into_iter().map(|listener| (Port::Read, listener))) {
             tokio::spawn(accept(Arc::clone(&door), listener, port, running.clone(), proxy.accepting.downgrade()));
@@ -179,6 +227,12 @@ impl Proxy {
     #[must_use]
     pub fn read_addresses(&self) -> &[SocketAddr] {
         &self.read
+    }
+
+    /// What asks it from elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { hub: Arc::clone(&self.hub), shards: self.shards.clone(), cluster: self.cluster.clone() }
     }
 
     /// Counters now.

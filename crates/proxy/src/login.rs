@@ -4,6 +4,7 @@
 use crate::cancel;
 use crate::console::{self, Console};
 use crate::hub::Hub;
+use crate::reload::Front;
 use crate::session::{Port, Session};
 use crate::shard::{Shard, Shards};
 use crate::stream::Stream;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
@@ -37,8 +39,8 @@ pub(crate) struct Door {
     /// Cancel requests find their session's by its number.
     pub(crate) shards: Shards,
     pub(crate) verifiers: Verifiers,
-    pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) tls_required: bool,
+    /// As the configuration says by now.
+    pub(crate) front: watch::Receiver<Front>,
     /// Makes mock verifiers; the same for the proxy's life.
     pub(crate) mock_secret: Vec<u8>,
 }
@@ -113,9 +115,9 @@ impl Door {
                     (_, Err(error)) => LoginError::Random(error),
                     (_, Ok(registered)) if is_for_console => {
                         match console::Right::of(startup.user(), &self.hub.rules().operators) {
-                            Ok(right) => {
+                            Ok(_) => {
                                 let shards = self.shards.clone();
-                                let console = Console::new(shard, shards, registered, client, &startup, right);
+                                let console = Console::new(shard, shards, registered, client, &startup);
                                 return Some(Entered::Console(Box::new(console)));
                             }
                             Err(why) => LoginError::Console(why),
@@ -149,7 +151,7 @@ impl Door {
             }
             First::Tls | First::Gss => return Err(LoginError::Protocol),
         };
-        if self.tls_required && matches!(client, Stream::Plain(_)) {
+        if self.front.borrow().required && matches!(client, Stream::Plain(_)) {
             return Err(LoginError::TlsRequired);
         }
         let asked = Instant::now();
@@ -164,11 +166,12 @@ impl Door {
     /// The first packet that is not a question about encryption. Each such question is answered once.
     async fn first(&self, client: &mut Stream) -> Result<First, LoginError> {
         let mut byte = [0; 1];
-        if let (Stream::Plain(stream), Some(_)) = (&*client, &self.tls) {
+        let acceptor = self.front.borrow().acceptor.clone();
+        if let (Stream::Plain(stream), Some(_)) = (&*client, &acceptor) {
             stream.peek(&mut byte).await?;
         }
         if byte == [TLS_HANDSHAKE] {
-            self.start_tls(client, true).await?;
+            start_tls(client, acceptor.as_ref(), true).await?;
         }
         let (mut gss_asked, mut tls_asked) = (false, matches!(client, Stream::Tls(_)));
         loop {
@@ -179,9 +182,9 @@ impl Door {
                 }
                 First::Tls if !tls_asked => {
                     tls_asked = true;
-                    if self.tls.is_some() {
+                    if acceptor.is_some() {
                         send(client, b"S").await?;
-                        self.start_tls(client, false).await?;
+                        start_tls(client, acceptor.as_ref(), false).await?;
                     } else {
                         send(client, b"N").await?;
                     }
@@ -189,19 +192,6 @@ impl Door {
                 other @ (First::Tls | First::Gss | First::Cancel { .. } | First::Startup(_)) => return Ok(other),
             }
         }
-    }
-
-    async fn start_tls(&self, client: &mut Stream, direct: bool) -> Result<(), LoginError> {
-        let (Some(acceptor), Stream::Plain(stream)) = (&self.tls, std::mem::replace(client, Stream::Closed)) else {
-            return Err(LoginError::Protocol);
-        };
-        // First packets are read to the byte: what was sent ahead of the handshake is taken as part of it, and fails.
-        let tls = acceptor.accept(stream).await.map_err(LoginError::Tls)?;
-        if direct && tls.get_ref().1.alpn_protocol() != Some(ALPN) {
-            return Err(LoginError::Protocol);
-        }
-        *client = Stream::Tls(Box::new(tls.into()));
-        Ok(())
     }
 
     /// The user's verifier, or one that no password fits. Waits, within the limit, while no server can be asked.
@@ -258,6 +248,19 @@ impl Door {
             Err(other) => Err(LoginError::Scram(other)),
         }
     }
+}
+
+async fn start_tls(client: &mut Stream, acceptor: Option<&TlsAcceptor>, direct: bool) -> Result<(), LoginError> {
+    let (Some(acceptor), Stream::Plain(stream)) = (acceptor, std::mem::replace(client, Stream::Closed)) else {
+        return Err(LoginError::Protocol);
+    };
+    // First packets are read to the byte: what was sent ahead of the handshake is taken as part of it, and fails.
+    let tls = acceptor.accept(stream).await.map_err(LoginError::Tls)?;
+    if direct && tls.get_ref().1.alpn_protocol() != Some(ALPN) {
+        return Err(LoginError::Protocol);
+    }
+    *client = Stream::Tls(Box::new(tls.into()));
+    Ok(())
 }
 
 async fn read_first(client: &mut Stream) -> Result<First, LoginError> {

@@ -40,6 +40,7 @@ pub(crate) fn settings(config: &Config) -> Vec<Setting> {
     vec![
         restart("listen_write", addresses(&config.listen_write)),
         restart("listen_read", addresses(&config.listen_read)),
+        restart("metrics_listen", addresses(config.listen_metrics.as_slice())),
         restart("threads", config.shards.to_string()),
         live("wait_limit", length(limits.wait)),
         live("clients_max", limits.clients.to_string()),

@@ -4,10 +4,12 @@ use crate::ProxyError;
 use crate::config::{AgentLink, Config};
 use dauphin_model::route::{ROUTE_BYTES_MAX, ROUTE_CHANNEL};
 use dauphin_model::{MemberName, Route};
+use dauphin_net::ca::CERT_FILE;
 use dauphin_net::{Identity, Link, Peer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 /// How long an agent may take to accept a subscription.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,18 +29,65 @@ pub enum Heard {
     Lost(MemberName),
 }
 
-/// Follows all agents that the configuration names. Ends when the receiver is dropped.
-pub(crate) fn agents(config: &Config) -> Result<mpsc::Receiver<Heard>, ProxyError> {
-    if config.agents.is_empty() {
-        return Err(ProxyError::NoAgents);
+/// The agents that are followed.
+pub(crate) struct Agents {
+    sender: mpsc::Sender<Heard>,
+    followed: Vec<(AgentLink, AbortHandle)>,
+    /// The certificate that we show them.
+    certificate: Vec<u8>,
+}
+
+impl Agents {
+    /// Follows all agents that the configuration names, until the receiver is dropped.
+    ///
+    /// # Errors
+    /// [`ProxyError`] when there are none, or our certificate for them cannot be used.
+    pub(crate) fn start(config: &Config) -> Result<(Self, mpsc::Receiver<Heard>), ProxyError> {
+        let (sender, receiver) = mpsc::channel(HEARD_MAX);
+        let mut agents = Self { sender, followed: Vec::new(), certificate: Vec::new() };
+        agents.follow_those_of(config)?;
+        Ok((agents, receiver))
     }
-    let identity = Arc::new(Identity::load(&config.identity)?);
-    let (sender, receiver) = mpsc::channel(HEARD_MAX);
-    for AgentLink { member, host, port } in &config.agents {
-        let link = Link::new(Peer::member(member), format!("{host}:{port}"), Arc::clone(&identity));
-        tokio::spawn(follow(member.clone(), link, sender.clone()));
+
+    /// Follows those that the configuration names now; all of them anew if our certificate is another one.
+    ///
+    /// # Errors
+    /// As [`Self::start`]; nothing has changed then.
+    pub(crate) async fn change(&mut self, config: &Config) -> Result<(), ProxyError> {
+        for member in self.follow_those_of(config)? {
+            // What it said last counts less than what the others say.
+            let _ = self.sender.send(Heard::Lost(member)).await;
+        }
+        Ok(())
     }
-    Ok(receiver)
+
+    /// Gives those that are not followed any more.
+    fn follow_those_of(&mut self, config: &Config) -> Result<Vec<MemberName>, ProxyError> {
+        if config.agents.is_empty() {
+            return Err(ProxyError::NoAgents);
+        }
+        let identity = Arc::new(Identity::load(&config.identity)?);
+        let path = config.identity.join(CERT_FILE);
+        let certificate = std::fs::read(&path).map_err(|source| ProxyError::File { path, source })?;
+        let stays = |link: &AgentLink| certificate == self.certificate && config.agents.contains(link);
+        let (kept, left): (Vec<_>, Vec<_>) = self.followed.drain(..).partition(|(link, _)| stays(link));
+        self.followed = kept;
+        self.certificate = certificate;
+        let left = left.into_iter().map(|(link, task)| {
+            task.abort();
+            link.member
+        });
+        let left = left.collect();
+        for agent in &config.agents {
+            if !self.followed.iter().any(|(link, _)| link == agent) {
+                let AgentLink { member, host, port } = agent;
+                let link = Link::new(Peer::member(member), format!("{host}:{port}"), Arc::clone(&identity));
+                let task = tokio::spawn(follow(member.clone(), link, self.sender.clone()));
+                self.followed.push((agent.clone(), task.abort_handle()));
+            }
+        }
+        Ok(left)
+    }
 }
 
 async fn follow(member: MemberName, link: Link, heard: mpsc::Sender<Heard>) {

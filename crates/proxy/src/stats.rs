@@ -96,41 +96,6 @@ pub struct Snapshot {
     pub reads_behind: u64,
 }
 
-/// One of the counters, and whether it also falls.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Named {
-    pub(crate) name: &'static str,
-    pub(crate) help: &'static str,
-    pub(crate) gauge: bool,
-    pub(crate) value: u64,
-}
-
-impl Snapshot {
-    /// All of them under their names.
-    pub(crate) fn named(&self) -> [Named; 16] {
-        let counter = |name, help, value| Named { name, help, gauge: false, value };
-        let gauge = |name, help, value| Named { name, help, gauge: true, value };
-        [
-            gauge("clients", "Clients connected now, those that log in among them.", self.clients),
-            gauge("clients_logging_in", "Clients that log in now.", self.logging_in),
-            gauge("clients_held", "Clients that wait for a server now.", self.held),
-            counter("logins", "Logins that succeeded.", self.logins),
-            counter("logins_refused", "Logins refused.", self.refused),
-            counter("sessions_reattached", "Sessions that went on with another server of their own.", self.reattached),
-            counter("sessions_cut_pinned", "Sessions ended at a change of leader for what they had.", self.cut_pinned),
-            counter("transactions_cut", "Transactions or statements that lost their server.", self.cut_busy),
-            counter("outcomes_unknown", "Statements whose outcome nobody can tell.", self.unknown),
-            counter("commits_resolved", "Commits whose fate the next leader told.", self.resolved),
-            counter("waits_cancelled", "Commits whose wait for replicas was cancelled.", self.cancelled_waits),
-            counter("waits_too_long", "Clients that waited for a server too long.", self.waited_too_long),
-            counter("cancels", "Cancel requests forwarded.", self.cancels),
-            counter("reads", "Rounds of sessions that also write, which a replica answered.", self.reads),
-            counter("reads_again", "Rounds that a replica refused or lost, and the leader served.", self.reads_again),
-            counter("reads_behind", "Rounds that the leader served as no replica was fresh in time.", self.reads_behind),
-        ]
-    }
-}
-
 impl Stats {
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {

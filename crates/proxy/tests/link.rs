@@ -7,7 +7,7 @@ use common::{PASSWORD, Server, connect, name, one, target};
 use dauphin_model::route::ROUTE_CHANNEL;
 use dauphin_model::{ClusterName, Route, RouteState, Term};
 use dauphin_net::{BoxFuture, Handler, Identity, Peer, PeerKind, PeerName, Refusal, ca::Ca};
-use dauphin_proxy::AgentLink;
+use dauphin_proxy::{AgentLink, Proxy};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -83,9 +83,14 @@ async fn agents_say_where_clients_go() {
     let port = common::free_port();
     config.listen_write = vec![([127, 0, 0, 1], port).into()];
     let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(dauphin_proxy::run(config, async {
+    let (read, hold) = (config.clone(), Arc::new(Mutex::new(config)));
+    let file = Arc::clone(&hold);
+    let proxy = Proxy::open(&read, Arc::new(move || Ok(file.lock().expect("no panic").clone()))).expect("it starts");
+    let handle = proxy.handle();
+    let running = tokio::spawn(async move {
         let _ = stopped.await;
-    }));
+        proxy.stop().await;
+    });
     let by = Instant::now() + Duration::from_secs(10);
     let client = loop {
         match connect(port, "app", PASSWORD).await {
@@ -104,7 +109,22 @@ async fn agents_say_where_clients_go() {
     // At rest when the word comes: it simply goes on elsewhere.
     one_server.until("select count(*) from pg_stat_activity where usename = 'app'", "0");
     assert_eq!(one(&client, place).await, two.port.to_string());
+
+    // The first agent is taken out of the file: from then on it is not listened to, whatever it says.
+    hold.lock().expect("no panic").agents.retain(|agent| agent.member == name("m2"));
+    let reloaded = handle.reload().await.expect("taken over");
+    let keys = |changes: &[dauphin_proxy::Change]| changes.iter().map(|change| change.key).collect::<Vec<_>>();
+    assert_eq!((keys(&reloaded.applied), keys(&reloaded.restart)), (vec!["member"], Vec::new()));
+    let by = Instant::now() + Duration::from_secs(10);
+    while !agents[0].followers.lock().expect("no panic").iter().all(mpsc::Sender::is_closed) {
+        assert!(Instant::now() < by, "the link stays");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(one(&client, place).await, two.port.to_string());
+    // Nor is a proxy without agents one, and nothing changes by asking for it.
+    hold.lock().expect("no panic").agents.clear();
+    assert!(handle.reload().await.expect_err("refused").contains("no agents"));
     stop.send(()).expect("running");
-    running.await.expect("no panic").expect("a clean end");
+    running.await.expect("no panic");
     assert!(connect(port, "app", PASSWORD).await.is_err());
 }

@@ -29,7 +29,11 @@ pub async fn serve<O: Operations>(
     access: Access,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let router = router(operations, access);
+    accept(listener, router(operations, access), shutdown).await;
+}
+
+/// Serves these routes on this listener until `shutdown` is over; then open connections are cut.
+pub(super) async fn accept(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()> + Send) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);

@@ -56,8 +56,7 @@ pub(super) async fn console<O: Operations>(State(shared): Ask<O>) -> Html<String
 }
 
 pub(super) async fn metrics<O: Operations>(State(shared): Ask<O>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], shared.operations.metrics_text()).into_response()
+    ([(header::CONTENT_TYPE, super::metrics::KIND)], shared.operations.metrics_text()).into_response()
 }
 
 pub(super) async fn openapi() -> Response {

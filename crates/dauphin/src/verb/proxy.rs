@@ -1,5 +1,5 @@
-//! `dauphin proxy`: runs a proxy until it is asked to end. Its certificates are in `identity`, the password of its role
-//! in `password`, both beside its configuration file.
+//! `dauphin proxy`: runs a proxy until it is asked to end; SIGHUP has its file read again. Its certificates are in `identity`, the
+//! password of its role in `password`, both beside its configuration file.
 
 use crate::cli::{Service, Target};
 use crate::failure::{DONE, Failure, Outcome};
@@ -7,24 +7,73 @@ use crate::target;
 use crate::verb::service;
 use dauphin_model::{ClusterFile, ProxyFile};
 use dauphin_net::ca::{CA_FILE, CERT_FILE, KEY_FILE};
-use dauphin_proxy::{AgentLink, ClientTls, Config, Limits, Reads, Rules, ServerTls};
+use dauphin_proxy::{AgentLink, ClientTls, Config, Handle, Limits, Operators, Proxy, Reads, Rules, ServerTls};
+use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The database in which the proxy asks for verifiers: every cluster has it.
 const AUTH_DATABASE: &str = "postgres";
 
 pub(crate) fn run(target: &Target, options: &Service) -> Outcome {
     let path = target::config_path(target)?.to_owned();
-    let file = target::load(&path)?;
+    let config = read(&path)?;
+    service::run(options, |stop| async move { serve(config, &path, stop.asked()).await })?;
+    Ok(DONE)
+}
+
+/// The proxy's configuration, from the cluster's file.
+fn read(path: &Path) -> Result<Config, Failure> {
+    let file = target::load(path)?;
     let Some(proxy) = &file.proxy else {
         let text = format!("{} has no [proxy]: it does not say where to listen", path.display());
         return Err(Failure::usage(text, "add [proxy] with listen_write to it"));
     };
-    let config = config(&file, proxy, &target::folder_of(&path));
-    service::run(options, |stop| async move {
-        dauphin_proxy::run(config, stop.asked()).await.map_err(|e| Failure::failed(e.to_string(), ""))
-    })?;
-    Ok(DONE)
+    Ok(config(&file, proxy, &target::folder_of(path)))
+}
+
+async fn serve(config: Config, path: &Path, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string(), "");
+    let again = path.to_owned();
+    let reader = Arc::new(move || read(&again).map_err(|failure| failure.message));
+    let metrics = match config.listen_metrics {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let proxy = Proxy::open(&config, reader).map_err(|error| failed(&error))?;
+    let mut hangups = signal(SignalKind::hangup()).map_err(|error| failed(&error))?;
+    let handle = proxy.handle();
+    if let Some(listener) = metrics {
+        let handle = handle.clone();
+        let text = move || {
+            let handle = handle.clone();
+            async move { handle.metrics().await }
+        };
+        tokio::spawn(dauphin_api::serve_metrics(listener, text, std::future::pending()));
+    }
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            _ = hangups.recv() => reload(&handle).await,
+        }
+    }
+    proxy.stop().await;
+    Ok(())
+}
+
+/// What comes of it the proxy logs itself.
+async fn reload(handle: &Handle) {
+    let _ = handle.reload().await;
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::failed(format!("cannot listen on {address} for metrics: {error}"), "is another program using it?")
+    })
 }
 
 /// As many as the file says, else half of the processors: a server may stand beside the proxy.
@@ -45,6 +94,7 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         wait: proxy.wait_limit.duration(),
         ..Limits::default()
     };
+    let operators = Operators { admins: proxy.admin_users.clone(), watchers: proxy.stats_users.clone() };
     let reads = Reads { level: proxy.read_level, wait: proxy.read_wait.duration() };
     let (identity, required) = (folder.join("identity"), file.spec.postgres.sql_tls);
     let clients = ClientTls { certificate: identity.join(CERT_FILE), key: identity.join(KEY_FILE), required };
@@ -53,6 +103,7 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         cluster: file.spec.cluster.clone(),
         listen_write: vec![proxy.listen_write],
         listen_read: proxy.listen_read.into_iter().collect(),
+        listen_metrics: proxy.metrics_listen,
         agents: agents.collect(),
         identity,
         password_file: folder.join("password"),
@@ -60,6 +111,6 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         tls: Some(clients),
         server_tls,
         shards: threads(proxy),
-        rules: Rules { limits, pooling: proxy.pool, read_from_leader: true, reads },
+        rules: Rules { limits, pooling: proxy.pool, read_from_leader: true, reads, operators },
     }
 }

@@ -114,7 +114,6 @@ pub(crate) struct Console {
     registered: Registered,
     seated: Seated,
     client: Stream,
-    right: Right,
     /// Received and not yet read.
     rest: Vec<u8>,
     /// What comes of a pipeline is skipped up to its Sync.
@@ -129,7 +128,6 @@ impl Console {
         registered: Registered,
         client: Stream,
         startup: &Startup,
-        right: Right,
     ) -> Self {
         let seated = shard.seat(registered.pid, Who::new(startup, &client));
         Self {
@@ -138,7 +136,6 @@ impl Console {
             registered,
             seated,
             client,
-            right,
             rest: Vec::new(),
             skips: false,
         }
@@ -228,7 +225,10 @@ impl Console {
     /// Does a command and appends what it shows; what it is called when it is done.
     async fn answer(&mut self, command: Command, out: &mut Vec<u8>) -> Result<&'static str, Refusal> {
         let looks = matches!(command, Command::Show(_) | Command::Set);
-        if !looks && self.right != Right::Admin {
+        // As the configuration is by now.
+        let right = Right::of(self.user(), &self.hub.rules().operators);
+        let right = right.map_err(|not| Refusal::new("42501", not.to_string()))?;
+        if !looks && right != Right::Admin {
             let text = format!("user \"{}\" may only look: it is not among admin_users in [proxy]", self.user());
             return Err(Refusal::new("42501", text));
         }
@@ -242,7 +242,13 @@ impl Console {
             Command::Pause(name) => self.pause(name).await.map(|()| "PAUSE"),
             Command::Resume(name) => self.resume(name).await.map(|()| "RESUME"),
             Command::Reconnect(name) => self.reconnect(name).await.map(|()| "RECONNECT"),
-            Command::Reload => Err(Refusal::new("0A000", "this proxy was started without a file".into())),
+            Command::Reload => {
+                let reloaded = self.hub.reload().await.map_err(|why| {
+                    Refusal::new("F0000", why).hint("Nothing has changed: the proxy goes on with what it read before.")
+                })?;
+                show::changes(&reloaded).encode(out);
+                Ok("RELOAD")
+            }
         }
     }
 

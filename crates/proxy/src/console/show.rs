@@ -4,6 +4,8 @@
 use super::command::{DONE, SHOWN, Shown};
 use super::table::{Kind, Table, Value};
 use crate::hub::Hub;
+use crate::metrics::{COUNTERS, GAUGES};
+use crate::reload::Reloaded;
 use crate::session::Port;
 use crate::shard::Shards;
 use crate::survey::{self, Client, Counts, Doing, Known, Pooled, ServerLink};
@@ -444,8 +446,10 @@ fn totals(hub: &Hub, known: &[Known]) -> Table {
     for (name, value) in numbers(&sum) {
         table.row(vec![format!("total_{name}").into(), value.into()]);
     }
-    for counter in hub.stats.snapshot().named() {
-        table.row(vec![counter.name.into(), counter.value.into()]);
+    let stats = hub.stats.snapshot();
+    for (name, _, value) in GAUGES.iter().chain(&COUNTERS) {
+        let name = name.trim_start_matches("dauphin_proxy_").trim_end_matches("_total");
+        table.row(vec![name.into(), value(&stats).into()]);
     }
     table
 }
@@ -466,6 +470,16 @@ fn config(hub: &Hub) -> Table {
         ("pool_mode", mode(hub).to_owned()),
     ] {
         table.row(vec![key.into(), value.into(), Value::Null, "yes".into()]);
+    }
+    table
+}
+
+/// What a reload changed.
+pub(super) fn changes(reloaded: &Reloaded) -> Table {
+    let mut table = Table::new(&[("key", Text), ("from", Text), ("to", Text), ("effect", Text)]);
+    let applied = reloaded.applied.iter().map(|change| (change, "applied"));
+    for (change, effect) in applied.chain(reloaded.restart.iter().map(|change| (change, "needs a restart"))) {
+        table.row(vec![change.key.into(), change.from.clone().into(), change.to.clone().into(), effect.into()]);
     }
     table
 }

@@ -9,7 +9,7 @@ pub(crate) mod fake;
 use dauphin_model::{ClusterName, MemberName, Pooling, ReplicaTarget, Route, RouteState, Target, Term};
 use dauphin_net::Peer;
 use dauphin_net::ca::{CA_FILE, CERT_FILE, Ca, KEY_FILE};
-use dauphin_proxy::{Config, Heard, Proxy, Rules};
+use dauphin_proxy::{Config, Heard, Proxy, Reader, Rules};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -292,6 +292,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         cluster: ClusterName::new("lab").expect("a name"),
         listen_write: vec![any],
         listen_read: vec![any],
+        listen_metrics: None,
         agents: Vec::new(),
         identity: folder.join("identity"),
         password_file,
@@ -305,11 +306,16 @@ pub(crate) fn config(folder: &Path) -> Config {
 
 impl Lab {
     pub(crate) fn start(change: impl FnOnce(&mut Config, &Path)) -> Self {
+        Self::start_reading(None, change)
+    }
+
+    /// A proxy that reads its configuration again with this.
+    pub(crate) fn start_reading(reader: Option<Reader>, change: impl FnOnce(&mut Config, &Path)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut config = config(folder.path());
         change(&mut config, folder.path());
         let (heard, receiver) = mpsc::channel(16);
-        let proxy = Proxy::start(&config, receiver).expect("the proxy starts");
+        let proxy = Proxy::start(&config, receiver, reader).expect("the proxy starts");
         let route = Route {
             cluster: config.cluster,
             from: name("m1"),
