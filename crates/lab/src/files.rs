@@ -142,7 +142,7 @@ fn proxy(lab: &Lab) -> String {
         proxy.write_port,
         proxy.read_port,
         dir.display(),
-        lab.admin.user
+        lab.app.user
     )
 }
 

@@ -100,12 +100,14 @@ pub struct Rules {
     pub reads: Reads,
     /// Who may use the console.
     pub operators: Operators,
+    /// Statements that take this long are logged, and those that are refused; none: neither.
+    pub slow: Option<Duration>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
         let reads = Reads { level: ReadLevel::Leader, wait: Duration::from_millis(20) };
-        Self { limits: Limits::default(), pooling: Pooling::default(), read_from_leader: true, reads, operators: Operators::default() }
+        Self { limits: Limits::default(), pooling: Pooling::default(), read_from_leader: true, reads, operators: Operators::default(), slow: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What all shards share: the view of where clients go, the register of clients' keys, counters.
 //! The service publishes views here; sessions read them. It never touches a socket.
 
+use crate::allowance::Allowance;
 use crate::config::Rules;
 use crate::dial::Dial;
 use crate::marks::Marks;
@@ -15,6 +16,7 @@ use dauphin_wire::postgres::scram;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Connections that are opened to servers at once: a leader that has just opened is not met by all its clients at once.
@@ -70,6 +72,8 @@ pub(crate) struct Hub {
     sessions: Mutex<HashMap<u32, Key>>,
     readers: Mutex<BTreeMap<MemberName, usize>>,
     budgets: Mutex<HashMap<Place, Weak<Budget>>>,
+    /// Lines about statements.
+    lines: Mutex<Allowance>,
     stopping: AtomicBool,
     /// First come, first served.
     pub(crate) opening: Semaphore,
@@ -100,6 +104,7 @@ impl Hub {
             sessions: Mutex::default(),
             readers: Mutex::default(),
             budgets: Mutex::default(),
+            lines: Mutex::default(),
             stopping: AtomicBool::new(false),
             opening: Semaphore::new(OPENING_MAX),
             rules: Mutex::new(Arc::new(rules)),
@@ -166,6 +171,11 @@ impl Hub {
         let stops = || "the proxy stops".to_owned();
         self.reloads.get().ok_or_else(stops)?.send(answer).await.map_err(|_| stops())?;
         told.await.map_err(|_| stops())?
+    }
+
+    /// Whether a line about a statement may be written, and how many were left out since the last one.
+    pub(crate) fn may_log(&self, now: Instant) -> Option<u64> {
+        lock(&self.lines).ask(now)
     }
 
     /// What sessions go by.

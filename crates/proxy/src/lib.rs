@@ -2,6 +2,7 @@
 //! verb `proxy` runs it. It acknowledges nothing of a server whose term has ended, and repeats nothing that a server may
 //! have seen.
 
+mod allowance;
 mod cancel;
 mod config;
 mod console;

@@ -21,7 +21,7 @@ impl Setting {
     /// What it is when left out.
     pub(crate) fn default(&self) -> Option<String> {
         let default = keys::find("proxy", self.key)?.default?;
-        Some(default.trim_matches('"').to_owned())
+        Some(default.trim_matches(['"', '[', ']']).to_owned())
     }
 }
 
@@ -50,6 +50,7 @@ pub(crate) fn settings(config: &Config) -> Vec<Setting> {
         live("read_wait", length(rules.reads.wait)),
         live("admin_users", operators.admins.join(", ")),
         live("stats_users", operators.watchers.join(", ")),
+        live("log_slow", rules.slow.map(length).unwrap_or_default()),
         live("member", members.collect::<Vec<_>>().join(", ")),
         restart("sql_tls", if tls { "require" } else { "off" }.to_owned()),
     ]

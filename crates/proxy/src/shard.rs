@@ -145,12 +145,15 @@ pub(crate) struct Shard {
     paused: Cell<bool>,
     /// How sessions on the write port read, unless they say otherwise.
     pub(crate) reads: Cell<Reads>,
+    /// How long a statement may take before it is logged.
+    pub(crate) slow: Cell<Option<Duration>>,
 }
 
 impl Shard {
     fn new(hub: Arc<Hub>, number: usize, all: Shards) -> Self {
         let view = RefCell::new(hub.view());
-        let reads = Cell::new(hub.rules().reads);
+        let rules = hub.rules();
+        let (reads, slow) = (Cell::new(rules.reads), Cell::new(rules.slow));
         Self {
             hub,
             number,
@@ -163,6 +166,7 @@ impl Shard {
             databases: RefCell::default(),
             paused: Cell::new(false),
             reads,
+            slow,
         }
     }
 
@@ -418,7 +422,9 @@ async fn serve(shard: Rc<Shard>, mut jobs: mpsc::Receiver<Job>, mut life: watch:
                 if changed.is_err() {
                     return;
                 }
-                shard.reads.set(shard.hub.rules().reads);
+                let rules = shard.hub.rules();
+                shard.reads.set(rules.reads);
+                shard.slow.set(rules.slow);
                 shard.sweep();
                 shard.wake_all();
             }

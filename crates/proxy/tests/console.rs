@@ -72,7 +72,7 @@ async fn only_who_is_named_is_let_in() {
     nobody.lead("m1", &server).await;
     for database in ["dauphin", "pgbouncer"] {
         let (code, text) = told(&to(nobody.write_port(), database).await.expect_err("not let in"));
-        assert!(code == "42501" && text.contains("admin_users") && text.contains("read port"), "{code} {text}");
+        assert!(code == "42501" && text.contains("admin_users"), "{code} {text}");
     }
     // A database of that name is one of the cluster's on the read port.
     nobody.route(|route| route.replicas = vec![replica("m2", &server, true)]).await;

@@ -95,6 +95,7 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         ..Limits::default()
     };
     let operators = Operators { admins: proxy.admin_users.clone(), watchers: proxy.stats_users.clone() };
+    let slow = proxy.log_slow.map(|span| span.duration());
     let reads = Reads { level: proxy.read_level, wait: proxy.read_wait.duration() };
     let (identity, required) = (folder.join("identity"), file.spec.postgres.sql_tls);
     let clients = ClientTls { certificate: identity.join(CERT_FILE), key: identity.join(KEY_FILE), required };
@@ -111,6 +112,6 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         tls: Some(clients),
         server_tls,
         shards: threads(proxy),
-        rules: Rules { limits, pooling: proxy.pool, read_from_leader: true, reads, operators },
+        rules: Rules { limits, pooling: proxy.pool, read_from_leader: true, reads, operators, slow },
     }
 }

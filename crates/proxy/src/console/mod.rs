@@ -52,9 +52,8 @@ pub(crate) fn is_name(database: &str) -> bool {
 /// Why somebody may not use the console.
 #[derive(Debug, Error)]
 #[error(
-    "user \"{0}\" may not use the proxy's console: name it under admin_users or stats_users in [proxy]. The databases \
-     \"dauphin\" and \"pgbouncer\" are the console on this port; one of the cluster's own of that name is reached on the read \
-     port or at its server"
+    "user \"{0}\" may not use the proxy's console, which \"dauphin\" and \"pgbouncer\" are on this port: name it under \
+     admin_users or stats_users in [proxy]"
 )]
 pub(crate) struct NotLetIn(String);
 

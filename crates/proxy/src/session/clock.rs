@@ -35,6 +35,9 @@ impl Session {
                 totals.transactions.note(now - since);
             }
         });
+        if let Some(since) = asked {
+            self.note_slow(now - since);
+        }
     }
 
     /// It has no server any more: what ran there and is not over counts for nothing.

@@ -28,9 +28,15 @@ impl Session {
                 Ok(()) => {}
                 // It was acknowledged as this cluster acknowledges, and must not look as if it had failed.
                 Err(Unconfirmed::Nobody) if wrote => {}
-                Err(Unconfirmed::Nobody) => NOBODY_CONFIRMS.put(&mut self.to_client),
-                Err(Unconfirmed::Moved) if wrote => UNKNOWN.put(&mut self.to_client),
-                Err(Unconfirmed::Moved) => UNCONFIRMED.put(&mut self.to_client),
+                Err(why) => {
+                    let loss = match why {
+                        Unconfirmed::Nobody => NOBODY_CONFIRMS,
+                        Unconfirmed::Moved if wrote => UNKNOWN,
+                        Unconfirmed::Moved => UNCONFIRMED,
+                    };
+                    self.note_refused(loss.code, loss.message);
+                    loss.put(&mut self.to_client);
+                }
             }
         }
         message::put(&mut self.to_client, b'Z', b"I");

@@ -156,6 +156,10 @@ impl Session {
         self.detach();
         if !self.greeted {
             self.hub.stats.refused.add();
+        } else if let End::Proxy { code, message, .. } = &end
+            && *code != ADMIN_SHUTDOWN
+        {
+            self.note_refused(code, message);
         }
         let mut last = std::mem::take(&mut self.to_client);
         // Within a message, another one would be read as its content.

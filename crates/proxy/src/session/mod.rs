@@ -12,6 +12,7 @@ mod reading;
 mod relay;
 mod resolve;
 mod scan;
+mod slow;
 
 use crate::hub::{Hub, Registered};
 use crate::pool::link::{Fate, Link, Right};
@@ -92,6 +93,8 @@ pub(crate) struct Session {
     greeted: bool,
     epoch: u64,
     track: Track,
+    /// The statement that runs, while slow ones are logged.
+    said: Option<Vec<u8>>,
 }
 
 impl Session {
@@ -148,6 +151,7 @@ impl Session {
             greeted: false,
             epoch: 0,
             track,
+            said: None,
         }
     }
 
@@ -300,6 +304,9 @@ impl Session {
 
     fn lose(&mut self, loss: Loss) -> Result<(), End> {
         let told = self.track.abort(loss);
+        if told.is_some() {
+            self.note_refused(loss.code, loss.message);
+        }
         self.drop_round();
         self.detach();
         let Some(told) = told else { return Err(End::loss(loss)) };

@@ -288,6 +288,7 @@ impl Session {
                 }
             }
         }
+        self.keep_statement(&data[..end]);
         let (in_round, one) = (self.in_round(), self.goes_by_rounds());
         let Some(link) = &mut self.backend else { return Some(Event::ServerLost(None)) };
         let mut at = 0;

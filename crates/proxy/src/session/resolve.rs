@@ -56,6 +56,7 @@ impl Session {
             UNKNOWN
         };
         let told = self.track.abort(loss).ok_or_else(|| End::loss(loss))?;
+        self.note_refused(loss.code, loss.message);
         self.to_client.extend(told);
         Ok(())
     }

@@ -290,6 +290,14 @@ impl Track {
         self.from_server = Frames::default();
     }
 
+    /// The text that a name stands for, with what follows it.
+    pub(crate) fn text_of(&self, name: &[u8]) -> Option<&[u8]> {
+        if name.is_empty() {
+            return self.unnamed.frame.get(HEADER_BYTES + 1..);
+        }
+        self.memory.names.get(name).map(|statement| statement.text())
+    }
+
     /// Takes one message, or part of one, from the client; writes what is sent in its place.
     pub(crate) fn client(&mut self, data: &[u8], up: &mut Upstream<'_>, out: &mut Vec<u8>) -> Result<Taken, BadFrame> {
         if self.from_client.at_boundary() {

@@ -43,6 +43,11 @@ impl Statement {
         self.id
     }
 
+    /// Its text, and what follows it.
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.tail
+    }
+
     /// Appends the Parse that makes a server know it; with another text, to hear the server refuse.
     pub(crate) fn put_parse(&self, out: &mut Vec<u8>, tail: Option<&[u8]>) {
         message::put_parts(out, b'P', |out| {

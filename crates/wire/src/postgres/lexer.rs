@@ -1,5 +1,5 @@
 //! Cuts SQL text into words, names and symbols, as PostgreSQL's own lexer would, fed in parts of any size.
-//! Only `sql` calls it. It never allocates and never looks inside strings and comments.
+//! `sql` and `shape` call it. It never allocates and never looks inside strings and comments.
 
 /// Longest word or name that is kept, in bytes; the rest is cut off. PostgreSQL's own limit is 63.
 pub const WORD_BYTES_MAX: usize = 64;

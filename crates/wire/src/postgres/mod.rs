@@ -4,6 +4,7 @@ pub mod frame;
 pub mod lexer;
 pub mod message;
 pub mod scram;
+pub mod shape;
 pub mod sql;
 pub mod startup;
 pub mod warnings;
