@@ -448,7 +448,9 @@ fn the_local_part_fits_the_members() {
         expect!["dauphin.toml:27:15: `listen_read` and `listen_write` are the same address"],
     );
     refused(
-        &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nmetrics_listen = \"[::]:1\"\nadmin_users = [\"\"]\nlog_slow = 5\n"),
+        &format!(
+            "{THREE}[proxy]\nlisten_write = \"[::]:1\"\nmetrics_listen = \"[::]:1\"\nadmin_users = [\"\"]\nlog_slow = 5\n"
+        ),
         expect![[r#"
             dauphin.toml:27:18: `metrics_listen` is an address that clients come to
             dauphin.toml:28:16: `admin_users`: "" is no role; a name has 1 to 63 bytes

@@ -107,7 +107,14 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         let reads = Reads { level: ReadLevel::Leader, wait: Duration::from_millis(20) };
-        Self { limits: Limits::default(), pooling: Pooling::default(), read_from_leader: true, reads, operators: Operators::default(), slow: None }
+        Self {
+            limits: Limits::default(),
+            pooling: Pooling::default(),
+            read_from_leader: true,
+            reads,
+            operators: Operators::default(),
+            slow: None,
+        }
     }
 }
 

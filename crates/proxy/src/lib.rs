@@ -158,11 +158,7 @@ impl Proxy {
     ///
     /// # Errors
     /// [`ProxyError`] when a port, a file or a certificate cannot be used.
-    pub fn start(
-        config: &Config,
-        heard: mpsc::Receiver<Heard>,
-        reader: Option<Reader>,
-    ) -> Result<Self, ProxyError> {
+    pub fn start(config: &Config, heard: mpsc::Receiver<Heard>, reader: Option<Reader>) -> Result<Self, ProxyError> {
         Self::start_with(config, heard, None, reader)
     }
 
@@ -210,7 +206,8 @@ impl Proxy {
         // Set once, here.
         let _ = hub.reloads.set(reloads);
         let cluster = config.cluster.to_string();
-        let proxy = Self { hub, shards, cluster, write: addresses(&write), read: addresses(&read), accepting, life, ended };
+        let proxy =
+            Self { hub, shards, cluster, write: addresses(&write), read: addresses(&read), accepting, life, ended };
         let ports = write.into_iter().map(|listener| (Port::Write, listener));
         for (port, (_, listener)) in ports.chain(read.into_iter().map(|listener| (Port::Read, listener))) {
             tokio::spawn(accept(Arc::clone(&door), listener, port, running.clone(), proxy.accepting.downgrade()));

@@ -148,9 +148,7 @@ fn pools(page: &mut Page, pooled: &Pooled, known: &[Known]) {
     page.family("dauphin_proxy_pool_servers", "gauge", "Connections to servers for a database.");
     for (database, counts) in &counted {
         let active = counts.servers_active + counts.servers_cancelled;
-        for (state, value) in
-            [("active", active), ("idle", counts.servers_idle), ("opening", counts.servers_opening)]
-        {
+        for (state, value) in [("active", active), ("idle", counts.servers_idle), ("opening", counts.servers_opening)] {
             page.sample("dauphin_proxy_pool_servers", &[("database", database), ("state", state)], value as f64);
         }
     }

@@ -113,7 +113,10 @@ async fn what_is_shown_is_how_things_are() {
     };
     assert_eq!((clients.len(), of("idle", "write").len(), of("active", "console").len()), (3, 1, 1), "{clients:?}");
     let [active] = of("active", "write")[..] else { panic!("{clients:?}") };
-    assert_eq!((&active["user"], &active["database"], &active["addr"]), (&"app".into(), &"app".into(), &"127.0.0.1".into()));
+    assert_eq!(
+        (&active["user"], &active["database"], &active["addr"]),
+        (&"app".into(), &"app".into(), &"127.0.0.1".into())
+    );
     assert_eq!(active["link"], format!("m1:{pid}"));
     assert_ne!(active["xact_us"], "NULL");
 
@@ -154,8 +157,11 @@ async fn what_is_shown_is_how_things_are() {
     let [database] = &databases[..] else { panic!("{databases:?}") };
     let of_database = ["name", "host", "pool_size", "paused"].map(|column| database[column].as_str());
     assert_eq!(of_database, ["app", "127.0.0.1", "4", "0"]);
-    let lists: BTreeMap<String, String> =
-        shown(&console, "SHOW LISTS").await.into_iter().map(|row| (row["list"].clone(), row["items"].clone())).collect();
+    let lists: BTreeMap<String, String> = shown(&console, "SHOW LISTS")
+        .await
+        .into_iter()
+        .map(|row| (row["list"].clone(), row["items"].clone()))
+        .collect();
     assert_eq!((lists["databases"].as_str(), lists["used_clients"].as_str(), lists["pools"].as_str()), ("1", "3", "1"));
     assert!(shown(&console, "SHOW HELP").await.iter().any(|row| row["command"] == "PAUSE [database]"));
     let totals = shown(&console, "SHOW TOTALS").await;
@@ -182,9 +188,13 @@ async fn an_exporter_for_pgbouncer_finds_what_it_looks_for() {
     };
     let stats = ["query_count", "query_time", "bytes_received", "bytes_sent", "wait_time", "xact_count", "xact_time"];
     numbers(&shown(&console, "SHOW stats_totals;").await, &stats);
-    let pools = ["cl_active", "cl_active_cancel_req", "cl_waiting", "cl_waiting_cancel_req", "sv_active", "sv_active_cancel"];
+    let pools =
+        ["cl_active", "cl_active_cancel_req", "cl_waiting", "cl_waiting_cancel_req", "sv_active", "sv_active_cancel"];
     numbers(&shown(&console, "SHOW pools;").await, &pools);
-    numbers(&shown(&console, "SHOW pools;").await, &["sv_being_canceled", "sv_idle", "sv_used", "sv_tested", "sv_login", "maxwait"]);
+    numbers(
+        &shown(&console, "SHOW pools;").await,
+        &["sv_being_canceled", "sv_idle", "sv_used", "sv_tested", "sv_login", "maxwait"],
+    );
     let databases = ["pool_size", "max_connections", "current_connections", "paused", "disabled", "port"];
     numbers(&shown(&console, "SHOW databases;").await, &databases);
     let config = shown(&console, "SHOW CONFIG;").await;
@@ -219,7 +229,11 @@ async fn a_pause_waits_for_transactions_and_holds_the_next_ones() {
     busy.batch_execute("commit").await.expect("committed");
     let console = paused.await.expect("no panic").expect("paused");
     server.until("select count(*) from pg_stat_activity where usename = 'app'", "1");
-    let asked = join_all([one(&busy, "select 1::text"), one(&pinned, "select count(*)::text from t"), one(&reader, "select 3::text")]);
+    let asked = join_all([
+        one(&busy, "select 1::text"),
+        one(&pinned, "select count(*)::text from t"),
+        one(&reader, "select 3::text"),
+    ]);
     let resume = async {
         until(&other, "SHOW POOLS", |row| row["cl_waiting"] == "3").await;
         // Longer than they would wait for a server: a pause is not counted.
@@ -307,7 +321,8 @@ async fn connections_are_made_anew_as_they_become_free() {
     assert!(fresh != free && fresh != held, "{fresh}");
     assert_eq!(one(&busy, WHO).await, held, "a transaction keeps it");
     let servers = shown(&console, "SHOW SERVERS").await;
-    let closing = |pid: &str| servers.iter().find(|row| row["remote_pid"] == pid).map(|row| row["close_needed"].clone());
+    let closing =
+        |pid: &str| servers.iter().find(|row| row["remote_pid"] == pid).map(|row| row["close_needed"].clone());
     assert_eq!((closing(&held), closing(&fresh)), (Some("1".into()), Some("0".into())), "{servers:?}");
     busy.batch_execute("commit").await.expect("committed");
     server.until(&format!("select count(*) from pg_stat_activity where pid = {held}"), "0");

@@ -19,7 +19,15 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
         } else if !line.starts_with("# HELP ") {
             let (name, value) = line.rsplit_once(' ').expect("a value");
             assert!(name.starts_with(family) && name.contains("{cluster=\"lab\""), "{line} in {family}");
-            assert!(found.insert(name.replace("cluster=\"lab\",", "").replace("{cluster=\"lab\"}", ""), value.parse().expect("a number")).is_none(), "{line} twice");
+            assert!(
+                found
+                    .insert(
+                        name.replace("cluster=\"lab\",", "").replace("{cluster=\"lab\"}", ""),
+                        value.parse().expect("a number")
+                    )
+                    .is_none(),
+                "{line} twice"
+            );
         }
     }
     found

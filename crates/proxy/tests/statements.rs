@@ -93,7 +93,10 @@ async fn slow_and_refused_statements_are_logged_without_their_literals() {
     sleep(&client, "simple").await;
     let line = until("as simple");
     assert!(line.contains("slow: select pg_sleep (?), ? as simple"), "{line}");
-    assert!(line.contains("user=\"app\"") && line.contains("database=\"app\"") && line.contains("on=\"m1, leader\""), "{line}");
+    assert!(
+        line.contains("user=\"app\"") && line.contains("database=\"app\"") && line.contains("on=\"m1, leader\""),
+        "{line}"
+    );
     // Prepared long before: the text is that of its name.
     let statement = client.prepare("select pg_sleep($1), 'secret' as prepared").await.expect("prepared");
     sleep(&client, "other").await;

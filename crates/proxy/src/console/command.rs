@@ -144,7 +144,8 @@ fn command(words: Vec<Word>) -> Result<Command, Wrong> {
         _ => {
             let known = ["show", "pause", "resume", "reconnect", "reload", "help"];
             let meant = nearest(&first, known.into_iter());
-            let meant = meant.filter(|meant| *meant != first).map(|meant| format!("; did you mean {}?", meant.to_uppercase()));
+            let meant =
+                meant.filter(|meant| *meant != first).map(|meant| format!("; did you mean {}?", meant.to_uppercase()));
             let text = format!("the console has no command {}", first.to_uppercase());
             Err(wrong(text + &meant.unwrap_or_else(|| ": it is not a database".to_owned())))
         }
@@ -179,7 +180,10 @@ mod tests {
             ("  show\n stats_totals -- now\n", vec![Command::Show(Shown::StatsTotals)]),
             ("pause", vec![Command::Pause(None)]),
             ("PAUSE Shop", vec![Command::Pause(Some("shop".into()))]),
-            ("RESUME \"Shop\"; reconnect x;", vec![Command::Resume(Some("Shop".into())), Command::Reconnect(Some("x".into()))]),
+            (
+                "RESUME \"Shop\"; reconnect x;",
+                vec![Command::Resume(Some("Shop".into())), Command::Reconnect(Some("x".into()))],
+            ),
             ("SET extra_float_digits = 3", vec![Command::Set]),
             ("SET application_name = 'x; PAUSE'", vec![Command::Set]),
             ("help", vec![Command::Show(Shown::Help)]),

@@ -129,15 +129,7 @@ impl Console {
         startup: &Startup,
     ) -> Self {
         let seated = shard.seat(registered.pid, Who::new(startup, &client));
-        Self {
-            hub: Arc::clone(&shard.hub),
-            shards,
-            registered,
-            seated,
-            client,
-            rest: Vec::new(),
-            skips: false,
-        }
+        Self { hub: Arc::clone(&shard.hub), shards, registered, seated, client, rest: Vec::new(), skips: false }
     }
 
     fn user(&self) -> &str {
@@ -195,7 +187,8 @@ impl Console {
                 b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {}
                 b'X' => return,
                 _ => {
-                    let end = End::fatal(message::PROTOCOL_VIOLATION, format!("message {tag:#04x} makes no sense here"));
+                    let end =
+                        End::fatal(message::PROTOCOL_VIOLATION, format!("message {tag:#04x} makes no sense here"));
                     self.send(&end.encode()).await;
                     return;
                 }

@@ -35,9 +35,8 @@ impl Console {
                 if !was {
                     self.resume(name).await?;
                 }
-                return Err(Refusal::new("57014", "the wait for running transactions was cancelled".into()).hint(
-                    "Nothing is paused by it any more. SHOW CLIENTS tells by xact_us which transactions run.",
-                ));
+                return Err(Refusal::new("57014", "the wait for running transactions was cancelled".into())
+                    .hint("Nothing is paused by it any more. SHOW CLIENTS tells by xact_us which transactions run."));
             }
             if Instant::now() >= until {
                 let text = format!("{running} transactions still run after {} s", PAUSE_WAIT_MAX.as_secs());
@@ -97,6 +96,7 @@ impl Console {
         let names: Vec<&str> = known.iter().map(|known| known.name.as_str()).take(NAMES_MAX).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         let text = format!("no client has come for a database \"{name}\" since this proxy started");
-        Err(Refusal::new("3D000", text).hint(&format!("Known are: {names}. Write a name with capitals in double quotes.")))
+        Err(Refusal::new("3D000", text)
+            .hint(&format!("Known are: {names}. Write a name with capitals in double quotes.")))
     }
 }

@@ -10,10 +10,10 @@ use crate::session::Port;
 use crate::shard::Shards;
 use crate::survey::{self, Client, Counts, Doing, Known, Pooled, ServerLink};
 use crate::tally::Totals;
+use Kind::{Number, Text};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use Kind::{Number, Text};
 
 /// How the program calls itself.
 pub(super) const VERSION: &str = concat!("Dauphin ", env!("CARGO_PKG_VERSION"));

@@ -37,7 +37,12 @@ impl Drop for Starving {
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit: AtomicUsize::new(limit), used: AtomicUsize::new(0), starving: AtomicUsize::new(0), freed: Notify::new() }
+        Self {
+            limit: AtomicUsize::new(limit),
+            used: AtomicUsize::new(0),
+            starving: AtomicUsize::new(0),
+            freed: Notify::new(),
+        }
     }
 
     /// One more, if the limit allows it.

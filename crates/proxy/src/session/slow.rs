@@ -34,7 +34,9 @@ impl Session {
         let mut rest = data;
         for _ in 0..MESSAGES_MAX {
             let Some([tag, a, b, c, d]) = rest.first_chunk::<HEADER_BYTES>().copied() else { break };
-            let end = (u32::from_be_bytes([a, b, c, d]) as usize).saturating_add(1).clamp(HEADER_BYTES, rest.len().max(HEADER_BYTES));
+            let end = (u32::from_be_bytes([a, b, c, d]) as usize)
+                .saturating_add(1)
+                .clamp(HEADER_BYTES, rest.len().max(HEADER_BYTES));
             let body = &rest[HEADER_BYTES..end];
             let text = match tag {
                 b'Q' => Some(body),

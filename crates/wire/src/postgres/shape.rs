@@ -36,7 +36,9 @@ impl Shape {
             Token::Word(word) => self.put(&printable(word), false),
             Token::Name(name) => self.put(&format!("\"{}\"", printable(name).replace('"', "\"\"")), false),
             Token::Text | Token::Number => self.put("?", false),
-            Token::Symbol(symbol) => self.put(&printable(&[symbol]), matches!(symbol, b',' | b'.' | b';' | b')' | b':')),
+            Token::Symbol(symbol) => {
+                self.put(&printable(&[symbol]), matches!(symbol, b',' | b'.' | b';' | b')' | b':'))
+            }
             Token::Doubt => self.cut(),
         }
         self.open = matches!(token, Token::Symbol(b'.' | b'(' | b':'));
@@ -69,7 +71,10 @@ mod tests {
     fn literals_and_comments_are_left_out() {
         for (text, expected) in [
             ("SELECT a.b, 'secret' FROM t WHERE c = 42 -- why\n", "select a.b, ? from t where c = ?"),
-            ("/* who: me */ INSERT INTO \"T x\" VALUES ($1, $2::text, E'\\'x')", "insert into \"T x\" values (?, ?::text, ?)"),
+            (
+                "/* who: me */ INSERT INTO \"T x\" VALUES ($1, $2::text, E'\\'x')",
+                "insert into \"T x\" values (?, ?::text, ?)",
+            ),
             ("ALTER ROLE app PASSWORD 'secret'; COMMIT", "alter role app password ?; commit"),
             ("do $$ begin perform 'secret'; end $$", "do ?"),
             ("select u&'secret' , 1", "select u…"),
