@@ -173,6 +173,6 @@ fn a_password_file_that_others_can_read_is_refused() {
     let config = common::config(folder.path());
     std::fs::set_permissions(&config.password_file, std::fs::Permissions::from_mode(0o644)).expect("ours");
     let (_heard, receiver) = tokio::sync::mpsc::channel(1);
-    let refused = dauphin_proxy::Proxy::start(&config, receiver).err().expect("refused");
+    let refused = dauphin_proxy::Proxy::start(&config, receiver, None).err().expect("refused");
     assert!(matches!(refused, ProxyError::Permissions { .. }) && refused.to_string().ends_with("chmod 600 it"));
 }
