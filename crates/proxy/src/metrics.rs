@@ -12,6 +12,9 @@ use std::fmt::Write;
 /// A number of the whole proxy: its name, what it says, where it is.
 type Plain = (&'static str, &'static str, fn(&Snapshot) -> u64);
 
+/// A number of one database's.
+type Counted = (&'static str, &'static str, fn(&Totals) -> u64);
+
 /// Those that rise and fall.
 pub(crate) const GAUGES: [Plain; 3] = [
     ("dauphin_proxy_clients", "Clients connected, those that log in among them.", |s| s.clients),
@@ -162,7 +165,7 @@ fn pools(page: &mut Page, pooled: &Pooled, known: &[Known]) {
         let paused = f64::from(u8::from(known.paused));
         page.sample("dauphin_proxy_pool_paused", &[("database", &known.name)], paused);
     }
-    let counters: [(&str, &str, fn(&Totals) -> u64); 4] = [
+    let counters: [Counted; 4] = [
         ("dauphin_proxy_transactions_total", "Transactions that ended.", |totals| totals.transactions.count()),
         ("dauphin_proxy_queries_total", "Queries that were answered.", |totals| totals.queries.count()),
         ("dauphin_proxy_received_bytes_total", "Bytes from clients.", |totals| totals.received),

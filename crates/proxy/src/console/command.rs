@@ -143,7 +143,7 @@ fn command(words: Vec<Word>) -> Result<Command, Wrong> {
         ("set", [_, ..]) => Ok(Command::Set),
         _ => {
             let known = ["show", "pause", "resume", "reconnect", "reload", "help"];
-            let meant = nearest(&first, known.into_iter());
+            let meant = nearest(&first, known);
             let meant =
                 meant.filter(|meant| *meant != first).map(|meant| format!("; did you mean {}?", meant.to_uppercase()));
             let text = format!("the console has no command {}", first.to_uppercase());

@@ -270,12 +270,11 @@ impl Console {
     /// Waits so long; whether the client has cancelled or left meanwhile, or the proxy stops.
     async fn gives_up(&mut self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
-        if self.rest.len() < MESSAGE_BYTES_MAX {
-            if let Ok(read) = timeout_at(until, self.client.read_buf(&mut self.rest)).await
-                && read.unwrap_or(0) == 0
-            {
-                return true;
-            }
+        if self.rest.len() < MESSAGE_BYTES_MAX
+            && let Ok(read) = timeout_at(until, self.client.read_buf(&mut self.rest)).await
+            && read.unwrap_or(0) == 0
+        {
+            return true;
         }
         tokio::time::sleep_until(until).await;
         self.seated.seat.interrupted.get() || self.hub.is_stopping()
