@@ -88,6 +88,8 @@ pub struct ProxyFile {
     pub pool: Pooling,
     /// Connections to one server for one user and database, where clients share them.
     pub pool_size: u32,
+    /// How long a client's host may be silent before its connection is given up.
+    pub client_keepalive: Span,
     /// How fresh what sessions on the write port read must be, unless they say otherwise.
     pub read_level: ReadLevel,
     /// How long a read waits for a replica before the leader serves it.

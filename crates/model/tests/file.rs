@@ -132,6 +132,7 @@ wait_limit = "1500ms"
 clients_max = 10
 pool = "session"
 pool_size = 7
+client_keepalive = "10s"
 read_level = "bounded(250)"
 read_wait = "5ms"
 threads = 3
@@ -157,6 +158,7 @@ fn every_key_is_read() {
     let proxy = file.proxy.expect("given");
     assert_eq!((proxy.wait_limit, proxy.clients_max), (Span::ms(1_500), 10));
     assert_eq!((proxy.pool, proxy.pool_size, proxy.threads), (Pooling::Session, 7, Some(3)));
+    assert_eq!(proxy.client_keepalive, Span::ms(10_000));
     assert_eq!((proxy.read_level, proxy.read_wait), (ReadLevel::Bounded(Span::ms(250)), Span::ms(5)));
 }
 
@@ -440,6 +442,10 @@ fn the_local_part_fits_the_members() {
     refused(
         &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nlisten_read = \"[::]:1\"\n"),
         expect!["dauphin.toml:27:15: `listen_read` and `listen_write` are the same address"],
+    );
+    refused(
+        &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nclient_keepalive = \"3s\"\n"),
+        expect!["dauphin.toml:27:20: `client_keepalive` is 3s; allowed: a duration, 5 s to 2 h"],
     );
 }
 

@@ -52,6 +52,8 @@ pub struct Limits {
     pub wait: Duration,
     /// How long a client may take to say what it needs to say to log in.
     pub handshake: Duration,
+    /// How long a client's host may say nothing at all before its connection is given up.
+    pub client_keepalive: Duration,
     /// How long running transactions may go on when the proxy is told to stop.
     pub stop: Duration,
 }
@@ -64,6 +66,7 @@ impl Default for Limits {
             pool: 20,
             wait: Duration::from_secs(10),
             handshake: Duration::from_secs(10),
+            client_keepalive: Duration::from_secs(60),
             stop: Duration::from_secs(5),
         }
     }

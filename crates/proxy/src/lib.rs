@@ -13,6 +13,7 @@ mod pool;
 mod server;
 mod session;
 mod shard;
+mod socket;
 mod source;
 mod stats;
 mod stream;
@@ -33,6 +34,7 @@ use login::Door;
 use marks::Marks;
 use session::{Port, Session};
 use shard::{Shard, Shards};
+use socket::Socket;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -135,7 +137,9 @@ impl Proxy {
     pub fn start(config: &Config, heard: mpsc::Receiver<Heard>) -> Result<Self, ProxyError> {
         let password = read_password(&config.password_file)?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let listen = |addresses: &[SocketAddr]| addresses.iter().map(|at| bind(*at)).collect::<Result<Vec<_>, _>>();
+        let listen = |addresses: &[SocketAddr]| {
+            addresses.iter().map(|at| bind(*at, config.rules.limits.client_keepalive)).collect::<Result<Vec<_>, _>>()
+        };
         let (write, read) = (listen(&config.listen_write)?, listen(&config.listen_read)?);
         let addresses = |listeners: &[(SocketAddr, TcpListener)]| listeners.iter().map(|(at, _)| *at).collect();
 
@@ -208,12 +212,12 @@ fn read_password(path: &Path) -> Result<String, ProxyError> {
     if password.is_empty() { Err(ProxyError::NoPassword { path: path.to_owned() }) } else { Ok(password) }
 }
 
-fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ProxyError> {
+fn bind(address: SocketAddr, client_keepalive: Duration) -> Result<(SocketAddr, TcpListener), ProxyError> {
     let open = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         // Accepted sockets inherit it: a client that is gone without a word is noticed at last.
-        socket.set_keepalive(true)?;
+        socket::watch(&socket, client_keepalive)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
         Ok((listener.local_addr()?, listener))
@@ -266,6 +270,7 @@ async fn connection(
     // What cannot be set on a socket is gone already.
     let _ = stream.set_nodelay(true);
     let limits = &hub.limits;
+    let stream = Socket::watched(stream, limits.client_keepalive);
     if hub.stats.clients.get() > limits.clients as u64 || hub.stats.logging_in.get() >= limits.logins as u64 {
         hub.stats.refused.add();
         return turn_away(stream).await;
@@ -280,14 +285,14 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 // Each stage of a connection has a box of its own, given back when the stage ends: an idle client pays for its session
 // only, and not for what its login needed.
 
-fn turn_away(stream: TcpStream) -> Boxed<()> {
+fn turn_away(stream: Socket) -> Boxed<()> {
     Box::pin(async move {
         let text = "sorry, too many clients already: raise the proxy's limit, or pool in the application";
         login::refuse(&mut Stream::Plain(stream), TOO_MANY_CONNECTIONS, text).await;
     })
 }
 
-fn enter(shard: Rc<Shard>, door: Arc<Door>, stream: TcpStream, port: Port) -> Boxed<Option<Session>> {
+fn enter(shard: Rc<Shard>, door: Arc<Door>, stream: Socket, port: Port) -> Boxed<Option<Session>> {
     Box::pin(async move {
         let _logging_in = stats::Gauge::new(&shard.hub.stats.logging_in);
         door.enter(&shard, stream, port).await

@@ -5,6 +5,7 @@ use crate::cancel;
 use crate::hub::Hub;
 use crate::session::{Port, Session};
 use crate::shard::{Shard, Shards};
+use crate::socket::Socket;
 use crate::stream::Stream;
 use crate::track::own::Asked;
 use crate::verifier::{LookupError, Verifiers};
@@ -17,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
@@ -89,7 +89,7 @@ impl LoginError {
 
 impl Door {
     /// Brings a client in; none when it only wanted to cancel, or was refused.
-    pub(crate) async fn enter(&self, shard: &Rc<Shard>, stream: TcpStream, port: Port) -> Option<Session> {
+    pub(crate) async fn enter(&self, shard: &Rc<Shard>, stream: Socket, port: Port) -> Option<Session> {
         let mut deadline = Instant::now() + self.hub.limits.handshake;
         let mut client = Stream::Plain(stream);
         let login = self.login(&mut client, &mut deadline).await;
@@ -141,7 +141,7 @@ impl Door {
     async fn first(&self, client: &mut Stream) -> Result<First, LoginError> {
         let mut byte = [0; 1];
         if let (Stream::Plain(stream), Some(_)) = (&*client, &self.tls) {
-            stream.peek(&mut byte).await?;
+            stream.tcp().peek(&mut byte).await?;
         }
         if byte == [TLS_HANDSHAKE] {
             self.start_tls(client, true).await?;

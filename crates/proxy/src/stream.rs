@@ -1,12 +1,12 @@
 //! A socket to a client or a server, plain or with TLS, polled without a buffer of its own: an idle session pins no memory
 //! for reading. Sessions, logins and connections to servers use it; it knows no message.
 
+use crate::socket::Socket;
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 /// Bytes read at once, per thread and not per session.
@@ -19,11 +19,22 @@ thread_local! {
 /// One side of a session.
 pub(crate) enum Stream {
     /// No TLS.
-    Plain(TcpStream),
+    Plain(Socket),
     /// TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
     /// Nothing any more: at its end, and takes nothing.
     Closed,
+}
+
+impl Stream {
+    /// The other side has read everything that was written: it has answered it.
+    pub(crate) fn caught_up(&mut self) {
+        match self {
+            Self::Plain(socket) => socket.caught_up(),
+            Self::Tls(stream) => stream.get_mut().0.caught_up(),
+            Self::Closed => {}
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -43,6 +43,7 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         clients: proxy.clients_max as usize,
         pool: proxy.pool_size as usize,
         wait: proxy.wait_limit.duration(),
+        client_keepalive: proxy.client_keepalive.duration(),
         ..Limits::default()
     };
     let reads = Reads { level: proxy.read_level, wait: proxy.read_wait.duration() };

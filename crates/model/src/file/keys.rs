@@ -197,6 +197,10 @@ pub const KEYS: &[Key] = &[
     key("proxy", "pool_size", "a whole number, 1 to 10000").default("20").about(
         "Most connections to one server for each user and database, where clients share them.",
     ),
+    key("proxy", "client_keepalive", "a duration, 5 s to 2 h").default("\"60s\"").about(
+        "How long a client's host may be silent, not even acknowledging what it is sent, before its connection is given up. A \
+         client that is there and only reads slowly is never cut off by it.",
+    ),
     key("proxy", "read_level", "\"strict\", \"leader\", \"session\", \"monotonic\", \"bounded(MILLISECONDS)\" or \"any\"").default("\"leader\"").about(
         "How fresh what sessions on the write port read must be, where neither they nor their role or database say so. With \"session\" \
          and what is below it, statements that only read go to replicas: see docs/reads.md.",

@@ -9,6 +9,7 @@ use super::{
 use crate::name::{ClusterName, MemberName};
 use crate::read_level::ReadLevel;
 use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
+use crate::time::Span;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
@@ -16,6 +17,10 @@ use toml::de::{DeTable, DeValue};
 
 /// Longest text of a host, zone or locale, in bytes.
 const TEXT_BYTES_MAX: usize = 255;
+
+/// How long a client's host may be silent: the kernel counts seconds, and asks several times.
+const CLIENT_KEEPALIVE_MIN: Span = Span::ms(5_000);
+const CLIENT_KEEPALIVE_MAX: Span = Span::ms(7_200_000);
 
 /// Reads a file.
 pub(super) fn file(name: &str, text: &str) -> Result<ClusterFile, FileErrors> {
@@ -320,6 +325,16 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
     let clients_max = section.number("clients_max", 1..100_001).and_then(|n| u32::try_from(n).ok());
     let pool = section.word("pool", &[("transaction", Pooling::Transaction), ("session", Pooling::Session)]);
     let pool_size = section.number("pool_size", 1..10_001).and_then(|n| u32::try_from(n).ok());
+    let client_keepalive = section.duration("client_keepalive");
+    if let Some(given) = client_keepalive
+        && !(CLIENT_KEEPALIVE_MIN..=CLIENT_KEEPALIVE_MAX).contains(&given)
+    {
+        let given = super::unit::duration_text(given);
+        section.fault(
+            section.place("client_keepalive"),
+            format!("`client_keepalive` is {given}; allowed: a duration, 5 s to 2 h"),
+        );
+    }
     let read_level = section.text("read_level", |text| text.parse::<ReadLevel>());
     let read_wait = section.duration("read_wait");
     let threads = section.number("threads", 1..257).and_then(|n| u32::try_from(n).ok());
@@ -331,6 +346,7 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
         clients_max: clients_max?,
         pool: pool?,
         pool_size: pool_size?,
+        client_keepalive: client_keepalive?,
         read_level: read_level?,
         read_wait: read_wait?,
         threads,

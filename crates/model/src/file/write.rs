@@ -201,6 +201,7 @@ fn proxy(out: &mut Out, proxy: &ProxyFile) {
         },
     );
     out.differing("pool_size", i64::from(proxy.pool_size));
+    out.differing("client_keepalive", unit::duration_text(proxy.client_keepalive));
     out.differing("read_level", proxy.read_level.to_string());
     out.differing("read_wait", unit::duration_text(proxy.read_wait));
     if let Some(threads) = proxy.threads {

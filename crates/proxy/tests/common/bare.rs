@@ -25,7 +25,11 @@ pub(crate) fn logged_in(port: u16) -> TcpStream {
 
 /// The same, and what it was told: the parameters of the server.
 pub(crate) fn log_in(port: u16) -> (TcpStream, BTreeMap<String, String>) {
-    let mut stream = raw(port);
+    log_in_on(raw(port))
+}
+
+/// The same on a connection that is there.
+pub(crate) fn log_in_on(mut stream: TcpStream) -> (TcpStream, BTreeMap<String, String>) {
     let parameters = vec![("user".to_owned(), "app".to_owned())];
     stream.write_all(&Startup { minor: 0, parameters, options: Vec::new() }.encode()).expect("written");
     let (mut exchange, first) = ClientExchange::begin("nonce".to_owned());

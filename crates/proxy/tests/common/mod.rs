@@ -5,11 +5,13 @@
 
 pub(crate) mod bare;
 pub(crate) mod fake;
+pub(crate) mod host;
 
 use dauphin_model::{ClusterName, MemberName, Pooling, ReplicaTarget, Route, RouteState, Target, Term};
 use dauphin_net::Peer;
 use dauphin_net::ca::{CA_FILE, CERT_FILE, Ca, KEY_FILE};
 use dauphin_proxy::{Config, Heard, Proxy, Rules};
+use host::Host;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -110,7 +112,7 @@ revoke execute on function dauphin.scram_verifier(text) from public;\n\
 grant usage on schema dauphin to dauphin_proxy;\n\
 grant execute on function dauphin.scram_verifier(text) to dauphin_proxy;\n";
 
-const RULES: &str = "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+const RULES: &str = "local all all trust\nlocal replication all trust\nhost all all samenet scram-sha-256\n";
 
 /// Made once for all runs of this build, copied for every server.
 fn template() -> PathBuf {
@@ -168,6 +170,13 @@ impl Server {
         let server = Self { folder, port, child };
         server.await_ready();
         server
+    }
+
+    /// On a host of its own.
+    pub(crate) fn start_on(host: &Host, settings: &[&str]) -> Self {
+        let listen = format!("listen_addresses={}", host.inside);
+        let settings: Vec<&str> = settings.iter().copied().chain([listen.as_str()]).collect();
+        host.enter(|| Self::start(&settings))
     }
 
     /// A replica of a leader that was made from the same template.
@@ -444,7 +453,11 @@ pub(crate) fn resident() -> usize {
 }
 
 pub(crate) fn raw(port: u16) -> TcpStream {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the proxy listens");
+    raw_to(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+pub(crate) fn raw_to(at: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(at).expect("the proxy listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("settable");
     stream
 }
