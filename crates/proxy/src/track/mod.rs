@@ -18,7 +18,7 @@ use aborted::Aborted;
 pub(crate) use aborted::Loss;
 use commit::Commit;
 pub(crate) use commit::Doubt;
-use dauphin_wire::postgres::frame::{BadFrame, FRAME_BYTES_MAX, Frames, HEADER_BYTES, Next, WHOLE_BYTES_MAX};
+use dauphin_wire::postgres::frame::{BadFrame, CLIENT_BYTES_MAX, Frames, HEADER_BYTES, Next, Sender, WHOLE_BYTES_MAX};
 use dauphin_wire::postgres::message::Status;
 use dauphin_wire::postgres::sql::{Control, Effects, Lasting, Pin, Scan};
 pub(crate) use memory::{DIRTY, Memory, Pins};
@@ -184,7 +184,7 @@ pub(crate) struct Track {
 impl Track {
     /// A session right after login.
     pub(crate) fn new(replication: bool) -> Self {
-        let mut track = Self::default();
+        let mut track = Self { from_server: Frames::of(Sender::Server), ..Self::default() };
         if replication {
             track.memory.pin(Pin::Replication);
         }
@@ -287,7 +287,7 @@ impl Track {
 
     /// Forgets what belongs to the connection with the server, not to the session.
     pub(crate) fn detached(&mut self) {
-        self.from_server = Frames::default();
+        self.from_server = Frames::of(Sender::Server);
     }
 
     /// Takes one message, or part of one, from the client; writes what is sent in its place.
@@ -457,5 +457,5 @@ impl Track {
 fn is_head_of_long(data: &[u8]) -> bool {
     let [b'B' | b'P', a, b, c, d, ..] = *data else { return false };
     let total = u32::from_be_bytes([a, b, c, d]) as usize + 1;
-    (WHOLE_BYTES_MAX + 1..=FRAME_BYTES_MAX).contains(&total) && data.len() < BIND_HEAD_BYTES
+    (WHOLE_BYTES_MAX + 1..=CLIENT_BYTES_MAX).contains(&total) && data.len() < BIND_HEAD_BYTES
 }
