@@ -96,7 +96,7 @@ impl Door {
         let refused = match login {
             Ok(None) => return None,
             Ok(Some((startup, keys))) => {
-                match (Asked::at_login(&startup.parameters), self.hub.register(shard.number)) {
+                match (Asked::at_login(&startup.parameters), self.hub.register(shard.number, startup.spoken())) {
                     (Ok(asked), Ok(registered)) => {
                         let secret = Secret::Keys(keys);
                         return Some(Session::new(shard, registered, port, client, startup, secret, asked));
@@ -119,8 +119,8 @@ impl Door {
         let first = timeout_at(*deadline, self.first(client)).await.map_err(|_| LoginError::TooSlow)??;
         let startup = match first {
             First::Startup(startup) => startup,
-            First::Cancel { pid, secret } => {
-                cancel::forward(&self.hub, &self.shards, pid, secret).await;
+            First::Cancel(key) => {
+                cancel::forward(&self.hub, &self.shards, &key).await;
                 return Ok(None);
             }
             First::Tls | First::Gss => return Err(LoginError::Protocol),
@@ -162,7 +162,7 @@ impl Door {
                         send(client, b"N").await?;
                     }
                 }
-                other @ (First::Tls | First::Gss | First::Cancel { .. } | First::Startup(_)) => return Ok(other),
+                other @ (First::Tls | First::Gss | First::Cancel(_) | First::Startup(_)) => return Ok(other),
             }
         }
     }
@@ -205,8 +205,8 @@ impl Door {
         (verifier, exists): (Verifier, bool),
     ) -> Result<Keys, LoginError> {
         let mut out = Vec::new();
-        if startup.minor > 0 || !startup.options.is_empty() {
-            message::put_negotiate(&mut out, &startup.options);
+        if startup.minor != startup.spoken() || !startup.options.is_empty() {
+            message::put_negotiate(&mut out, startup.spoken(), &startup.options);
         }
         message::put_sasl(&mut out, 10, &[scram::MECHANISM.as_bytes(), &[0, 0]].concat());
         send(client, &out).await?;

@@ -5,8 +5,9 @@ mod common;
 use common::bare::{logged_in, message};
 use common::{Lab, Server, one, raw, resident};
 use dauphin_model::Pooling;
+use dauphin_wire::postgres::cancel::CancelKey;
 use dauphin_wire::postgres::message::{put, put_query};
-use dauphin_wire::postgres::startup::{Startup, cancel_request};
+use dauphin_wire::postgres::startup::Startup;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -220,7 +221,9 @@ async fn a_storm_of_cancel_requests_hits_nobody() {
     let storm = tokio::task::spawn_blocking(move || {
         for guess in 0..2_000 {
             let mut stream = raw(port);
-            stream.write_all(&cancel_request(guess, guess)).expect("written");
+            let secret = vec![0; 1 + guess as usize % 256];
+            let key = CancelKey::new(guess, &secret).expect("a length that can be");
+            stream.write_all(&key.request()).expect("written");
         }
     });
     goes_on(&other).await;
