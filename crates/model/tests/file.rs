@@ -1,7 +1,7 @@
 //! `dauphin.toml`, story by story: what is read, what is refused and in which words, what is written.
 
 use dauphin_model::file::{ClusterFile, check, keys};
-use dauphin_model::{Durability, MemberKind, OnShortage, Pooling, Profile, ReadLevel, Span};
+use dauphin_model::{ClientCertificates, Durability, MemberKind, OnShortage, Pooling, Profile, ReadLevel, Span};
 use expect_test::{Expect, expect, expect_file};
 use std::path::Path;
 
@@ -133,6 +133,8 @@ clients_max = 10
 pool = "session"
 pool_size = 7
 client_keepalive = "10s"
+client_certificates = "require-user"
+client_ca = "clients.pem"
 read_level = "bounded(250)"
 read_wait = "5ms"
 threads = 3
@@ -159,6 +161,8 @@ fn every_key_is_read() {
     assert_eq!((proxy.wait_limit, proxy.clients_max), (Span::ms(1_500), 10));
     assert_eq!((proxy.pool, proxy.pool_size, proxy.threads), (Pooling::Session, 7, Some(3)));
     assert_eq!(proxy.client_keepalive, Span::ms(10_000));
+    assert_eq!(proxy.client_certificates, ClientCertificates::RequireUser);
+    assert_eq!(proxy.client_ca.as_deref(), Some(Path::new("/etc/dauphin/clients.pem")));
     assert_eq!((proxy.read_level, proxy.read_wait), (ReadLevel::Bounded(Span::ms(250)), Span::ms(5)));
 }
 
@@ -442,6 +446,18 @@ fn the_local_part_fits_the_members() {
     refused(
         &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nlisten_read = \"[::]:1\"\n"),
         expect!["dauphin.toml:27:15: `listen_read` and `listen_write` are the same address"],
+    );
+    refused(
+        &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nclient_certificates = \"require\"\n"),
+        expect![
+            "dauphin.toml:27:23: `client_certificates` needs `client_ca`: the file with the CAs that clients' certificates may be of"
+        ],
+    );
+    refused(
+        &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nclient_ca = \"ca.pem\"\nclient_certificates = \"off\"\n"),
+        expect![[
+            r#"dauphin.toml:27:13: `client_ca` is of no use while `client_certificates` is "off": "allow", "require" or "require-user""#
+        ]],
     );
     refused(
         &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nclient_keepalive = \"3s\"\n"),

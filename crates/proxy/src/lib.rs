@@ -22,7 +22,10 @@ mod tls;
 mod track;
 mod verifier;
 
-pub use config::{AgentLink, ClientTls, Config, Limits, PROXY_ROLE, Reads, Rules, ServerTls};
+#[cfg(fuzzing)]
+pub use track::fuzz::track as fuzz_track;
+
+pub use config::{AgentLink, Certificates, ClientTls, Config, Demand, Limits, PROXY_ROLE, Reads, Rules, ServerTls};
 pub use source::Heard;
 pub use stats::Snapshot;
 pub use table::{RouteTable, View};
@@ -89,6 +92,9 @@ pub enum ProxyError {
     /// Certificate or key for clients cannot be used.
     #[error("the certificate or key for clients cannot be used: {0}")]
     Tls(String),
+    /// The CA that clients' certificates are checked against cannot be used.
+    #[error("clients' certificates cannot be checked: {0}")]
+    ClientTrust(String),
     /// The CA that servers' certificates are checked against cannot be used.
     #[error("servers' certificates cannot be checked: {0}")]
     Trust(String),
@@ -136,7 +142,7 @@ impl Proxy {
     /// [`ProxyError`] when a port, a file or a certificate cannot be used.
     pub fn start(config: &Config, heard: mpsc::Receiver<Heard>) -> Result<Self, ProxyError> {
         let password = read_password(&config.password_file)?;
-        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let tls = config.tls.as_ref().map(tls::Clients::new).transpose()?;
         let listen = |addresses: &[SocketAddr]| {
             addresses.iter().map(|at| bind(*at, config.rules.limits.client_keepalive)).collect::<Result<Vec<_>, _>>()
         };
@@ -150,14 +156,7 @@ impl Proxy {
         let verifiers = verifier::Verifiers::start(Arc::clone(&hub), &config.auth_database, password.clone());
         let (life, alive) = watch::channel(());
         let shards = Shards::start(&hub, config.shards, &alive)?;
-        let door = Arc::new(Door {
-            hub: Arc::clone(&hub),
-            shards,
-            verifiers,
-            tls,
-            tls_required: config.tls.as_ref().is_some_and(|tls| tls.required),
-            mock_secret: password.into_bytes(),
-        });
+        let door = Arc::new(Door { hub: Arc::clone(&hub), shards, verifiers, tls, mock_secret: password.into_bytes() });
         let (accepting, _) = mpsc::channel(1);
         let (running, ended) = mpsc::channel(1);
         let proxy = Self { hub, write: addresses(&write), read: addresses(&read), accepting, life, ended };

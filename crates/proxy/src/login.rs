@@ -7,10 +7,13 @@ use crate::session::{Port, Session};
 use crate::shard::{Shard, Shards};
 use crate::socket::Socket;
 use crate::stream::Stream;
+use crate::tls::{self, Clients};
 use crate::track::own::Asked;
 use crate::verifier::{LookupError, Verifiers};
 use dauphin_wire::postgres::message;
-use dauphin_wire::postgres::scram::{self, Keys, MESSAGE_BYTES_MAX, ScramError, Secret, ServerExchange, Verifier};
+use dauphin_wire::postgres::scram::{
+    self, Binding, Keys, MESSAGE_BYTES_MAX, ScramError, Secret, ServerExchange, Verifier,
+};
 use dauphin_wire::postgres::startup::{self, BadStartup, First, Startup};
 use std::io;
 use std::rc::Rc;
@@ -19,13 +22,16 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsAcceptor;
 
 /// First byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Name of the protocol in TLS: required of clients that begin with TLS at once.
 pub(crate) const ALPN: &[u8] = b"postgresql";
+
+/// Both mechanisms, as clients name them.
+const BOUND: &[u8] = scram::BOUND_MECHANISM.as_bytes();
+const UNBOUND: &[u8] = scram::MECHANISM.as_bytes();
 
 /// Pause before the verifier is asked for again while no server is there.
 const LOOKUP_RETRY: Duration = Duration::from_millis(50);
@@ -36,8 +42,7 @@ pub(crate) struct Door {
     /// Cancel requests find their session's by its number.
     pub(crate) shards: Shards,
     pub(crate) verifiers: Verifiers,
-    pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) tls_required: bool,
+    pub(crate) tls: Option<Clients>,
     /// Makes mock verifiers; the same for the proxy's life.
     pub(crate) mock_secret: Vec<u8>,
 }
@@ -57,6 +62,8 @@ pub(crate) enum LoginError {
     Password(String),
     #[error("the client breaks the protocol during login")]
     Protocol,
+    #[error("the certificate is not one of user \"{user}\": it names {}", name.as_deref().unwrap_or("nobody"))]
+    OtherUser { user: String, name: Option<String> },
     #[error("this proxy takes TLS connections only: sslmode=require")]
     TlsRequired,
     #[error("{0}")]
@@ -77,7 +84,7 @@ impl LoginError {
             Self::Startup(BadStartup::Malformed) => return None,
             Self::Setting(_) => "22023",
             Self::Startup(BadStartup::Version(..)) => "0A000",
-            Self::Startup(BadStartup::NoUser) | Self::TlsRequired => "28000",
+            Self::Startup(BadStartup::NoUser) | Self::TlsRequired | Self::OtherUser { .. } => "28000",
             Self::Scram(_) | Self::Protocol => message::PROTOCOL_VIOLATION,
             Self::Password(_) => message::INVALID_PASSWORD,
             Self::Lookup(LookupError::NoServer(_)) => message::CANNOT_CONNECT_NOW,
@@ -125,8 +132,18 @@ impl Door {
             }
             First::Tls | First::Gss => return Err(LoginError::Protocol),
         };
-        if self.tls_required && matches!(client, Stream::Plain(_)) {
-            return Err(LoginError::TlsRequired);
+        if let Some(tls) = &self.tls {
+            match client {
+                Stream::Tls(client) if tls.of_user => {
+                    let shown = client.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                    let name = shown.and_then(tls::common_name);
+                    if name.as_deref() != Some(startup.user()) {
+                        return Err(LoginError::OtherUser { user: startup.user().to_owned(), name });
+                    }
+                }
+                Stream::Plain(_) if tls.required => return Err(LoginError::TlsRequired),
+                _ => {}
+            }
         }
         let asked = Instant::now();
         let verifier = self.verifier(startup.user()).await?;
@@ -168,11 +185,11 @@ impl Door {
     }
 
     async fn start_tls(&self, client: &mut Stream, direct: bool) -> Result<(), LoginError> {
-        let (Some(acceptor), Stream::Plain(stream)) = (&self.tls, std::mem::replace(client, Stream::Closed)) else {
+        let (Some(clients), Stream::Plain(stream)) = (&self.tls, std::mem::replace(client, Stream::Closed)) else {
             return Err(LoginError::Protocol);
         };
         // First packets are read to the byte: what was sent ahead of the handshake is taken as part of it, and fails.
-        let tls = acceptor.accept(stream).await.map_err(LoginError::Tls)?;
+        let tls = clients.acceptor.accept(stream).await.map_err(LoginError::Tls)?;
         if direct && tls.get_ref().1.alpn_protocol() != Some(ALPN) {
             return Err(LoginError::Protocol);
         }
@@ -208,16 +225,24 @@ impl Door {
         if startup.minor != startup.spoken() || !startup.options.is_empty() {
             message::put_negotiate(&mut out, startup.spoken(), &startup.options);
         }
-        message::put_sasl(&mut out, 10, &[scram::MECHANISM.as_bytes(), &[0, 0]].concat());
+        let end_point = match (&self.tls, &*client) {
+            (Some(tls), Stream::Tls(_)) => tls.end_point.as_deref(),
+            _ => None,
+        };
+        let offered = end_point.map(|_| scram::BOUND_MECHANISM).into_iter().chain([scram::MECHANISM]);
+        message::put_sasl_mechanisms(&mut out, offered);
         send(client, &out).await?;
         let body = read_proof(client).await?;
         let (mechanism, data) = message::sasl_initial(&body).ok_or(LoginError::Protocol)?;
-        if mechanism != scram::MECHANISM.as_bytes() {
-            return Err(LoginError::Protocol);
-        }
+        let binding = match (mechanism, end_point) {
+            (BOUND, Some(hash)) => Binding::EndPoint(hash),
+            (UNBOUND, Some(_)) => Binding::Declined,
+            (UNBOUND, None) => Binding::NotOffered,
+            _ => return Err(LoginError::Protocol),
+        };
         let mut random = [0; 18];
         getrandom::fill(&mut random)?;
-        let begun = ServerExchange::begin(verifier, data, &scram::nonce_text(&random));
+        let begun = ServerExchange::begin(verifier, data, &scram::nonce_text(&random), binding);
         let (exchange, answer) = begun.map_err(LoginError::Scram)?;
         out.clear();
         message::put_sasl(&mut out, 11, &answer);

@@ -57,7 +57,7 @@ async fn psql_gets_in_with_and_without_tls() {
         let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
         std::fs::write(&certificate, made.cert.pem()).expect("writable");
         std::fs::write(&key, made.signing_key.serialize_pem()).expect("writable");
-        config.tls = Some(ClientTls { certificate, key, required: true });
+        config.tls = Some(ClientTls { certificate, key, required: true, certificates: None });
     });
     tls.lead("m1", &server).await;
     for mode in ["require", "prefer"] {

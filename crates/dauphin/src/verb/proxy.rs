@@ -5,9 +5,9 @@ use crate::cli::{Service, Target};
 use crate::failure::{DONE, Failure, Outcome};
 use crate::target;
 use crate::verb::service;
-use dauphin_model::{ClusterFile, ProxyFile};
+use dauphin_model::{ClientCertificates, ClusterFile, ProxyFile};
 use dauphin_net::ca::{CA_FILE, CERT_FILE, KEY_FILE};
-use dauphin_proxy::{AgentLink, ClientTls, Config, Limits, Reads, Rules, ServerTls};
+use dauphin_proxy::{AgentLink, Certificates, ClientTls, Config, Demand, Limits, Reads, Rules, ServerTls};
 use std::path::Path;
 
 /// The database in which the proxy asks for verifiers: every cluster has it.
@@ -33,6 +33,16 @@ fn threads(proxy: &ProxyFile) -> usize {
     proxy.threads.map_or_else(half, |threads| threads as usize)
 }
 
+fn certificates(proxy: &ProxyFile) -> Option<Certificates> {
+    let demand = match proxy.client_certificates {
+        ClientCertificates::Off => return None,
+        ClientCertificates::Allow => Demand::Allowed,
+        ClientCertificates::Require => Demand::Required,
+        ClientCertificates::RequireUser => Demand::OfUser,
+    };
+    proxy.client_ca.clone().map(|ca| Certificates { ca, demand })
+}
+
 fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
     let agents = file.spec.members.iter().map(|member| AgentLink {
         member: member.name.clone(),
@@ -48,7 +58,12 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
     };
     let reads = Reads { level: proxy.read_level, wait: proxy.read_wait.duration() };
     let (identity, required) = (folder.join("identity"), file.spec.postgres.sql_tls);
-    let clients = ClientTls { certificate: identity.join(CERT_FILE), key: identity.join(KEY_FILE), required };
+    let clients = ClientTls {
+        certificate: identity.join(CERT_FILE),
+        key: identity.join(KEY_FILE),
+        required,
+        certificates: certificates(proxy),
+    };
     let server_tls = required.then(|| ServerTls { ca: identity.join(CA_FILE) });
     Config {
         cluster: file.spec.cluster.clone(),

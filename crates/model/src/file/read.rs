@@ -3,8 +3,8 @@
 
 use super::section::{Faults, Section, shown};
 use super::{
-    ClusterFile, FAULTS_MAX, FILE_BYTES_MAX, FileError, FileErrors, Local, Pooling, ProxyFile, check, keys, nearest,
-    owned,
+    ClientCertificates, ClusterFile, FAULTS_MAX, FILE_BYTES_MAX, FileError, FileErrors, Local, Pooling, ProxyFile,
+    check, keys, nearest, owned,
 };
 use crate::name::{ClusterName, MemberName};
 use crate::read_level::ReadLevel;
@@ -335,6 +335,32 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
             format!("`client_keepalive` is {given}; allowed: a duration, 5 s to 2 h"),
         );
     }
+    let client_certificates = section.word(
+        "client_certificates",
+        &[
+            ("off", ClientCertificates::Off),
+            ("allow", ClientCertificates::Allow),
+            ("require", ClientCertificates::Require),
+            ("require-user", ClientCertificates::RequireUser),
+        ],
+    );
+    let client_ca = section.path("client_ca");
+    let client_certificates = match (client_certificates, &client_ca) {
+        (Some(ClientCertificates::Off), Some(_)) => {
+            let text = "`client_ca` is of no use while `client_certificates` is \"off\": \"allow\", \"require\" or \"require-user\"";
+            section.fault(section.place("client_ca"), text);
+            ClientCertificates::Off
+        }
+        (Some(demand), None) if demand != ClientCertificates::Off => {
+            let text =
+                "`client_certificates` needs `client_ca`: the file with the CAs that clients' certificates may be of";
+            section.fault(section.place("client_certificates"), text);
+            demand
+        }
+        (Some(demand), _) => demand,
+        (None, Some(_)) => ClientCertificates::Allow,
+        (None, None) => ClientCertificates::Off,
+    };
     let read_level = section.text("read_level", |text| text.parse::<ReadLevel>());
     let read_wait = section.duration("read_wait");
     let threads = section.number("threads", 1..257).and_then(|n| u32::try_from(n).ok());
@@ -347,6 +373,8 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
         pool: pool?,
         pool_size: pool_size?,
         client_keepalive: client_keepalive?,
+        client_certificates,
+        client_ca,
         read_level: read_level?,
         read_wait: read_wait?,
         threads,

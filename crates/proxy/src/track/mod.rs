@@ -5,6 +5,8 @@
 mod aborted;
 mod answers;
 mod commit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod memory;
 pub(crate) mod own;
 mod reported;
@@ -174,6 +176,8 @@ pub(crate) struct Track {
     unnamed: Unnamed,
     aborted: Option<Box<Aborted>>,
     commit: Option<Box<Commit>>,
+    /// The server's message that is half here is not for the client.
+    dropped: bool,
     /// The client said goodbye.
     terminated: bool,
     /// A message for the client in place of the server's.
@@ -288,6 +292,7 @@ impl Track {
     /// Forgets what belongs to the connection with the server, not to the session.
     pub(crate) fn detached(&mut self) {
         self.from_server = Frames::of(Sender::Server);
+        self.dropped = false;
     }
 
     /// Takes one message, or part of one, from the client; writes what is sent in its place.

@@ -90,6 +90,13 @@ pub fn put_sasl(out: &mut Vec<u8>, code: u32, data: &[u8]) {
     put(out, b'R', &body);
 }
 
+/// Appends the authentication message that offers these mechanisms, the best first.
+pub fn put_sasl_mechanisms<'a>(out: &mut Vec<u8>, mechanisms: impl Iterator<Item = &'a str>) {
+    let mut names: Vec<u8> = mechanisms.flat_map(|name| name.bytes().chain([0])).collect();
+    names.push(0);
+    put_sasl(out, 10, &names);
+}
+
 /// Appends the answer to a client that asked for another minor version than is spoken to it, or for protocol options.
 pub fn put_negotiate(out: &mut Vec<u8>, minor: u16, options: &[String]) {
     let mut body = startup::version(minor).to_be_bytes().to_vec();
