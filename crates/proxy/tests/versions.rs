@@ -15,8 +15,11 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// Options of a startup packet.
+type Options = &'static [(&'static str, &'static str)];
+
 /// A startup packet's minor version and the option in it, and what is answered before the login.
-const ASKED: [(u16, &[(&str, &str)], Option<&[u8]>); 6] = [
+const ASKED: [(u16, Options, Option<&[u8]>); 6] = [
     (0, &[], None),
     (2, &[], None),
     (3, &[], Some(b"\0\x03\0\x02\0\0\0\0")),
@@ -26,7 +29,7 @@ const ASKED: [(u16, &[(&str, &str)], Option<&[u8]>); 6] = [
 ];
 
 /// What was negotiated, and the key that was given.
-fn negotiated(stream: &mut TcpStream, minor: u16, options: &[(&str, &str)]) -> (Option<Vec<u8>>, CancelKey, usize) {
+fn negotiated(stream: &mut TcpStream, minor: u16, options: Options) -> (Option<Vec<u8>>, CancelKey, usize) {
     let told = log_in_with(stream, &startup(minor, options));
     let of = |tag: u8| told.iter().find(|(its, _)| *its == tag).map(|(_, body)| body.clone());
     let key = of(b'K').expect("a key");

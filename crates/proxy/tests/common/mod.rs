@@ -2,6 +2,8 @@
 //! everywhere, as physical replication would make it. Each test owns its servers and its proxy.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+// what cannot be run here is said
+#![allow(clippy::print_stderr)]
 
 pub(crate) mod bare;
 pub(crate) mod fake;
