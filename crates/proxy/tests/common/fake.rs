@@ -10,6 +10,9 @@ use tokio::sync::mpsc;
 
 use super::PASSWORD;
 
+/// How the question begins that the proxy asks about the settings of a role.
+const OF_ROLE: &[u8] = b"SELECT pg_catalog.format(";
+
 pub(crate) fn row(value: &str) -> Vec<u8> {
     let mut body = vec![0, 1];
     body.extend_from_slice(&u32::try_from(value.len()).expect("short").to_be_bytes());
@@ -21,7 +24,8 @@ pub(crate) fn row(value: &str) -> Vec<u8> {
     out
 }
 
-/// A server that answers every Sync with a verifier, SHOW with `notice`, and any other query with `answer`.
+/// A server that answers every Sync with a verifier, what is asked of the role's settings with none, and any
+/// other query with `answer`.
 pub(crate) async fn fake(answer: Vec<u8>) -> u16 {
     fake_with_key(answer, &[2; 4]).await.0
 }
@@ -66,7 +70,7 @@ async fn serve(
         stream.read_exact(&mut body).await.ok()?;
         match tag {
             b'S' => stream.write_all(&verifier).await.ok()?,
-            b'Q' if body.starts_with(b"SHOW") => stream.write_all(&row("notice")).await.ok()?,
+            b'Q' if body.starts_with(OF_ROLE) => stream.write_all(&row("notice||")).await.ok()?,
             b'Q' => stream.write_all(&answer).await.ok()?,
             _ => {}
         }
