@@ -1,6 +1,6 @@
 # What CONTRACT.md promises under "Make". Each target says what it installs, if anything, and asks no question.
 
-.PHONY: help demo test test-long check bench bench-failover bench-proxy drivers proof chaos engines
+.PHONY: help demo test test-long check bench bench-failover bench-proxy drivers proof chaos fuzz engines
 
 help:
 	@echo "make demo            a cluster on this machine: its leader dies, a replica takes over (KEEP=1 leaves it up)"
@@ -11,6 +11,7 @@ help:
 	@echo "make drivers         ordinary work of psycopg, asyncpg, node-postgres, pgjdbc, sqlx and pgbench through the proxy"
 	@echo "make proof           many seeds and every pair of turns, MINUTES=60 long; goes on where it was cut off"
 	@echo "make chaos           random faults on real clusters, MINUTES=20 SEED=1; a report in bench/results/chaos.md"
+	@echo "make fuzz            bytes of clients and servers, made up: MINUTES=5 for each target; needs nightly Rust"
 	@echo "make engines         every server that is tested, under .engines/"
 
 demo:
@@ -43,6 +44,9 @@ proof:
 
 chaos:
 	@scripts/chaos.sh
+
+fuzz:
+	@scripts/fuzz.sh
 
 engines:
 	@scripts/engines.sh all

@@ -73,6 +73,21 @@ pub enum Pooling {
     Session,
 }
 
+/// Which clients must show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientCertificates {
+    /// None is asked for.
+    #[default]
+    Off,
+    /// None must; but one that is shown must be good.
+    Allow,
+    /// All must.
+    Require,
+    /// All must, and its common name must be the user's name.
+    RequireUser,
+}
+
 /// What a proxy listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyFile {
@@ -88,6 +103,12 @@ pub struct ProxyFile {
     pub pool: Pooling,
     /// Connections to one server for one user and database, where clients share them.
     pub pool_size: u32,
+    /// How long a client's host may be silent before its connection is given up.
+    pub client_keepalive: Span,
+    /// Which clients must show a certificate.
+    pub client_certificates: ClientCertificates,
+    /// The CAs that such a certificate may be of.
+    pub client_ca: Option<PathBuf>,
     /// How fresh what sessions on the write port read must be, unless they say otherwise.
     pub read_level: ReadLevel,
     /// How long a read waits for a replica before the leader serves it.
@@ -131,7 +152,7 @@ impl ClusterFile {
             [&mut local.data_dir, &mut local.bin_dir, &mut local.watchdog].into_iter().flatten().for_each(whole);
         }
         if let Some(proxy) = &mut self.proxy {
-            proxy.token_file.iter_mut().for_each(whole);
+            [&mut proxy.token_file, &mut proxy.client_ca].into_iter().flatten().for_each(whole);
         }
     }
 

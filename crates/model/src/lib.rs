@@ -15,7 +15,7 @@ pub mod sync_set;
 pub mod time;
 pub mod token;
 
-pub use file::{ClusterFile, FileErrors, Local, Pooling, ProxyFile};
+pub use file::{ClientCertificates, ClusterFile, FileErrors, Local, Pooling, ProxyFile};
 pub use name::{BadName, ClusterName, Incarnation, MemberName, SetVersion, Term, Timeline, Voter};
 pub use position::{BadLsn, Branch, Lsn, Position, Relation};
 pub use read_level::ReadLevel;

@@ -1,7 +1,7 @@
 //! `dauphin.toml`, story by story: what is read, what is refused and in which words, what is written.
 
 use dauphin_model::file::{ClusterFile, check, keys};
-use dauphin_model::{Durability, MemberKind, OnShortage, Pooling, Profile, ReadLevel, Span};
+use dauphin_model::{ClientCertificates, Durability, MemberKind, OnShortage, Pooling, Profile, ReadLevel, Span};
 use expect_test::{Expect, expect, expect_file};
 use std::path::Path;
 
@@ -132,6 +132,9 @@ wait_limit = "1500ms"
 clients_max = 10
 pool = "session"
 pool_size = 7
+client_keepalive = "10s"
+client_certificates = "require-user"
+client_ca = "clients.pem"
 read_level = "bounded(250)"
 read_wait = "5ms"
 admin_users = ["postgres", "Ops"]
@@ -161,6 +164,9 @@ fn every_key_is_read() {
     let proxy = file.proxy.expect("given");
     assert_eq!((proxy.wait_limit, proxy.clients_max), (Span::ms(1_500), 10));
     assert_eq!((proxy.pool, proxy.pool_size, proxy.threads), (Pooling::Session, 7, Some(3)));
+    assert_eq!(proxy.client_keepalive, Span::ms(10_000));
+    assert_eq!(proxy.client_certificates, ClientCertificates::RequireUser);
+    assert_eq!(proxy.client_ca.as_deref(), Some(Path::new("/etc/dauphin/clients.pem")));
     assert_eq!((proxy.read_level, proxy.read_wait), (ReadLevel::Bounded(Span::ms(250)), Span::ms(5)));
     assert_eq!((proxy.admin_users, proxy.stats_users), (vec!["postgres".into(), "Ops".into()], vec!["monitor".into()]));
     assert_eq!((proxy.metrics_listen.map(|at| at.port()), proxy.log_slow), (Some(6434), Some(Span::ms(250))));
@@ -455,6 +461,22 @@ fn the_local_part_fits_the_members() {
             dauphin.toml:27:18: `metrics_listen` is an address that clients come to
             dauphin.toml:28:16: `admin_users`: "" is no role; a name has 1 to 63 bytes
             dauphin.toml:29:12: `log_slow` is 5; allowed: a duration, as in log_slow = "250ms""#]],
+    );
+    refused(
+        &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nclient_certificates = \"require\"\n"),
+        expect![
+            "dauphin.toml:27:23: `client_certificates` needs `client_ca`: the file with the CAs that clients' certificates may be of"
+        ],
+    );
+    refused(
+        &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nclient_ca = \"ca.pem\"\nclient_certificates = \"off\"\n"),
+        expect![[
+            r#"dauphin.toml:27:13: `client_ca` is of no use while `client_certificates` is "off": "allow", "require" or "require-user""#
+        ]],
+    );
+    refused(
+        &format!("{THREE}[proxy]\nlisten_write = \"[::]:1\"\nclient_keepalive = \"3s\"\n"),
+        expect!["dauphin.toml:27:20: `client_keepalive` is 3s; allowed: a duration, 5 s to 2 h"],
     );
 }
 

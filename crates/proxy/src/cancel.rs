@@ -6,7 +6,7 @@ use crate::hub::Hub;
 use crate::pool::link::CancelTarget;
 use crate::server::OpenError;
 use crate::shard::Shards;
-use dauphin_wire::postgres::startup::cancel_request;
+use dauphin_wire::postgres::cancel::CancelKey;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,9 @@ use tokio::task::spawn_local;
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Forwards, or drops a key that is not known or runs nothing.
-pub(crate) async fn forward(hub: &Hub, shards: &Shards, pid: u32, secret: u32) {
-    let Some(shard) = hub.find(pid, secret) else { return };
+pub(crate) async fn forward(hub: &Hub, shards: &Shards, key: &CancelKey) {
+    let pid = key.pid;
+    let Some(shard) = hub.find(key) else { return };
     let done = shards.ask(shard, move |shard, done| {
         let Some(target) = shard.running_on(pid) else { return shard.interrupt(pid) };
         // From now on the server is given to nobody else; for good, if it may still be cancelled later.
@@ -42,11 +43,12 @@ pub(crate) fn abandon(hub: &Arc<Hub>, target: &Rc<CancelTarget>) {
     });
 }
 
-/// Whether the server has certainly taken it.
+/// Whether the server has certainly taken it, or never will: it gave no key.
 async fn send(hub: &Hub, target: &CancelTarget) -> bool {
+    let Some(key) = &target.key else { return true };
     let forward = async {
         let (mut stream, _) = hub.dial.connect(&target.member, target.address).await?;
-        stream.write_all(&cancel_request(target.pid, target.secret)).await?;
+        stream.write_all(&key.request()).await?;
         stream.flush().await?;
         // The server says nothing and closes when the signal is sent, with TLS perhaps without a word.
         let _ = stream.read(&mut [0; 1]).await;

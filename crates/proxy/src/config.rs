@@ -29,6 +29,28 @@ pub struct ClientTls {
     pub key: PathBuf,
     /// Refuse clients without TLS.
     pub required: bool,
+    /// Certificates of clients; none: they are not asked for.
+    pub certificates: Option<Certificates>,
+}
+
+/// How clients show certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificates {
+    /// PEM file with the CAs that clients' certificates may be of.
+    pub ca: PathBuf,
+    /// Who must show one.
+    pub demand: Demand,
+}
+
+/// Who must show a certificate. The password has to be proved all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Demand {
+    /// Nobody; but one that is shown must be good.
+    Allowed,
+    /// Everybody.
+    Required,
+    /// Everybody, and its common name must be the user's name.
+    OfUser,
 }
 
 /// How servers prove who they are. Connections to them are never without TLS then.
@@ -52,6 +74,8 @@ pub struct Limits {
     pub wait: Duration,
     /// How long a client may take to say what it needs to say to log in.
     pub handshake: Duration,
+    /// How long a client's host may say nothing at all before its connection is given up.
+    pub client_keepalive: Duration,
     /// How long running transactions may go on when the proxy is told to stop.
     pub stop: Duration,
 }
@@ -64,6 +88,7 @@ impl Default for Limits {
             pool: 20,
             wait: Duration::from_secs(10),
             handshake: Duration::from_secs(10),
+            client_keepalive: Duration::from_secs(60),
             stop: Duration::from_secs(5),
         }
     }

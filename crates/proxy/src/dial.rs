@@ -4,6 +4,7 @@
 use crate::ProxyError;
 use crate::config::Config;
 use crate::server::OpenError;
+use crate::socket::Socket;
 use crate::stream::Stream;
 use crate::tls;
 use dauphin_model::{ClusterName, MemberName};
@@ -15,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::net::ToSocketAddrs;
 use tokio_rustls::TlsConnector;
 
 /// How long a connection may take, with its TLS handshake.
@@ -85,9 +86,8 @@ impl Dial {
         at: impl ToSocketAddrs,
     ) -> Result<(Stream, SocketAddr), OpenError> {
         let connect = async {
-            let stream = TcpStream::connect(at).await?;
-            stream.set_nodelay(true)?;
-            let address = stream.peer_addr()?;
+            let stream = Socket::connect(at).await?;
+            let address = stream.tcp().peer_addr()?;
             match &self.tls {
                 None => Ok((Stream::Plain(stream), address)),
                 Some((connector, cluster)) => {
@@ -107,7 +107,7 @@ async fn encrypt(
     connector: &TlsConnector,
     cluster: &ClusterName,
     member: &MemberName,
-    mut stream: TcpStream,
+    mut stream: Socket,
 ) -> Result<Stream, OpenError> {
     stream.write_all(&TLS_REQUEST).await?;
     // One byte and no more: what else comes before the handshake is taken as part of it, and fails.

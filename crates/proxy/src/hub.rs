@@ -12,7 +12,8 @@ use crate::settings::Setting;
 use crate::stats::Stats;
 use crate::table::View;
 use dauphin_model::{MemberName, Target, Term};
-use dauphin_wire::postgres::scram;
+use dauphin_wire::postgres::cancel::{CancelKey, SHORT_BYTES};
+use dauphin_wire::postgres::startup::MINOR_MAX;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -22,13 +23,16 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 /// Connections that are opened to servers at once: a leader that has just opened is not met by all its clients at once.
 const OPENING_MAX: usize = 64;
 
-/// How often a fresh cancel key is drawn before giving up; keys are 31 random bits.
-const KEY_DRAWS: usize = 16;
+/// How often a fresh process number is drawn before giving up; they are 31 random bits.
+const PID_DRAWS: usize = 16;
+
+/// Length of the secrets that clients of protocol 3.2 are given, in bytes.
+const SECRET_BYTES: usize = 32;
 
 /// A client's key to cancel its own statements, and the shard that its session lives on.
-#[derive(Debug, Clone, Copy)]
-struct Key {
-    secret: u32,
+#[derive(Debug)]
+struct Entry {
+    key: Arc<CancelKey>,
     shard: usize,
 }
 
@@ -36,13 +40,12 @@ struct Key {
 pub(crate) struct Registered {
     hub: Arc<Hub>,
     /// The key given to the client.
-    pub(crate) pid: u32,
-    pub(crate) secret: u32,
+    pub(crate) key: Arc<CancelKey>,
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        lock(&self.hub.sessions).remove(&self.pid);
+        lock(&self.hub.sessions).remove(&self.key.pid);
     }
 }
 
@@ -69,7 +72,7 @@ pub(crate) struct Hub {
     term: AtomicU64,
     /// Grows with every change that sessions have to look at.
     epoch: AtomicU64,
-    sessions: Mutex<HashMap<u32, Key>>,
+    sessions: Mutex<HashMap<u32, Entry>>,
     readers: Mutex<BTreeMap<MemberName, usize>>,
     budgets: Mutex<HashMap<Place, Weak<Budget>>>,
     /// Lines about statements.
@@ -208,27 +211,32 @@ impl Hub {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Registers a session of this shard under a key of its own.
+    /// Registers a session of this shard under a key of its own, as long as the protocol's minor version allows.
     ///
     /// # Errors
     /// When the system gives no random bytes.
-    pub(crate) fn register(self: &Arc<Self>, shard: usize) -> Result<Registered, getrandom::Error> {
+    pub(crate) fn register(self: &Arc<Self>, shard: usize, minor: u16) -> Result<Registered, getrandom::Error> {
+        let mut secret = [0; SECRET_BYTES];
+        getrandom::fill(&mut secret)?;
+        let secret = if minor >= MINOR_MAX { &secret[..] } else { &secret[..SHORT_BYTES] };
         let mut sessions = lock(&self.sessions);
-        for _ in 0..KEY_DRAWS {
-            let (pid, secret) = (getrandom::u32()? & 0x7fff_ffff, getrandom::u32()?);
+        for _ in 0..PID_DRAWS {
+            let pid = getrandom::u32()? & 0x7fff_ffff;
             if pid == 0 || sessions.contains_key(&pid) {
                 continue;
             }
-            sessions.insert(pid, Key { secret, shard });
-            return Ok(Registered { hub: Arc::clone(self), pid, secret });
+            let Some(key) = CancelKey::new(pid, secret).map(Arc::new) else { break };
+            sessions.insert(pid, Entry { key: Arc::clone(&key), shard });
+            return Ok(Registered { hub: Arc::clone(self), key });
         }
         Err(getrandom::Error::UNEXPECTED)
     }
 
     /// The shard of the session with this key.
-    pub(crate) fn find(&self, pid: u32, secret: u32) -> Option<usize> {
-        let key = lock(&self.sessions).get(&pid).copied()?;
-        scram::equal(&key.secret.to_be_bytes(), &secret.to_be_bytes()).then_some(key.shard)
+    pub(crate) fn find(&self, key: &CancelKey) -> Option<usize> {
+        let sessions = lock(&self.sessions);
+        let entry = sessions.get(&key.pid)?;
+        (*entry.key == *key).then_some(entry.shard)
     }
 
     /// How many connections there may be to this place, all shards together.

@@ -18,6 +18,7 @@ mod server;
 mod session;
 mod settings;
 mod shard;
+mod socket;
 mod source;
 mod stats;
 mod stream;
@@ -28,7 +29,12 @@ mod tls;
 mod track;
 mod verifier;
 
-pub use config::{AgentLink, ClientTls, Config, Limits, Operators, PROXY_ROLE, Reads, Rules, ServerTls};
+#[cfg(fuzzing)]
+pub use track::fuzz::track as fuzz_track;
+
+pub use config::{
+    AgentLink, Certificates, ClientTls, Config, Demand, Limits, Operators, PROXY_ROLE, Reads, Rules, ServerTls,
+};
 pub use reload::{Change, Reader, Reloaded};
 pub use source::Heard;
 pub use stats::Snapshot;
@@ -42,6 +48,7 @@ use marks::Marks;
 use reload::{Front, RELOADS_MAX, Reloader};
 use session::{Port, Session};
 use shard::{Shard, Shards};
+use socket::Socket;
 use source::Agents;
 use std::io;
 use std::net::SocketAddr;
@@ -97,6 +104,9 @@ pub enum ProxyError {
     /// Certificate or key for clients cannot be used.
     #[error("the certificate or key for clients cannot be used: {0}")]
     Tls(String),
+    /// The CA that clients' certificates are checked against cannot be used.
+    #[error("clients' certificates cannot be checked: {0}")]
+    ClientTrust(String),
     /// The CA that servers' certificates are checked against cannot be used.
     #[error("servers' certificates cannot be checked: {0}")]
     Trust(String),
@@ -179,7 +189,9 @@ impl Proxy {
     ) -> Result<Self, ProxyError> {
         let password = read_password(&config.password_file)?;
         let (front, entrance) = watch::channel(Front::new(config)?);
-        let listen = |addresses: &[SocketAddr]| addresses.iter().map(|at| bind(*at)).collect::<Result<Vec<_>, _>>();
+        let listen = |addresses: &[SocketAddr]| {
+            addresses.iter().map(|at| bind(*at, config.rules.limits.client_keepalive)).collect::<Result<Vec<_>, _>>()
+        };
         let (write, read) = (listen(&config.listen_write)?, listen(&config.listen_read)?);
         let addresses = |listeners: &[(SocketAddr, TcpListener)]| listeners.iter().map(|(at, _)| *at).collect();
 
@@ -265,12 +277,12 @@ fn read_password(path: &Path) -> Result<String, ProxyError> {
     if password.is_empty() { Err(ProxyError::NoPassword { path: path.to_owned() }) } else { Ok(password) }
 }
 
-fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ProxyError> {
+fn bind(address: SocketAddr, client_keepalive: Duration) -> Result<(SocketAddr, TcpListener), ProxyError> {
     let open = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         // Accepted sockets inherit it: a client that is gone without a word is noticed at last.
-        socket.set_keepalive(true)?;
+        socket::watch(&socket, client_keepalive)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
         Ok((listener.local_addr()?, listener))
@@ -322,7 +334,9 @@ async fn connection(
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     // What cannot be set on a socket is gone already.
     let _ = stream.set_nodelay(true);
-    let limits = &hub.rules().limits;
+    let rules = hub.rules();
+    let limits = &rules.limits;
+    let stream = Socket::watched(stream, limits.client_keepalive);
     if hub.stats.clients.get() > limits.clients as u64 || hub.stats.logging_in.get() >= limits.logins as u64 {
         hub.stats.refused.add();
         return turn_away(stream).await;
@@ -339,14 +353,14 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 // Each stage of a connection has a box of its own, given back when the stage ends: an idle client pays for its session
 // only, and not for what its login needed.
 
-fn turn_away(stream: TcpStream) -> Boxed<()> {
+fn turn_away(stream: Socket) -> Boxed<()> {
     Box::pin(async move {
         let text = "sorry, too many clients already: raise the proxy's limit, or pool in the application";
         login::refuse(&mut Stream::Plain(stream), TOO_MANY_CONNECTIONS, text).await;
     })
 }
 
-fn enter(shard: Rc<Shard>, door: Arc<Door>, stream: TcpStream, port: Port) -> Boxed<Option<Entered>> {
+fn enter(shard: Rc<Shard>, door: Arc<Door>, stream: Socket, port: Port) -> Boxed<Option<Entered>> {
     Box::pin(async move {
         let _logging_in = stats::Gauge::new(&shard.hub.stats.logging_in);
         door.enter(&shard, stream, port).await

@@ -7,11 +7,15 @@ use crate::hub::Hub;
 use crate::reload::Front;
 use crate::session::{Port, Session};
 use crate::shard::{Shard, Shards};
+use crate::socket::Socket;
 use crate::stream::Stream;
+use crate::tls::{self, Clients};
 use crate::track::own::Asked;
 use crate::verifier::{LookupError, Verifiers};
 use dauphin_wire::postgres::message;
-use dauphin_wire::postgres::scram::{self, Keys, MESSAGE_BYTES_MAX, ScramError, Secret, ServerExchange, Verifier};
+use dauphin_wire::postgres::scram::{
+    self, Binding, Keys, MESSAGE_BYTES_MAX, ScramError, Secret, ServerExchange, Verifier,
+};
 use dauphin_wire::postgres::startup::{self, BadStartup, First, Startup};
 use std::io;
 use std::rc::Rc;
@@ -19,16 +23,18 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsAcceptor;
 
 /// First byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Name of the protocol in TLS: required of clients that begin with TLS at once.
 pub(crate) const ALPN: &[u8] = b"postgresql";
+
+/// Both mechanisms, as clients name them.
+const BOUND: &[u8] = scram::BOUND_MECHANISM.as_bytes();
+const UNBOUND: &[u8] = scram::MECHANISM.as_bytes();
 
 /// Pause before the verifier is asked for again while no server is there.
 const LOOKUP_RETRY: Duration = Duration::from_millis(50);
@@ -68,6 +74,8 @@ pub(crate) enum LoginError {
     Password(String),
     #[error("the client breaks the protocol during login")]
     Protocol,
+    #[error("the certificate is not one of user \"{user}\": it names {}", name.as_deref().unwrap_or("nobody"))]
+    OtherUser { user: String, name: Option<String> },
     #[error("this proxy takes TLS connections only: sslmode=require")]
     TlsRequired,
     #[error("{0}")]
@@ -91,7 +99,7 @@ impl LoginError {
             Self::Setting(_) => "22023",
             Self::Console(_) => "42501",
             Self::Startup(BadStartup::Version(..)) => "0A000",
-            Self::Startup(BadStartup::NoUser) | Self::TlsRequired => "28000",
+            Self::Startup(BadStartup::NoUser) | Self::TlsRequired | Self::OtherUser { .. } => "28000",
             Self::Scram(_) | Self::Protocol => message::PROTOCOL_VIOLATION,
             Self::Password(_) => message::INVALID_PASSWORD,
             Self::Lookup(LookupError::NoServer(_)) => message::CANNOT_CONNECT_NOW,
@@ -103,15 +111,16 @@ impl LoginError {
 
 impl Door {
     /// Brings a client in; none when it only wanted to cancel, or was refused.
-    pub(crate) async fn enter(&self, shard: &Rc<Shard>, stream: TcpStream, port: Port) -> Option<Entered> {
+    pub(crate) async fn enter(&self, shard: &Rc<Shard>, stream: Socket, port: Port) -> Option<Entered> {
         let mut deadline = Instant::now() + self.hub.rules().limits.handshake;
         let mut client = Stream::Plain(stream);
-        let login = self.login(&mut client, &mut deadline).await;
+        let front = self.front.borrow().clone();
+        let login = self.login(&mut client, &front, &mut deadline).await;
         let refused = match login {
             Ok(None) => return None,
             Ok(Some((startup, keys))) => {
                 let is_for_console = port == Port::Write && console::is_name(startup.database());
-                match (Asked::at_login(&startup.parameters), self.hub.register(shard.number)) {
+                match (Asked::at_login(&startup.parameters), self.hub.register(shard.number, startup.spoken())) {
                     (_, Err(error)) => LoginError::Random(error),
                     (_, Ok(registered)) if is_for_console => {
                         match console::Right::of(startup.user(), &self.hub.rules().operators) {
@@ -141,37 +150,51 @@ impl Door {
         None
     }
 
-    async fn login(&self, client: &mut Stream, deadline: &mut Instant) -> Result<Option<(Startup, Keys)>, LoginError> {
-        let first = timeout_at(*deadline, self.first(client)).await.map_err(|_| LoginError::TooSlow)??;
+    async fn login(
+        &self,
+        client: &mut Stream,
+        front: &Front,
+        deadline: &mut Instant,
+    ) -> Result<Option<(Startup, Keys)>, LoginError> {
+        let first = timeout_at(*deadline, self.first(client, front)).await.map_err(|_| LoginError::TooSlow)??;
         let startup = match first {
             First::Startup(startup) => startup,
-            First::Cancel { pid, secret } => {
-                cancel::forward(&self.hub, &self.shards, pid, secret).await;
+            First::Cancel(key) => {
+                cancel::forward(&self.hub, &self.shards, &key).await;
                 return Ok(None);
             }
             First::Tls | First::Gss => return Err(LoginError::Protocol),
         };
-        if self.front.borrow().required && matches!(client, Stream::Plain(_)) {
-            return Err(LoginError::TlsRequired);
+        match (&*client, &front.clients) {
+            (Stream::Tls(client), Some(tls)) if tls.of_user => {
+                let shown = client.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                let name = shown.and_then(tls::common_name);
+                if name.as_deref() != Some(startup.user()) {
+                    return Err(LoginError::OtherUser { user: startup.user().to_owned(), name });
+                }
+            }
+            (Stream::Plain(_), _) if front.requires_tls() => return Err(LoginError::TlsRequired),
+            _ => {}
         }
         let asked = Instant::now();
         let verifier = self.verifier(startup.user()).await?;
         // The client does not pay for our waiting.
         *deadline += asked.elapsed();
-        let keys =
-            timeout_at(*deadline, self.prove(client, &startup, verifier)).await.map_err(|_| LoginError::TooSlow)??;
+        let keys = timeout_at(*deadline, self.prove(client, front, &startup, verifier))
+            .await
+            .map_err(|_| LoginError::TooSlow)??;
         Ok(Some((startup, keys)))
     }
 
     /// The first packet that is not a question about encryption. Each such question is answered once.
-    async fn first(&self, client: &mut Stream) -> Result<First, LoginError> {
+    async fn first(&self, client: &mut Stream, front: &Front) -> Result<First, LoginError> {
         let mut byte = [0; 1];
-        let acceptor = self.front.borrow().acceptor.clone();
-        if let (Stream::Plain(stream), Some(_)) = (&*client, &acceptor) {
-            stream.peek(&mut byte).await?;
+        let clients = front.clients.as_deref();
+        if let (Stream::Plain(stream), Some(_)) = (&*client, clients) {
+            stream.tcp().peek(&mut byte).await?;
         }
         if byte == [TLS_HANDSHAKE] {
-            start_tls(client, acceptor.as_ref(), true).await?;
+            start_tls(client, clients, true).await?;
         }
         let (mut gss_asked, mut tls_asked) = (false, matches!(client, Stream::Tls(_)));
         loop {
@@ -182,14 +205,14 @@ impl Door {
                 }
                 First::Tls if !tls_asked => {
                     tls_asked = true;
-                    if acceptor.is_some() {
+                    if clients.is_some() {
                         send(client, b"S").await?;
-                        start_tls(client, acceptor.as_ref(), false).await?;
+                        start_tls(client, clients, false).await?;
                     } else {
                         send(client, b"N").await?;
                     }
                 }
-                other @ (First::Tls | First::Gss | First::Cancel { .. } | First::Startup(_)) => return Ok(other),
+                other @ (First::Tls | First::Gss | First::Cancel(_) | First::Startup(_)) => return Ok(other),
             }
         }
     }
@@ -215,23 +238,32 @@ impl Door {
     async fn prove(
         &self,
         client: &mut Stream,
+        front: &Front,
         startup: &Startup,
         (verifier, exists): (Verifier, bool),
     ) -> Result<Keys, LoginError> {
         let mut out = Vec::new();
-        if startup.minor > 0 || !startup.options.is_empty() {
-            message::put_negotiate(&mut out, &startup.options);
+        if startup.minor != startup.spoken() || !startup.options.is_empty() {
+            message::put_negotiate(&mut out, startup.spoken(), &startup.options);
         }
-        message::put_sasl(&mut out, 10, &[scram::MECHANISM.as_bytes(), &[0, 0]].concat());
+        let end_point = match (&front.clients, &*client) {
+            (Some(tls), Stream::Tls(_)) => tls.end_point.as_deref(),
+            _ => None,
+        };
+        let offered = end_point.map(|_| scram::BOUND_MECHANISM).into_iter().chain([scram::MECHANISM]);
+        message::put_sasl_mechanisms(&mut out, offered);
         send(client, &out).await?;
         let body = read_proof(client).await?;
         let (mechanism, data) = message::sasl_initial(&body).ok_or(LoginError::Protocol)?;
-        if mechanism != scram::MECHANISM.as_bytes() {
-            return Err(LoginError::Protocol);
-        }
+        let binding = match (mechanism, end_point) {
+            (BOUND, Some(hash)) => Binding::EndPoint(hash),
+            (UNBOUND, Some(_)) => Binding::Declined,
+            (UNBOUND, None) => Binding::NotOffered,
+            _ => return Err(LoginError::Protocol),
+        };
         let mut random = [0; 18];
         getrandom::fill(&mut random)?;
-        let begun = ServerExchange::begin(verifier, data, &scram::nonce_text(&random));
+        let begun = ServerExchange::begin(verifier, data, &scram::nonce_text(&random), binding);
         let (exchange, answer) = begun.map_err(LoginError::Scram)?;
         out.clear();
         message::put_sasl(&mut out, 11, &answer);
@@ -250,12 +282,12 @@ impl Door {
     }
 }
 
-async fn start_tls(client: &mut Stream, acceptor: Option<&TlsAcceptor>, direct: bool) -> Result<(), LoginError> {
-    let (Some(acceptor), Stream::Plain(stream)) = (acceptor, std::mem::replace(client, Stream::Closed)) else {
+async fn start_tls(client: &mut Stream, clients: Option<&Clients>, direct: bool) -> Result<(), LoginError> {
+    let (Some(clients), Stream::Plain(stream)) = (clients, std::mem::replace(client, Stream::Closed)) else {
         return Err(LoginError::Protocol);
     };
     // First packets are read to the byte: what was sent ahead of the handshake is taken as part of it, and fails.
-    let tls = acceptor.accept(stream).await.map_err(LoginError::Tls)?;
+    let tls = clients.acceptor.accept(stream).await.map_err(LoginError::Tls)?;
     if direct && tls.get_ref().1.alpn_protocol() != Some(ALPN) {
         return Err(LoginError::Protocol);
     }

@@ -5,10 +5,9 @@ use crate::config::Config;
 use crate::hub::Hub;
 use crate::settings::{Setting, settings};
 use crate::source::Agents;
-use crate::tls;
+use crate::tls::Clients;
 use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_rustls::TlsAcceptor;
 
 /// Reads the configuration anew; an error is for people and says where the fault is.
 pub type Reader = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
@@ -42,8 +41,8 @@ pub(crate) type Answer = oneshot::Sender<Result<Reloaded, String>>;
 /// How clients are let in.
 #[derive(Clone)]
 pub(crate) struct Front {
-    pub(crate) acceptor: Option<TlsAcceptor>,
-    pub(crate) required: bool,
+    pub(crate) clients: Option<Arc<Clients>>,
+    required: bool,
 }
 
 impl Front {
@@ -52,8 +51,13 @@ impl Front {
     /// # Errors
     /// When certificate or key cannot be used.
     pub(crate) fn new(config: &Config) -> Result<Self, crate::ProxyError> {
-        let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
-        Ok(Self { acceptor, required: config.tls.as_ref().is_some_and(|tls| tls.required) })
+        let clients = config.tls.as_ref().map(Clients::new).transpose()?.map(Arc::new);
+        Ok(Self { clients, required: config.tls.as_ref().is_some_and(|tls| tls.required) })
+    }
+
+    /// Whether clients without TLS are refused.
+    pub(crate) fn requires_tls(&self) -> bool {
+        self.required || self.clients.as_ref().is_some_and(|clients| clients.demanded)
     }
 }
 

@@ -6,10 +6,11 @@ use crate::dial::Dial;
 use crate::stream::Stream;
 use crate::track::{DIRTY, Known, Memory};
 use dauphin_model::{MemberName, Target};
+use dauphin_wire::postgres::cancel::CancelKey;
 use dauphin_wire::postgres::frame::HEADER_BYTES;
 use dauphin_wire::postgres::message::{self, Authentication, Report};
 use dauphin_wire::postgres::scram::{self, ClientExchange, ScramError, Secret};
-use dauphin_wire::postgres::startup::Startup;
+use dauphin_wire::postgres::startup::{MINOR_MAX, Startup};
 use std::io;
 use std::net::SocketAddr;
 use thiserror::Error;
@@ -33,7 +34,7 @@ pub(crate) fn own_startup(database: &str) -> Vec<u8> {
         ("client_min_messages", "warning"),
     ];
     let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    Startup { minor: 0, parameters, options: Vec::new() }.encode()
+    Startup { minor: MINOR_MAX, parameters, options: Vec::new() }.encode()
 }
 
 /// Why no connection could be opened.
@@ -81,8 +82,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// Received and not yet read.
     pub(crate) rest: Vec<u8>,
-    /// Process number and secret for cancelling.
-    pub(crate) key: (u32, u32),
+    /// For cancelling.
+    pub(crate) key: Option<CancelKey>,
     /// What it reported of itself.
     pub(crate) parameters: Vec<(String, String)>,
 }
@@ -95,7 +96,7 @@ impl Server {
     pub(crate) async fn open(dial: &Dial, target: &Target, startup: &[u8], secret: &Secret) -> Result<Self, OpenError> {
         let (stream, address) = dial.connect(&target.member, (target.host.as_str(), target.port)).await?;
         let member = target.member.clone();
-        let mut server = Self { stream, member, address, rest: Vec::new(), key: (0, 0), parameters: Vec::new() };
+        let mut server = Self { stream, member, address, rest: Vec::new(), key: None, parameters: Vec::new() };
         server.send(startup).await?;
         server.authenticate(secret).await?;
         server.until_ready().await?;
@@ -207,6 +208,7 @@ impl Server {
                     _ => return Err(OpenError::Broken("the server's login makes no sense".into())),
                 },
                 b'E' => return Err(refusal(body)),
+                // Servers before PostgreSQL 18 say that they speak 3.0; nothing differs but the length of the key.
                 b'N' | b'v' => continue,
                 _ => return Err(OpenError::Broken(format!("message {tag:#04x} during login"))),
             }
@@ -220,7 +222,11 @@ impl Server {
             let Message { tag, body } = self.next().await?;
             match tag {
                 b'Z' => return Ok(()),
-                b'K' => self.key = message::backend_key(&body).unwrap_or_default(),
+                b'K' => {
+                    let key = CancelKey::parse(&body);
+                    self.key =
+                        Some(key.ok_or_else(|| OpenError::Broken("the server's cancel key makes no sense".into()))?);
+                }
                 b'E' => return Err(refusal(body)),
                 _ => self.note(tag, &body),
             }

@@ -1,7 +1,7 @@
 //! The settings of a proxy as people see them: by the keys of `dauphin.toml`, and whether a reload takes them over. The console
 //! shows them, and a reload tells by them what has changed. Pure; no secret is among them.
 
-use crate::config::Config;
+use crate::config::{Config, Demand};
 use dauphin_model::file::{keys, unit};
 use dauphin_model::{Pooling, Span};
 use std::net::SocketAddr;
@@ -35,6 +35,14 @@ pub(crate) fn settings(config: &Config) -> Vec<Setting> {
         Pooling::Transaction => "transaction",
         Pooling::Session => "session",
     };
+    let certificates = config.tls.as_ref().and_then(|tls| tls.certificates.as_ref());
+    let ca = certificates.map(|certificates| certificates.ca.display().to_string()).unwrap_or_default();
+    let certificates = match certificates.map(|certificates| certificates.demand) {
+        None => "off",
+        Some(Demand::Allowed) => "allow",
+        Some(Demand::Required) => "require",
+        Some(Demand::OfUser) => "require-user",
+    };
     let restart = |key, value| Setting { key, value, live: false };
     let live = |key, value| Setting { key, value, live: true };
     vec![
@@ -52,6 +60,9 @@ pub(crate) fn settings(config: &Config) -> Vec<Setting> {
         live("stats_users", operators.watchers.join(", ")),
         live("log_slow", rules.slow.map(length).unwrap_or_default()),
         live("member", members.collect::<Vec<_>>().join(", ")),
+        live("client_keepalive", length(limits.client_keepalive)),
+        live("client_certificates", certificates.to_owned()),
+        live("client_ca", ca),
         restart("sql_tls", if tls { "require" } else { "off" }.to_owned()),
     ]
 }

@@ -1,13 +1,13 @@
 //! A socket to a client or a server, plain or with TLS, polled without a buffer of its own: an idle session pins no memory
 //! for reading. Sessions, logins and connections to servers use it; it knows no message.
 
+use crate::socket::Socket;
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 /// Bytes read at once, per thread and not per session.
@@ -20,9 +20,9 @@ thread_local! {
 /// One side of a session.
 pub(crate) enum Stream {
     /// No TLS.
-    Plain(TcpStream),
+    Plain(Socket),
     /// TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
     /// Nothing any more: at its end, and takes nothing.
     Closed,
 }
@@ -31,9 +31,18 @@ impl Stream {
     /// The other side's address, while it is there.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         match self {
-            Self::Plain(stream) => stream.peer_addr().ok(),
-            Self::Tls(stream) => stream.get_ref().0.peer_addr().ok(),
+            Self::Plain(stream) => stream.tcp().peer_addr().ok(),
+            Self::Tls(stream) => stream.get_ref().0.tcp().peer_addr().ok(),
             Self::Closed => None,
+        }
+    }
+
+    /// The other side has read everything that was written: it has answered it.
+    pub(crate) fn caught_up(&mut self) {
+        match self {
+            Self::Plain(socket) => socket.caught_up(),
+            Self::Tls(stream) => stream.get_mut().0.caught_up(),
+            Self::Closed => {}
         }
     }
 }

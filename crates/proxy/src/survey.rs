@@ -132,7 +132,7 @@ pub(crate) fn clients(shard: &Shard) -> Vec<Client> {
         connected: now - seat.who.since,
         asked: seat.asked.get().map(|at| now - at),
         transaction: seat.transaction.get().map(|since| now - since),
-        server: seat.target.borrow().as_ref().map(|target| (target.member.clone(), target.pid)),
+        server: seat.target.borrow().as_ref().map(|target| (target.member.clone(), target.pid())),
     };
     shard.seats().iter().map(client).collect()
 }
@@ -147,7 +147,7 @@ pub(crate) fn servers(shard: &Shard) -> Vec<ServerLink> {
         member: target.member.clone(),
         leads: target.leads,
         address: target.address,
-        pid: target.pid,
+        pid: target.pid(),
         opened: target.opened.elapsed(),
         closing: false,
         cancelled: target.cancels.get() > 0,

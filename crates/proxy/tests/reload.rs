@@ -105,7 +105,7 @@ async fn clients_are_shown_the_new_certificate() {
     let (mut lab, _file) = lab(|config| {
         ca.issue_to(&config.identity, &peer, &["127.0.0.1".to_owned()]).expect("issued");
         let (certificate, key) = (config.identity.join(CERT_FILE), config.identity.join(KEY_FILE));
-        config.tls = Some(ClientTls { certificate, key, required: false });
+        config.tls = Some(ClientTls { certificate, key, required: false, certificates: None });
         identity = Some(config.identity.clone());
     });
     lab.lead("m1", &server).await;

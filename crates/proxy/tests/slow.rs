@@ -5,8 +5,9 @@ mod common;
 use common::bare::{logged_in, message};
 use common::{Lab, Server, one, raw, resident};
 use dauphin_model::Pooling;
-use dauphin_wire::postgres::message::put_query;
-use dauphin_wire::postgres::startup::{Startup, cancel_request};
+use dauphin_wire::postgres::cancel::CancelKey;
+use dauphin_wire::postgres::message::{put, put_query};
+use dauphin_wire::postgres::startup::Startup;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -85,36 +86,110 @@ async fn who_does_not_read_its_rows_holds_its_own_server_only() {
     server.until("select count(*) from pg_stat_activity where wait_event = 'ClientWrite'", "0");
 }
 
+/// Reads messages until the server is ready, and keeps none: their types, and how long the longest one says it is.
+fn answers(stream: &mut TcpStream) -> (Vec<u8>, u32) {
+    let (mut buffer, mut tags, mut longest) = (vec![0; 1 << 20], Vec::new(), 0);
+    loop {
+        let mut header = [0; 5];
+        stream.read_exact(&mut header).expect("a message");
+        let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
+        let mut rest = length as usize - 4;
+        while rest > 0 {
+            let part = rest.min(buffer.len());
+            stream.read_exact(&mut buffer[..part]).expect("its body");
+            rest -= part;
+        }
+        tags.push(header[0]);
+        longest = longest.max(length);
+        if header[0] == b'Z' {
+            return (tags, longest);
+        }
+    }
+}
+
+/// Does something with a client of its own while another one's small statements go on.
+async fn beside<T: Send + 'static>(client: &Client, what: impl FnOnce() -> T + Send + 'static) -> T {
+    let mut doing = tokio::task::spawn_blocking(what);
+    loop {
+        tokio::select! {
+            done = &mut doing => return done.expect("no panic"),
+            () = goes_on(client) => {}
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_huge_row_passes_in_parts() {
+async fn a_row_as_long_as_can_be_passes_in_parts() {
     let server = Server::start(&[]);
     let lab = lab(&server, 3).await;
     let client = lab.connect().await;
     goes_on(&client).await;
     let before = resident();
     let mut huge = logged_in(lab.write_port());
-    asks(&mut huge, "select repeat('x', 500000000)");
-    let read = tokio::task::spawn_blocking(move || {
-        let (mut buffer, mut tags) = (vec![0; 1 << 20], Vec::new());
+    // The text with the row's count of columns and its own length is as long as a string of the server's can be.
+    let longest = 0x3fff_fffe - 6;
+    let (told, huge) = beside(&client, move || {
+        asks(&mut huge, &format!("select repeat('x', {longest})"));
+        (answers(&mut huge), huge)
+    })
+    .await;
+    assert_eq!(told, (b"TDCZ".to_vec(), 0x4000_0002));
+    let grown = resident().saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "{grown} bytes for a row of {longest}");
+    // One byte more is more than the server can do, and its session goes on.
+    let (tags, _) = beside(&client, move || {
+        let mut huge = huge;
+        asks(&mut huge, &format!("select repeat('x', {})", longest + 1));
+        answers(&mut huge)
+    })
+    .await;
+    assert_eq!(tags, b"TEZ");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_as_long_as_can_be_passes_in_parts() {
+    let server = Server::start(&[]);
+    let lab = lab(&server, 3).await;
+    let client = lab.connect().await;
+    goes_on(&client).await;
+    let before = resident();
+    let mut huge = logged_in(lab.write_port());
+    let told = beside(&client, move || {
+        let mut bytes = Vec::new();
+        put(&mut bytes, b'P', b"\0select length($1)\0\0\x01\0\0\0\x19");
+        // A Bind: its length, names, one value in text, results in text.
+        let longest = 0x3fff_fffe_u32;
+        let head = b"\0\0\0\0\0\x01";
+        let value = longest - 4 - u32::try_from(head.len()).expect("short") - 4 - 2;
+        bytes.push(b'B');
+        bytes.extend_from_slice(&longest.to_be_bytes());
+        bytes.extend_from_slice(head);
+        bytes.extend_from_slice(&value.to_be_bytes());
+        huge.write_all(&bytes).expect("written");
+        let (part, mut rest) = (vec![b'x'; 1 << 20], value as usize);
+        while rest > 0 {
+            let now = rest.min(part.len());
+            huge.write_all(&part[..now]).expect("written");
+            rest -= now;
+        }
+        let mut bytes = vec![0, 0];
+        put(&mut bytes, b'E', &[0; 5]);
+        put(&mut bytes, b'S', &[]);
+        huge.write_all(&bytes).expect("written");
+        let mut row = Vec::new();
         loop {
-            let mut header = [0; 5];
-            huge.read_exact(&mut header).expect("a message");
-            let mut rest = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize - 4;
-            while rest > 0 {
-                let part = rest.min(buffer.len());
-                huge.read_exact(&mut buffer[..part]).expect("its body");
-                rest -= part;
-            }
-            tags.push(header[0]);
-            if header[0] == b'Z' {
-                return tags;
+            match message(&mut huge) {
+                (b'D', body) => row = body,
+                (b'Z', _) => return (row, value),
+                (b'E', body) => panic!("{}", String::from_utf8_lossy(&body)),
+                _ => {}
             }
         }
-    });
-    goes_on(&client).await;
-    assert_eq!(read.await.expect("no panic"), b"TDCZ");
+    })
+    .await;
+    assert_eq!(told.0.get(6..), Some(told.1.to_string().as_bytes()));
     let grown = resident().saturating_sub(before);
-    assert!(grown < GROWTH_MAX, "{grown} bytes for a row of 500,000,000");
+    assert!(grown < GROWTH_MAX, "{grown} bytes for a message of {}", told.1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,7 +221,9 @@ async fn a_storm_of_cancel_requests_hits_nobody() {
     let storm = tokio::task::spawn_blocking(move || {
         for guess in 0..2_000 {
             let mut stream = raw(port);
-            stream.write_all(&cancel_request(guess, guess)).expect("written");
+            let secret = vec![0; 1 + guess as usize % 256];
+            let key = CancelKey::new(guess, &secret).expect("a length that can be");
+            stream.write_all(&key.request()).expect("written");
         }
     });
     goes_on(&other).await;

@@ -2,4 +2,6 @@
 //! The proxy and the agent's own connections call it. It never does I/O, never reads a clock, never rolls dice, and
 //! takes every byte, from a client or from a server, as hostile.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod postgres;

@@ -5,9 +5,11 @@ use crate::cli::{Service, Target};
 use crate::failure::{DONE, Failure, Outcome};
 use crate::target;
 use crate::verb::service;
-use dauphin_model::{ClusterFile, ProxyFile};
+use dauphin_model::{ClientCertificates, ClusterFile, ProxyFile};
 use dauphin_net::ca::{CA_FILE, CERT_FILE, KEY_FILE};
-use dauphin_proxy::{AgentLink, ClientTls, Config, Handle, Limits, Operators, Proxy, Reads, Rules, ServerTls};
+use dauphin_proxy::{
+    AgentLink, Certificates, ClientTls, Config, Demand, Handle, Limits, Operators, Proxy, Reads, Rules, ServerTls,
+};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -82,6 +84,16 @@ fn threads(proxy: &ProxyFile) -> usize {
     proxy.threads.map_or_else(half, |threads| threads as usize)
 }
 
+fn certificates(proxy: &ProxyFile) -> Option<Certificates> {
+    let demand = match proxy.client_certificates {
+        ClientCertificates::Off => return None,
+        ClientCertificates::Allow => Demand::Allowed,
+        ClientCertificates::Require => Demand::Required,
+        ClientCertificates::RequireUser => Demand::OfUser,
+    };
+    proxy.client_ca.clone().map(|ca| Certificates { ca, demand })
+}
+
 fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
     let agents = file.spec.members.iter().map(|member| AgentLink {
         member: member.name.clone(),
@@ -92,13 +104,19 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         clients: proxy.clients_max as usize,
         pool: proxy.pool_size as usize,
         wait: proxy.wait_limit.duration(),
+        client_keepalive: proxy.client_keepalive.duration(),
         ..Limits::default()
     };
     let operators = Operators { admins: proxy.admin_users.clone(), watchers: proxy.stats_users.clone() };
     let slow = proxy.log_slow.map(|span| span.duration());
     let reads = Reads { level: proxy.read_level, wait: proxy.read_wait.duration() };
     let (identity, required) = (folder.join("identity"), file.spec.postgres.sql_tls);
-    let clients = ClientTls { certificate: identity.join(CERT_FILE), key: identity.join(KEY_FILE), required };
+    let clients = ClientTls {
+        certificate: identity.join(CERT_FILE),
+        key: identity.join(KEY_FILE),
+        required,
+        certificates: certificates(proxy),
+    };
     let server_tls = required.then(|| ServerTls { ca: identity.join(CA_FILE) });
     Config {
         cluster: file.spec.cluster.clone(),

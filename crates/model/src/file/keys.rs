@@ -197,6 +197,18 @@ pub const KEYS: &[Key] = &[
     key("proxy", "pool_size", "a whole number, 1 to 10000").default("20").about(
         "Most connections to one server for each user and database, where clients share them.",
     ),
+    key("proxy", "client_keepalive", "a duration, 5 s to 2 h").default("\"60s\"").about(
+        "How long a client's host may be silent, not even acknowledging what it is sent, before its connection is given up. A \
+         client that is there and only reads slowly is never cut off by it.",
+    ),
+    key("proxy", "client_certificates", "\"off\", \"allow\", \"require\" or \"require-user\"").example("\"off\"").about(
+        "Whether clients show certificates: never, if they have one, always, or always one whose common name is the user's \
+         name. The password is asked for all the same: the proxy logs in to servers with what its proof gives. \
+         Left out: \"allow\" where `client_ca` is given, else \"off\".",
+    ),
+    key("proxy", "client_ca", "a path").example("\"/etc/dauphin/clients-ca.pem\"").about(
+        "PEM file with the CAs that clients' certificates may be of. Needed for any `client_certificates` but \"off\".",
+    ),
     key("proxy", "read_level", "\"strict\", \"leader\", \"session\", \"monotonic\", \"bounded(MILLISECONDS)\" or \"any\"").default("\"leader\"").about(
         "How fresh what sessions on the write port read must be, where neither they nor their role or database say so. With \"session\" \
          and what is below it, statements that only read go to replicas: see docs/reads.md.",

@@ -3,12 +3,13 @@
 
 use super::section::{Faults, Section, shown};
 use super::{
-    ClusterFile, FAULTS_MAX, FILE_BYTES_MAX, FileError, FileErrors, Local, Pooling, ProxyFile, check, keys, nearest,
-    owned,
+    ClientCertificates, ClusterFile, FAULTS_MAX, FILE_BYTES_MAX, FileError, FileErrors, Local, Pooling, ProxyFile,
+    check, keys, nearest, owned,
 };
 use crate::name::{ClusterName, MemberName};
 use crate::read_level::ReadLevel;
 use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
+use crate::time::Span;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
@@ -19,6 +20,9 @@ const TEXT_BYTES_MAX: usize = 255;
 
 /// Longest name of a role, in bytes.
 const ROLE_BYTES_MAX: usize = 63;
+/// How long a client's host may be silent: the kernel counts seconds, and asks several times.
+const CLIENT_KEEPALIVE_MIN: Span = Span::ms(5_000);
+const CLIENT_KEEPALIVE_MAX: Span = Span::ms(7_200_000);
 
 /// Reads a file.
 pub(super) fn file(name: &str, text: &str) -> Result<ClusterFile, FileErrors> {
@@ -323,6 +327,42 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
     let clients_max = section.number("clients_max", 1..100_001).and_then(|n| u32::try_from(n).ok());
     let pool = section.word("pool", &[("transaction", Pooling::Transaction), ("session", Pooling::Session)]);
     let pool_size = section.number("pool_size", 1..10_001).and_then(|n| u32::try_from(n).ok());
+    let client_keepalive = section.duration("client_keepalive");
+    if let Some(given) = client_keepalive
+        && !(CLIENT_KEEPALIVE_MIN..=CLIENT_KEEPALIVE_MAX).contains(&given)
+    {
+        let given = super::unit::duration_text(given);
+        section.fault(
+            section.place("client_keepalive"),
+            format!("`client_keepalive` is {given}; allowed: a duration, 5 s to 2 h"),
+        );
+    }
+    let client_certificates = section.word(
+        "client_certificates",
+        &[
+            ("off", ClientCertificates::Off),
+            ("allow", ClientCertificates::Allow),
+            ("require", ClientCertificates::Require),
+            ("require-user", ClientCertificates::RequireUser),
+        ],
+    );
+    let client_ca = section.path("client_ca");
+    let client_certificates = match (client_certificates, &client_ca) {
+        (Some(ClientCertificates::Off), Some(_)) => {
+            let text = "`client_ca` is of no use while `client_certificates` is \"off\": \"allow\", \"require\" or \"require-user\"";
+            section.fault(section.place("client_ca"), text);
+            ClientCertificates::Off
+        }
+        (Some(demand), None) if demand != ClientCertificates::Off => {
+            let text =
+                "`client_certificates` needs `client_ca`: the file with the CAs that clients' certificates may be of";
+            section.fault(section.place("client_certificates"), text);
+            demand
+        }
+        (Some(demand), _) => demand,
+        (None, Some(_)) => ClientCertificates::Allow,
+        (None, None) => ClientCertificates::Off,
+    };
     let read_level = section.text("read_level", |text| text.parse::<ReadLevel>());
     let read_wait = section.duration("read_wait");
     let (admin_users, stats_users) = (section.list("admin_users", role), section.list("stats_users", role));
@@ -340,6 +380,9 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
         clients_max: clients_max?,
         pool: pool?,
         pool_size: pool_size?,
+        client_keepalive: client_keepalive?,
+        client_certificates,
+        client_ca,
         read_level: read_level?,
         read_wait: read_wait?,
         admin_users,

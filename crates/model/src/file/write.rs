@@ -2,7 +2,7 @@
 //! It writes what differs from the defaults, and what a reader looks for first.
 
 use super::keys::{self, SECTIONS};
-use super::{ClusterFile, Local, Pooling, ProxyFile, unit};
+use super::{ClientCertificates, ClusterFile, Local, Pooling, ProxyFile, unit};
 use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
 use std::path::Path;
 use toml::Value;
@@ -201,6 +201,19 @@ fn proxy(out: &mut Out, proxy: &ProxyFile) {
         },
     );
     out.differing("pool_size", i64::from(proxy.pool_size));
+    out.differing("client_keepalive", unit::duration_text(proxy.client_keepalive));
+    let certificates = match proxy.client_certificates {
+        ClientCertificates::Off => None,
+        ClientCertificates::Allow => Some("allow"),
+        ClientCertificates::Require => Some("require"),
+        ClientCertificates::RequireUser => Some("require-user"),
+    };
+    if let Some(certificates) = certificates {
+        out.put("client_certificates", certificates);
+    }
+    if let Some(path) = &proxy.client_ca {
+        out.path("client_ca", path);
+    }
     out.differing("read_level", proxy.read_level.to_string());
     out.differing("read_wait", unit::duration_text(proxy.read_wait));
     out.differing("admin_users", proxy.admin_users.clone());

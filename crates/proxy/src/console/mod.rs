@@ -128,7 +128,7 @@ impl Console {
         client: Stream,
         startup: &Startup,
     ) -> Self {
-        let seated = shard.seat(registered.pid, Who::new(startup, &client));
+        let seated = shard.seat(registered.key.pid, Who::new(startup, &client));
         Self { hub: Arc::clone(&shard.hub), shards, registered, seated, client, rest: Vec::new(), skips: false }
     }
 
@@ -144,7 +144,7 @@ impl Console {
         for (name, value) in PARAMETERS {
             message::put_texts(&mut out, b'S', &[name, value]);
         }
-        message::put_backend_key(&mut out, self.registered.pid, self.registered.secret);
+        self.registered.key.put(&mut out);
         message::put(&mut out, b'Z', b"I");
         let mut views = self.hub.subscribe();
         loop {

@@ -7,6 +7,7 @@ use crate::server::Server;
 use crate::table::View;
 use crate::track::{Known, Reported};
 use dauphin_model::{MemberName, Term};
+use dauphin_wire::postgres::cancel::CancelKey;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,14 +21,21 @@ use tokio::time::Instant;
 pub(crate) struct CancelTarget {
     pub(crate) member: MemberName,
     pub(crate) address: SocketAddr,
-    pub(crate) pid: u32,
-    pub(crate) secret: u32,
+    /// None: the server gave none.
+    pub(crate) key: Option<CancelKey>,
     /// Whether it leads.
     pub(crate) leads: bool,
     /// When the connection was made.
     pub(crate) opened: Instant,
     /// Cancel requests on their way: until they have arrived no other client may have the server.
     pub(crate) cancels: Cell<u32>,
+}
+
+impl CancelTarget {
+    /// The server's process; 0 where it has told none.
+    pub(crate) fn pid(&self) -> u32 {
+        self.key.as_ref().map_or(0, |key| key.pid)
+    }
 }
 
 /// Why a server may be used.
@@ -99,10 +107,9 @@ pub(crate) struct Link {
 impl Link {
     /// A connection that has just been opened.
     pub(crate) fn new(server: Server, right: Right, counted: Counted) -> Self {
-        let (pid, secret) = server.key;
-        let (member, address) = (server.member.clone(), server.address);
+        let (member, address, key) = (server.member.clone(), server.address, server.key.clone());
         let (leads, opened) = (matches!(right, Right::Leader(_)), Instant::now());
-        let target = CancelTarget { member, address, pid, secret, leads, opened, cancels: Cell::new(0) };
+        let target = CancelTarget { member, address, key, leads, opened, cancels: Cell::new(0) };
         Self {
             reported: Reported::of(&server.parameters),
             server,

@@ -5,7 +5,7 @@ use crate::server::{OpenError, Server};
 use crate::track::own::{self, Asked};
 use dauphin_model::Target;
 use dauphin_wire::postgres::scram::Secret;
-use dauphin_wire::postgres::startup::Startup;
+use dauphin_wire::postgres::startup::{MINOR_MAX, Startup};
 use dauphin_wire::postgres::warnings;
 
 /// The setting that may hide warnings, and the highest level that does not.
@@ -19,8 +19,9 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    /// As the client asked, but that warnings reach it.
+    /// As the client asked, but that warnings reach it, and in the protocol's version that is spoken to servers.
     pub(crate) fn new(mut startup: Startup) -> Self {
+        startup.minor = MINOR_MAX;
         for (name, value) in &mut startup.parameters {
             if name == MESSAGES && warnings::hides(value) {
                 AUDIBLE.clone_into(value);

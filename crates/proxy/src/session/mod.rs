@@ -132,7 +132,7 @@ impl Session {
         Self {
             hub: Arc::clone(&shard.hub),
             shard: Rc::clone(shard),
-            seated: shard.seat(registered.pid, who),
+            seated: shard.seat(registered.key.pid, who),
             registered,
             port,
             source,
@@ -328,7 +328,7 @@ impl Session {
     }
 
     fn greet(&mut self) {
-        message::put_backend_key(&mut self.to_client, self.registered.pid, self.registered.secret);
+        self.registered.key.put(&mut self.to_client);
         message::put(&mut self.to_client, b'Z', b"I");
         self.greeted = true;
     }

@@ -181,6 +181,11 @@ impl Session {
             Poll::Ready(Err(_)) => return Poll::Ready(Some(Event::ServerLost(None))),
         }
         self.mark_busy();
+        if !self.track.is_in_flight()
+            && let Some(backend) = &mut self.backend
+        {
+            backend.server.stream.caught_up();
+        }
         self.round_goes_on();
         if !self.end_round() {
             return Poll::Ready(Some(Event::LeftBehind));
@@ -211,6 +216,7 @@ impl Session {
             self.mark_busy();
             return Poll::Ready(None);
         }
+        let answered = !self.track.is_in_flight();
         let mut client = std::mem::replace(&mut self.client, Stream::Closed);
         let read = poll_read_with(&mut client, cx, |data, cx| {
             if data.is_empty() {
@@ -225,6 +231,10 @@ impl Session {
             self.take_client(cx, &held)
         });
         self.client = client;
+        if answered && read.is_ready() {
+            // It goes on, and so has read what it was answered.
+            self.client.caught_up();
+        }
         match read {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(None)) => {}

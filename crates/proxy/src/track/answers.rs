@@ -23,7 +23,10 @@ impl Track {
                 Ok((len, if told { Verdict::Drop } else { verdict }))
             }
             Next::Part { tag, len, first, .. } => {
-                if first && !self.pays(tag) {
+                if first {
+                    self.dropped = !self.pays(tag);
+                }
+                if self.dropped {
                     return Ok((len, Verdict::Drop));
                 }
                 match tag {

@@ -5,6 +5,8 @@
 mod aborted;
 mod answers;
 mod commit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod memory;
 pub(crate) mod own;
 mod reported;
@@ -18,7 +20,7 @@ use aborted::Aborted;
 pub(crate) use aborted::Loss;
 use commit::Commit;
 pub(crate) use commit::Doubt;
-use dauphin_wire::postgres::frame::{BadFrame, FRAME_BYTES_MAX, Frames, HEADER_BYTES, Next, WHOLE_BYTES_MAX};
+use dauphin_wire::postgres::frame::{BadFrame, CLIENT_BYTES_MAX, Frames, HEADER_BYTES, Next, Sender, WHOLE_BYTES_MAX};
 use dauphin_wire::postgres::message::Status;
 use dauphin_wire::postgres::sql::{Control, Effects, Lasting, Pin, Scan};
 pub(crate) use memory::{DIRTY, Memory, Pins};
@@ -174,6 +176,8 @@ pub(crate) struct Track {
     unnamed: Unnamed,
     aborted: Option<Box<Aborted>>,
     commit: Option<Box<Commit>>,
+    /// The server's message that is half here is not for the client.
+    dropped: bool,
     /// The client said goodbye.
     terminated: bool,
     /// A message for the client in place of the server's.
@@ -184,7 +188,7 @@ pub(crate) struct Track {
 impl Track {
     /// A session right after login.
     pub(crate) fn new(replication: bool) -> Self {
-        let mut track = Self::default();
+        let mut track = Self { from_server: Frames::of(Sender::Server), ..Self::default() };
         if replication {
             track.memory.pin(Pin::Replication);
         }
@@ -287,7 +291,8 @@ impl Track {
 
     /// Forgets what belongs to the connection with the server, not to the session.
     pub(crate) fn detached(&mut self) {
-        self.from_server = Frames::default();
+        self.from_server = Frames::of(Sender::Server);
+        self.dropped = false;
     }
 
     /// The text that a name stands for, with what follows it.
@@ -465,5 +470,5 @@ impl Track {
 fn is_head_of_long(data: &[u8]) -> bool {
     let [b'B' | b'P', a, b, c, d, ..] = *data else { return false };
     let total = u32::from_be_bytes([a, b, c, d]) as usize + 1;
-    (WHOLE_BYTES_MAX + 1..=FRAME_BYTES_MAX).contains(&total) && data.len() < BIND_HEAD_BYTES
+    (WHOLE_BYTES_MAX + 1..=CLIENT_BYTES_MAX).contains(&total) && data.len() < BIND_HEAD_BYTES
 }

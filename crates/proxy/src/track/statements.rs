@@ -293,7 +293,7 @@ impl Names {
         *self = Self::default();
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn len(&self) -> usize {
         self.by_name.len()
     }

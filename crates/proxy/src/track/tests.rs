@@ -540,6 +540,23 @@ fn a_lost_transaction_fails_until_the_client_ends_it() {
     assert_eq!((lose(&mut track), answers(&mut track, &["Q:rollback;"])), (String::new(), "CROLLBACK ZI".to_owned()));
 }
 
+/// Too long to be held until it is whole, and cut where the first part looks like the end of the transaction.
+#[test]
+fn a_long_query_does_not_end_a_lost_transaction_by_where_it_is_cut() {
+    let query = format!("rollback; insert {}", "x".repeat(WHOLE_BYTES_MAX));
+    let data = bytes(&[&format!("Q:{query}")]);
+    for cut in [HEADER_BYTES, HEADER_BYTES + "rollback".len(), HEADER_BYTES + "rollback;".len(), data.len()] {
+        let mut track = in_transaction();
+        assert_eq!(lose(&mut track), "");
+        let mut told = Vec::new();
+        for part in [&data[..cut], &data[cut..]].into_iter().filter(|part| !part.is_empty()) {
+            assert_eq!(track.client_aborted(part, &mut told).expect("valid"), Some(part.len()));
+        }
+        assert_eq!(words(&told), "E40001 ZE", "cut at {cut}");
+        assert_eq!(answers(&mut track, &["Q:rollback"]), "CROLLBACK ZI", "cut at {cut}");
+    }
+}
+
 #[test]
 fn a_statement_in_flight_is_answered_with_what_became_of_it() {
     let mut track = in_transaction();

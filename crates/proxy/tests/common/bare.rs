@@ -25,27 +25,50 @@ pub(crate) fn logged_in(port: u16) -> TcpStream {
 
 /// The same, and what it was told: the parameters of the server.
 pub(crate) fn log_in(port: u16) -> (TcpStream, BTreeMap<String, String>) {
-    let mut stream = raw(port);
-    let parameters = vec![("user".to_owned(), "app".to_owned())];
-    stream.write_all(&Startup { minor: 0, parameters, options: Vec::new() }.encode()).expect("written");
+    log_in_on(raw(port))
+}
+
+/// The same on a connection that is there.
+pub(crate) fn log_in_on(mut stream: TcpStream) -> (TcpStream, BTreeMap<String, String>) {
+    let told = log_in_with(&mut stream, &startup(0, &[]));
+    let told = told.iter().filter(|(tag, _)| *tag == b'S').filter_map(|(_, body)| parameter_status(body));
+    let told = told.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    (stream, told)
+}
+
+/// The packet that opens a session of this minor version, with these parameters.
+pub(crate) fn startup(minor: u16, more: &[(&str, &str)]) -> Vec<u8> {
+    let all = [("user", "app")].iter().chain(more);
+    let parameters = all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Startup { minor, parameters, options: Vec::new() }.encode()
+}
+
+/// Logs in with this packet: all messages that are told, but those of the password.
+pub(crate) fn log_in_with(stream: &mut TcpStream, startup: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    stream.write_all(startup).expect("written");
     let (mut exchange, first) = ClientExchange::begin("nonce".to_owned());
-    message(&mut stream);
+    let mut told = Vec::new();
+    loop {
+        match message(stream) {
+            (b'R', _) => break,
+            other => told.push(other),
+        }
+    }
     let mut out = Vec::new();
     put_sasl_initial(&mut out, MECHANISM, &first);
     stream.write_all(&out).expect("written");
-    let (_, challenge) = message(&mut stream);
+    let (_, challenge) = message(stream);
     let proof = exchange.respond(&Secret::Password(PASSWORD.to_owned()), &challenge[4..]).expect("a challenge");
     out.clear();
     put(&mut out, b'p', &proof);
     stream.write_all(&out).expect("written");
-    let mut told = BTreeMap::new();
     loop {
-        match message(&mut stream) {
-            (b'S', body) => {
-                told.extend(parameter_status(&body).map(|(name, value)| (name.to_owned(), value.to_owned())))
-            }
-            (b'Z', _) => return (stream, told),
-            _ => {}
+        let next = message(stream);
+        let ready = next.0 == b'Z';
+        told.push(next);
+        if ready {
+            told.retain(|(tag, _)| *tag != b'R');
+            return told;
         }
     }
 }

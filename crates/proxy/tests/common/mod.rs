@@ -2,14 +2,19 @@
 //! everywhere, as physical replication would make it. Each test owns its servers and its proxy.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+// what cannot be run here is said
+#![allow(clippy::print_stderr)]
 
 pub(crate) mod bare;
 pub(crate) mod fake;
+pub(crate) mod host;
 
 use dauphin_model::{ClusterName, MemberName, Pooling, ReplicaTarget, Route, RouteState, Target, Term};
 use dauphin_net::Peer;
 use dauphin_net::ca::{CA_FILE, CERT_FILE, Ca, KEY_FILE};
 use dauphin_proxy::{Config, Heard, Proxy, Reader, Rules};
+use host::Host;
+use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -42,6 +47,16 @@ pub(crate) fn bin() -> PathBuf {
             .expect("PostgreSQL is installed")
     })
     .clone()
+}
+
+/// Another version's programs; none where it is not installed, which is said.
+pub(crate) fn bin_of(version: u32) -> Option<PathBuf> {
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../.engines/postgres-{version}/bin"));
+    let bin = bin.canonicalize().ok().filter(|bin| bin.join("postgres").is_file());
+    if bin.is_none() {
+        eprintln!("not run with PostgreSQL {version}: scripts/engines.sh puts it there");
+    }
+    bin
 }
 
 /// The user that servers run as when we are root.
@@ -110,27 +125,28 @@ revoke execute on function dauphin.scram_verifier(text) from public;\n\
 grant usage on schema dauphin to dauphin_proxy;\n\
 grant execute on function dauphin.scram_verifier(text) to dauphin_proxy;\n";
 
-const RULES: &str = "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+const RULES: &str = "local all all trust\nlocal replication all trust\nhost all all samenet scram-sha-256\n";
 
 /// Made once for all runs of this build, copied for every server.
-fn template() -> PathBuf {
-    static TEMPLATE: Mutex<Option<PathBuf>> = Mutex::new(None);
-    let mut made = TEMPLATE.lock().expect("no panic while locked");
-    made.get_or_insert_with(|| {
-        let mut hash = DefaultHasher::new();
-        (ROLES, RULES, bin(), server_user()).hash(&mut hash);
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("proxy-template-{:x}", hash.finish()));
-        if !kept.exists() {
-            let folder = folder();
-            make_template(&folder.path().join("data"));
-            // Renamed when whole, so that an interrupted run leaves nothing that looks done.
-            let half = kept.with_extension(std::process::id().to_string());
-            copy(&folder.path().join("data"), &half);
-            fs::rename(&half, &kept).expect("same folder");
-        }
-        kept
-    })
-    .clone()
+fn template(bin: &Path) -> PathBuf {
+    static TEMPLATES: Mutex<BTreeMap<PathBuf, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut made = TEMPLATES.lock().expect("no panic while locked");
+    made.entry(bin.to_owned())
+        .or_insert_with(|| {
+            let mut hash = DefaultHasher::new();
+            (ROLES, RULES, bin, server_user()).hash(&mut hash);
+            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("proxy-template-{:x}", hash.finish()));
+            if !kept.exists() {
+                let folder = folder();
+                make_template(bin, &folder.path().join("data"));
+                // Renamed when whole, so that an interrupted run leaves nothing that looks done.
+                let half = kept.with_extension(std::process::id().to_string());
+                copy(&folder.path().join("data"), &half);
+                fs::rename(&half, &kept).expect("same folder");
+            }
+            kept
+        })
+        .clone()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -138,21 +154,22 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.success(), "{} could not be copied", from.display());
 }
 
-fn make_template(data: &Path) {
+fn make_template(bin: &Path, data: &Path) {
     let args = ["-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C", "-D"];
-    let made = command(&bin().join("initdb")).args(args).arg(data).status().expect("initdb runs");
+    let made = command(&bin.join("initdb")).args(args).arg(data).status().expect("initdb runs");
     assert!(made.success(), "initdb failed");
     fs::write(data.join("pg_hba.conf"), RULES).expect("writable");
     let script = data.join("roles.sql");
     fs::write(&script, ROLES).expect("writable");
     let input = fs::File::open(&script).expect("readable");
-    let mut single = command(&bin().join("postgres"));
+    let mut single = command(&bin.join("postgres"));
     single.args(["--single", "-D"]).arg(data).arg("postgres").stdin(input);
     assert!(single.status().expect("postgres runs").success(), "the roles could not be made");
 }
 
 /// A running server.
 pub(crate) struct Server {
+    bin: PathBuf,
     folder: TempDir,
     pub(crate) port: u16,
     child: Child,
@@ -160,20 +177,32 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(settings: &[&str]) -> Self {
-        let template = template();
+        Self::start_from(&bin(), settings)
+    }
+
+    /// With these programs.
+    pub(crate) fn start_from(bin: &Path, settings: &[&str]) -> Self {
+        let template = template(bin);
         let folder = folder();
         copy(&template, &folder.path().join("data"));
         let port = free_port();
-        let child = Self::spawn(&folder, port, settings);
-        let server = Self { folder, port, child };
+        let child = Self::spawn(bin, &folder, port, settings);
+        let server = Self { bin: bin.to_owned(), folder, port, child };
         server.await_ready();
         server
+    }
+
+    /// On a host of its own.
+    pub(crate) fn start_on(host: &Host, settings: &[&str]) -> Self {
+        let listen = format!("listen_addresses={}", host.inside);
+        let settings: Vec<&str> = settings.iter().copied().chain([listen.as_str()]).collect();
+        host.enter(|| Self::start(&settings))
     }
 
     /// A replica of a leader that was made from the same template.
     pub(crate) fn replica_of(leader: &Self, settings: &[&str]) -> Self {
         let folder = folder();
-        copy(&template(), &folder.path().join("data"));
+        copy(&template(&leader.bin), &folder.path().join("data"));
         let signal = folder.path().join("data/standby.signal");
         fs::write(&signal, "").expect("writable");
         if let Some((uid, gid)) = server_user() {
@@ -184,14 +213,14 @@ impl Server {
         // As many connections as the template was made for: a replica may not have fewer.
         let settings: Vec<&str> = settings.iter().copied().chain([upstream.as_str(), "max_connections=100"]).collect();
         let port = free_port();
-        let child = Self::spawn(&folder, port, &settings);
-        let server = Self { folder, port, child };
+        let child = Self::spawn(&leader.bin, &folder, port, &settings);
+        let server = Self { bin: leader.bin.clone(), folder, port, child };
         server.await_ready();
         server
     }
 
-    fn spawn(folder: &TempDir, port: u16, settings: &[&str]) -> Child {
-        let mut command = command(&bin().join("postgres"));
+    fn spawn(bin: &Path, folder: &TempDir, port: u16, settings: &[&str]) -> Child {
+        let mut command = command(&bin.join("postgres"));
         command.arg("-D").arg(folder.path().join("data")).arg("-k").arg(folder.path()).args(["-p", &port.to_string()]);
         let small = ["listen_addresses=127.0.0.1", "fsync=off", "shared_buffers=16MB", "max_connections=60"];
         for setting in small.iter().chain(settings) {
@@ -202,7 +231,7 @@ impl Server {
 
     pub(crate) fn restart(&mut self, settings: &[&str]) {
         self.stop(rustix::process::Signal::QUIT);
-        self.child = Self::spawn(&self.folder, self.port, settings);
+        self.child = Self::spawn(&self.bin, &self.folder, self.port, settings);
         self.await_ready();
     }
 
@@ -215,7 +244,7 @@ impl Server {
     }
 
     fn psql(&self, database: &str, sql: &str) -> std::process::Output {
-        Command::new(bin().join("psql"))
+        Command::new(self.bin.join("psql"))
             .args(["-X", "-A", "-t", "-U", "postgres", "-d", database, "-p", &self.port.to_string(), "-h"])
             .arg(self.folder.path())
             .args(["-c", sql])
@@ -450,7 +479,11 @@ pub(crate) fn resident() -> usize {
 }
 
 pub(crate) fn raw(port: u16) -> TcpStream {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the proxy listens");
+    raw_to(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+pub(crate) fn raw_to(at: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(at).expect("the proxy listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("settable");
     stream
 }

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod scripts;
+mod seeds;
 
 use common::bare::{log_in, message};
 use common::{Lab, Server};

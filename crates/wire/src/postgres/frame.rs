@@ -6,8 +6,11 @@ use thiserror::Error;
 /// Bytes of a message's type and length.
 pub const HEADER_BYTES: usize = 5;
 
-/// Largest message that either side may announce, in bytes (PostgreSQL's own limit).
-pub const FRAME_BYTES_MAX: usize = 0x3fff_ffff;
+/// Largest message that a client may announce, in bytes with its type (PostgreSQL's own limit, `PQ_LARGE_MESSAGE_LIMIT`).
+pub const CLIENT_BYTES_MAX: usize = 0x3fff_ffff;
+
+/// The same for a server: the body alone may be as long as a string of PostgreSQL's (`MaxAllocSize`) less its end.
+pub const SERVER_BYTES_MAX: usize = 0x3fff_fffe + HEADER_BYTES;
 
 /// Largest message that is held until it is whole, in bytes; longer ones pass through in parts.
 pub const WHOLE_BYTES_MAX: usize = 64 * 1024;
@@ -47,14 +50,41 @@ pub enum Next {
     More,
 }
 
+/// Whose messages they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sender {
+    /// A client's.
+    #[default]
+    Client,
+    /// A server's.
+    Server,
+}
+
+impl Sender {
+    /// Its largest message, in bytes with its type.
+    fn bytes_max(self) -> usize {
+        match self {
+            Self::Client => CLIENT_BYTES_MAX,
+            Self::Server => SERVER_BYTES_MAX,
+        }
+    }
+}
+
 /// Position in a stream of messages.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Frames {
+    sender: Sender,
     tag: u8,
     left: usize,
 }
 
 impl Frames {
+    /// The beginning of a stream of messages.
+    #[must_use]
+    pub fn of(sender: Sender) -> Self {
+        Self { sender, ..Self::default() }
+    }
+
     /// Whether no message is half through.
     #[must_use]
     pub fn at_boundary(&self) -> bool {
@@ -71,7 +101,7 @@ impl Frames {
     /// [`WHOLE_BYTES_MAX`]. The caller goes on behind the length returned.
     ///
     /// # Errors
-    /// [`BadFrame`] for a length below 4 or above [`FRAME_BYTES_MAX`].
+    /// [`BadFrame`] for a length below 4 or above what the sender may announce.
     pub fn next(&mut self, data: &[u8], whole: fn(u8) -> bool) -> Result<Next, BadFrame> {
         if self.left > 0 {
             if data.is_empty() {
@@ -84,7 +114,7 @@ impl Frames {
         let [tag, a, b, c, d, ..] = *data else { return Ok(Next::More) };
         let length = u32::from_be_bytes([a, b, c, d]);
         let total = length as usize + 1;
-        if length < 4 || total > FRAME_BYTES_MAX {
+        if length < 4 || total > self.sender.bytes_max() {
             return Err(BadFrame { tag, length });
         }
         if whole(tag) && total <= WHOLE_BYTES_MAX {
@@ -163,11 +193,19 @@ mod tests {
 
     #[test]
     fn a_length_that_cannot_be_is_refused_and_never_loops() {
-        for length in [0_u32, 3, 0x4000_0000, u32::MAX] {
-            let mut data = vec![b'D'];
-            data.extend_from_slice(&length.to_be_bytes());
-            assert_eq!(Frames::default().next(&data, whole), Err(BadFrame { tag: b'D', length }));
+        let next = |sender, length: u32| {
+            let data = [&b"D"[..], &length.to_be_bytes()].concat();
+            Frames::of(sender).next(&data, whole)
+        };
+        for sender in [Sender::Client, Sender::Server] {
+            for length in [0_u32, 3, 0x4000_0003, 0x7fff_ffff, u32::MAX] {
+                assert_eq!(next(sender, length), Err(BadFrame { tag: b'D', length }));
+            }
+            assert!(next(sender, 0x3fff_fffe).is_ok());
         }
+        // PostgreSQL sends what it would not take.
+        assert!(next(Sender::Client, 0x3fff_ffff).is_err());
+        assert!(next(Sender::Server, 0x4000_0002).is_ok());
     }
 
     #[test]

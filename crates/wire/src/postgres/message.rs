@@ -1,6 +1,8 @@
 //! Messages that are read or written whole: login, errors and notices, status, prepared statements.
 //! The proxy builds its own answers with it and reads the few messages that matter for safety.
 
+use super::startup;
+
 /// SQLSTATE of a lost connection: nothing in flight can have committed.
 pub const CONNECTION_FAILURE: &str = "08006";
 /// SQLSTATE of an outcome that nobody can tell: the statement may have committed, or not, or be lost later.
@@ -88,16 +90,16 @@ pub fn put_sasl(out: &mut Vec<u8>, code: u32, data: &[u8]) {
     put(out, b'R', &body);
 }
 
-/// Appends the key with which a client may cancel.
-pub fn put_backend_key(out: &mut Vec<u8>, pid: u32, secret: u32) {
-    let mut body = pid.to_be_bytes().to_vec();
-    body.extend_from_slice(&secret.to_be_bytes());
-    put(out, b'K', &body);
+/// Appends the authentication message that offers these mechanisms, the best first.
+pub fn put_sasl_mechanisms<'a>(out: &mut Vec<u8>, mechanisms: impl Iterator<Item = &'a str>) {
+    let mut names: Vec<u8> = mechanisms.flat_map(|name| name.bytes().chain([0])).collect();
+    names.push(0);
+    put_sasl(out, 10, &names);
 }
 
-/// Appends the answer to a client that asked for a newer minor version or for protocol options.
-pub fn put_negotiate(out: &mut Vec<u8>, options: &[String]) {
-    let mut body = 196_608_u32.to_be_bytes().to_vec();
+/// Appends the answer to a client that asked for another minor version than is spoken to it, or for protocol options.
+pub fn put_negotiate(out: &mut Vec<u8>, minor: u16, options: &[String]) {
+    let mut body = startup::version(minor).to_be_bytes().to_vec();
     body.extend_from_slice(&u32::try_from(options.len()).unwrap_or(0).to_be_bytes());
     for option in options {
         body.extend_from_slice(option.as_bytes());
@@ -235,14 +237,6 @@ pub fn first_column(body: &[u8]) -> Option<&str> {
     std::str::from_utf8(rest.get(..usize::try_from(length).ok()?)?).ok()
 }
 
-/// Process number and secret of a BackendKeyData.
-#[must_use]
-pub fn backend_key(body: &[u8]) -> Option<(u32, u32)> {
-    let pid = u32::from_be_bytes(body.get(..4)?.try_into().ok()?);
-    let secret = u32::from_be_bytes(body.get(4..8)?.try_into().ok()?);
-    (body.len() == 8).then_some((pid, secret))
-}
-
 /// What a server asks for at login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authentication<'a> {
@@ -360,7 +354,6 @@ mod tests {
     fn broken_bodies_give_nothing_and_do_not_panic() {
         assert_eq!(Report::parse(b"Mno end"), Report::default());
         assert_eq!(parameter_status(b"name\0value"), None);
-        assert_eq!(backend_key(&[0; 7]), None);
         assert_eq!((first_column(b"\0\x01\0\0\0\x02ab"), first_column(b"\0\x01\xff\xff\xff\xff")), (Some("ab"), None));
         assert_eq!(first_column(b"\0\x01\0\0\0\x09ab"), None);
         assert_eq!(sasl_initial(b"SCRAM-SHA-256\0\xff\xff\xff\xffx"), None);

@@ -1,5 +1,6 @@
-//! PostgreSQL's protocol, version 3.0. Called by the proxy; it never keeps more than the limits named here.
+//! PostgreSQL's protocol, versions 3.0 and 3.2. Called by the proxy; it never keeps more than the limits named here.
 
+pub mod cancel;
 pub mod frame;
 pub mod lexer;
 pub mod message;

@@ -1,4 +1,4 @@
-//! SCRAM-SHA-256 (RFC 5802, 7677), both sides, without channel binding. As a server it recovers the client's key from
+//! SCRAM-SHA-256 (RFC 5802, 7677), both sides; as a server also bound to the TLS channel (RFC 5929). As a server it recovers the client's key from
 //! its proof, so that the proxy can log in as that user on any member: physical replication copies the verifier.
 //! Nonces come from the caller. Keys never appear in Debug output.
 
@@ -11,6 +11,12 @@ use thiserror::Error;
 
 /// Name of the mechanism.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// Name of the same with channel binding.
+pub const BOUND_MECHANISM: &str = "SCRAM-SHA-256-PLUS";
+
+/// The one kind of channel binding that PostgreSQL knows, as a client's first message begins with it.
+const END_POINT: &str = "p=tls-server-end-point";
 
 /// Longest SCRAM message taken from either side, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
@@ -32,6 +38,12 @@ pub enum ScramError {
     /// The client insists on channel binding, which was not offered.
     #[error("channel binding is not offered; connect with channel_binding=disable or prefer")]
     ChannelBinding,
+    /// The client believes that channel binding was not offered, and it was: somebody between took it out.
+    #[error("the client was not told that channel binding is offered: somebody stands between")]
+    Downgraded,
+    /// The client's end of the TLS channel is not ours.
+    #[error("the proof is bound to another TLS channel than this one: somebody stands between")]
+    OtherChannel,
     /// The proof is wrong.
     #[error("the password is wrong")]
     WrongProof,
@@ -106,10 +118,22 @@ impl fmt::Debug for Keys {
     }
 }
 
+/// Whether a client's proof is bound to the TLS channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding<'a> {
+    /// It cannot be: there is no TLS, or no hash is defined for the certificate.
+    NotOffered,
+    /// It could be, and the client chose not to.
+    Declined,
+    /// It is: the hash of the server's certificate.
+    EndPoint(&'a [u8]),
+}
+
 /// The server's side, after the client's first message.
 pub struct ServerExchange {
     verifier: Verifier,
-    gs2_header: Vec<u8>,
+    /// What the client must say that its proof is bound to.
+    bound_to: Vec<u8>,
     nonce: String,
     /// Both first messages, as the proof signs them.
     signed: String,
@@ -119,18 +143,27 @@ impl ServerExchange {
     /// Answers the client's first message with the server's.
     ///
     /// # Errors
-    /// [`ScramError`] when the message is malformed or asks for channel binding.
-    pub fn begin(verifier: Verifier, client_first: &[u8], nonce: &str) -> Result<(Self, Vec<u8>), ScramError> {
+    /// [`ScramError`] when the message is malformed, or asks for another channel binding than this.
+    pub fn begin(
+        verifier: Verifier,
+        client_first: &[u8],
+        nonce: &str,
+        binding: Binding<'_>,
+    ) -> Result<(Self, Vec<u8>), ScramError> {
         let text = message(client_first)?;
         let mut parts = text.splitn(3, ',');
         let (Some(flag), Some(authzid), Some(bare)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(ScramError::Malformed);
         };
-        match flag {
-            "n" | "y" => {}
-            _ if flag.starts_with("p=") => return Err(ScramError::ChannelBinding),
+        let bound: &[u8] = match (flag, binding) {
+            (END_POINT, Binding::EndPoint(hash)) => hash,
+            ("n", Binding::NotOffered | Binding::Declined) | ("y", Binding::NotOffered) => &[],
+            ("y", Binding::Declined) => return Err(ScramError::Downgraded),
+            (_, Binding::NotOffered | Binding::Declined) if flag.starts_with("p=") => {
+                return Err(ScramError::ChannelBinding);
+            }
             _ => return Err(ScramError::Malformed),
-        }
+        };
         // PostgreSQL refuses an authorization identity, and takes the user's name from the startup packet only.
         if !authzid.is_empty() {
             return Err(ScramError::Malformed);
@@ -143,8 +176,8 @@ impl ServerExchange {
         let nonce = format!("{client_nonce}{nonce}");
         let server_first = format!("r={nonce},s={},i={}", STANDARD.encode(&verifier.salt), verifier.iterations);
         let signed = format!("{bare},{server_first}");
-        let gs2_header = format!("{flag},{authzid},").into_bytes();
-        Ok((Self { verifier, gs2_header, nonce, signed }, server_first.into_bytes()))
+        let bound_to = [format!("{flag},{authzid},").as_bytes(), bound].concat();
+        Ok((Self { verifier, bound_to, nonce, signed }, server_first.into_bytes()))
     }
 
     /// Checks the client's last message; gives the recovered keys and the server's last message.
@@ -157,8 +190,11 @@ impl ServerExchange {
         let mut attributes = without_proof.split(',');
         let binding = attributes.next().and_then(|c| c.strip_prefix("c=")).ok_or(ScramError::Malformed)?;
         let nonce = attributes.next().and_then(|r| r.strip_prefix("r=")).ok_or(ScramError::Malformed)?;
-        if STANDARD.decode(binding).map_err(|_| ScramError::Malformed)? != self.gs2_header || nonce != self.nonce {
+        if nonce != self.nonce {
             return Err(ScramError::Malformed);
+        }
+        if STANDARD.decode(binding).map_err(|_| ScramError::Malformed)? != self.bound_to {
+            return Err(ScramError::OtherChannel);
         }
         let proof = key(proof).ok_or(ScramError::Malformed)?;
         let signed = format!("{},{without_proof}", self.signed);
@@ -333,6 +369,7 @@ mod tests {
             verifier,
             format!("n,,n=user,r={nonce}").as_bytes(),
             "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+            Binding::NotOffered,
         )
         .expect("a first message");
         assert_eq!(first, b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
@@ -344,7 +381,8 @@ mod tests {
 
     fn login(verifier: Verifier, secret: &Secret) -> Result<Keys, ScramError> {
         let (mut client, client_first) = ClientExchange::begin(nonce_text(&[7; 18]));
-        let (server, server_first) = ServerExchange::begin(verifier, &client_first, &nonce_text(&[9; 18]))?;
+        let (server, server_first) =
+            ServerExchange::begin(verifier, &client_first, &nonce_text(&[9; 18]), Binding::Declined)?;
         let client_final = client.respond(secret, &server_first)?;
         let (keys, server_final) = server.finish(&client_final)?;
         client.verify(&server_final)?;
@@ -359,6 +397,45 @@ mod tests {
         assert_eq!(login(verifier, &Secret::Password("wrong".into())), Err(ScramError::WrongProof));
         let other = Verifier::parse(&verifier_of("other", b"0123456789abcdef", 4096)).expect("a verifier");
         assert_eq!(login(other, &Secret::Keys(keys)), Err(ScramError::WrongProof));
+    }
+
+    #[test]
+    fn a_proof_is_bound_to_this_channel_or_openly_to_none() {
+        let verifier = Verifier::parse(&verifier_of("secret", b"salt", 1)).expect("a verifier");
+        let begin = |first: &str, binding| {
+            ServerExchange::begin(verifier.clone(), first.as_bytes(), "def", binding).map(|(exchange, _)| exchange)
+        };
+        let (bound, other) = (Binding::EndPoint(b"hash"), "p=tls-unique,,n=,r=abc");
+        for (first, binding, refusal) in [
+            ("n,,n=,r=abc", Binding::NotOffered, None),
+            ("y,,n=,r=abc", Binding::NotOffered, None),
+            ("n,,n=,r=abc", Binding::Declined, None),
+            ("y,,n=,r=abc", Binding::Declined, Some(ScramError::Downgraded)),
+            ("p=tls-server-end-point,,n=,r=abc", Binding::Declined, Some(ScramError::ChannelBinding)),
+            ("p=tls-server-end-point,,n=,r=abc", Binding::NotOffered, Some(ScramError::ChannelBinding)),
+            ("p=tls-server-end-point,,n=,r=abc", bound, None),
+            ("n,,n=,r=abc", bound, Some(ScramError::Malformed)),
+            ("y,,n=,r=abc", bound, Some(ScramError::Malformed)),
+            (other, bound, Some(ScramError::Malformed)),
+            (other, Binding::NotOffered, Some(ScramError::ChannelBinding)),
+        ] {
+            assert_eq!(begin(first, binding).err(), refusal, "{first} {binding:?}");
+        }
+        // The proof signs what it is bound to, and that has to be what we are.
+        let finish = |bound_to: &[u8]| {
+            let exchange = begin("p=tls-server-end-point,,n=,r=abc", bound).expect("a first message");
+            let salt = STANDARD.encode(b"salt");
+            let without_proof = format!("c={},r=abcdef", STANDARD.encode(bound_to));
+            let signed = format!("n=,r=abc,r=abcdef,s={salt},i=1,{without_proof}");
+            let keys = derive("secret", b"salt", 1);
+            let proof = xor(keys.client_key, hmac(&hash(&keys.client_key), signed.as_bytes()));
+            let last = format!("{without_proof},p={}", STANDARD.encode(proof));
+            exchange.finish(last.as_bytes()).map(|(found, _)| found == keys)
+        };
+        assert_eq!(finish(b"p=tls-server-end-point,,hash"), Ok(true));
+        assert_eq!(finish(b"p=tls-server-end-point,,hasx"), Err(ScramError::OtherChannel));
+        assert_eq!(finish(b"p=tls-server-end-point,,"), Err(ScramError::OtherChannel));
+        assert_eq!(finish(b"n,,"), Err(ScramError::OtherChannel));
     }
 
     #[test]
@@ -400,8 +477,8 @@ mod tests {
         #[test]
         fn no_bytes_panic(first in prop::collection::vec(any::<u8>(), 0..80), last in prop::collection::vec(any::<u8>(), 0..80), text in ".{0,60}") {
             let verifier = Verifier::mock("ghost", b"secret");
-            let _ = ServerExchange::begin(verifier.clone(), &first, "abc");
-            if let Ok((exchange, _)) = ServerExchange::begin(verifier, b"n,,n=,r=abc", "def") {
+            let _ = ServerExchange::begin(verifier.clone(), &first, "abc", Binding::NotOffered);
+            if let Ok((exchange, _)) = ServerExchange::begin(verifier, b"n,,n=,r=abc", "def", Binding::Declined) {
                 let _ = exchange.finish(&last);
             }
             let (mut client, _) = ClientExchange::begin("abc".into());

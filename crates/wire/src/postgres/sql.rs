@@ -111,7 +111,7 @@ impl Scan {
         self.lexer.feed(text, &mut |token| reader.token(token));
     }
 
-    /// The text has ended.
+    /// The text has ended. Whether it does nothing but begin or end a transaction is told of whole texts only: see [`effects`].
     #[must_use]
     pub fn finish(mut self) -> Effects {
         let reader = &mut self.reader;

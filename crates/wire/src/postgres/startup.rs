@@ -1,15 +1,22 @@
 //! The untyped first packet of a connection: TLS and GSS requests, cancel requests, startup with its parameters.
 //! The proxy reads clients' packets with it and writes its own. It accepts what PostgreSQL accepts and no more.
 
+use super::cancel::{self, CancelKey};
 use thiserror::Error;
 
 /// Longest first packet, in bytes (PostgreSQL's own limit).
 pub const STARTUP_BYTES_MAX: usize = 10_000;
 
-const CANCEL: u32 = 80_877_102;
 const TLS: u32 = 80_877_103;
 const GSS: u32 = 80_877_104;
-const PROTOCOL_3_0: u32 = 196_608;
+
+/// The newest minor version that is spoken, to clients and to servers.
+pub const MINOR_MAX: u16 = 2;
+
+/// Protocol 3 with this minor version, as it is written.
+pub(super) fn version(minor: u16) -> u32 {
+    3 << 16 | u32::from(minor)
+}
 
 /// Why a first packet is refused. The connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -18,7 +25,7 @@ pub enum BadStartup {
     #[error("the first packet is malformed")]
     Malformed,
     /// Another protocol version than 3.
-    #[error("protocol {0}.{1} is not spoken here; use 3.0")]
+    #[error("protocol {0}.{1} is not spoken here; use 3.0 or 3.2")]
     Version(u16, u16),
     /// No user was named.
     #[error("no user name in the startup packet")]
@@ -28,7 +35,7 @@ pub enum BadStartup {
 /// A client's parameters, in order, as it sent them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Startup {
-    /// Minor version asked for; 0 is what is spoken.
+    /// Minor version asked for.
     pub minor: u16,
     /// Name and value, without protocol options.
     pub parameters: Vec<(String, String)>,
@@ -41,6 +48,12 @@ impl Startup {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The minor version that is spoken to who asks so. There is no 3.1: an old PgBouncer claimed to speak it, so it was skipped.
+    #[must_use]
+    pub fn spoken(&self) -> u16 {
+        if self.minor >= MINOR_MAX { MINOR_MAX } else { 0 }
     }
 
     /// The user.
@@ -61,11 +74,11 @@ impl Startup {
         self.get("replication").is_some_and(|value| !matches!(value, "false" | "off" | "no" | "0" | "f" | "n"))
     }
 
-    /// The packet that opens a connection with these parameters in version 3.0.
+    /// The packet that opens a connection with these parameters in this version.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![0; 4];
-        out.extend_from_slice(&PROTOCOL_3_0.to_be_bytes());
+        out.extend_from_slice(&version(self.minor).to_be_bytes());
         for (name, value) in &self.parameters {
             for text in [name, value] {
                 out.extend_from_slice(text.as_bytes());
@@ -87,12 +100,7 @@ pub enum First {
     /// Asks for GSS encryption.
     Gss,
     /// Asks to cancel what the session with this key runs.
-    Cancel {
-        /// The process number given at login.
-        pid: u32,
-        /// The secret given at login.
-        secret: u32,
-    },
+    Cancel(CancelKey),
     /// Opens a session.
     Startup(Startup),
 }
@@ -118,10 +126,7 @@ pub fn parse(packet: &[u8]) -> Result<First, BadStartup> {
     match code {
         TLS if packet.len() == 8 => Ok(First::Tls),
         GSS if packet.len() == 8 => Ok(First::Gss),
-        CANCEL => match (packet.len(), word(packet, 8), word(packet, 12)) {
-            (16, Some(pid), Some(secret)) => Ok(First::Cancel { pid, secret }),
-            _ => Err(BadStartup::Malformed),
-        },
+        cancel::CODE => CancelKey::parse(&packet[8..]).map(First::Cancel).ok_or(BadStartup::Malformed),
         TLS | GSS => Err(BadStartup::Malformed),
         version => {
             let (major, minor) = ((version >> 16) as u16, (version & 0xffff) as u16);
@@ -167,16 +172,6 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(four.try_into().ok()?))
 }
 
-/// The packet that asks a server to cancel.
-#[must_use]
-pub fn cancel_request(pid: u32, secret: u32) -> [u8; 16] {
-    let mut out = [0; 16];
-    for (at, value) in [16, CANCEL, pid, secret].into_iter().enumerate() {
-        out[at * 4..at * 4 + 4].copy_from_slice(&value.to_be_bytes());
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,21 +209,39 @@ mod tests {
     fn requests_and_cancels_are_told_apart() {
         assert_eq!(parse(&[0, 0, 0, 8, 4, 210, 22, 47]), Ok(First::Tls));
         assert_eq!(parse(&[0, 0, 0, 8, 4, 210, 22, 48]), Ok(First::Gss));
-        assert_eq!(parse(&cancel_request(7, 9)), Ok(First::Cancel { pid: 7, secret: 9 }));
+        for length in [1, 4, 32, 256] {
+            let key = CancelKey::new(7, &vec![9; length]).expect("a length that can be");
+            assert_eq!(parse(&key.request()), Ok(First::Cancel(key)));
+        }
+        for length in [0_u8, 1] {
+            let bytes = [
+                &[0, 0, length, 12 + length][..],
+                &cancel::CODE.to_be_bytes(),
+                &[7; 4],
+                &vec![9; usize::from(length) * 257],
+            ];
+            assert_eq!(parse(&bytes.concat()), Err(BadStartup::Malformed));
+        }
     }
 
     #[test]
     fn protocol_options_are_kept_apart() {
-        let mut sent = startup(&[("user", "app"), ("_pq_.test", "1")]).encode();
-        sent[7] = 2;
-        let First::Startup(read) = parse(&sent).expect("valid") else { panic!("a startup") };
+        let sent = Startup { minor: 2, ..startup(&[("user", "app"), ("_pq_.test", "1")]) };
+        let First::Startup(read) = parse(&sent.encode()).expect("valid") else { panic!("a startup") };
         assert_eq!((read.minor, read.options.as_slice()), (2, &["_pq_.test".to_owned()][..]));
         assert_eq!(read.get("_pq_.test"), None);
     }
 
+    #[test]
+    fn what_is_spoken_is_never_more_than_was_asked_for_and_never_3_1() {
+        for (asked, spoken) in [(0, 0), (1, 0), (2, 2), (3, 2), (9_999, 2)] {
+            assert_eq!(Startup { minor: asked, ..startup(&[]) }.spoken(), spoken, "3.{asked}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn no_bytes_panic(mut packet in prop::collection::vec(any::<u8>(), 0..200), code in prop::sample::select(vec![CANCEL, TLS, GSS, PROTOCOL_3_0, 0])) {
+        fn no_bytes_panic(mut packet in prop::collection::vec(any::<u8>(), 0..200), code in prop::sample::select(vec![cancel::CODE, TLS, GSS, version(0), 0])) {
             let _ = parse(&packet);
             if packet.len() >= 8 {
                 let length = u32::try_from(packet.len()).expect("short");
