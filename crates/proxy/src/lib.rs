@@ -14,6 +14,7 @@ mod marks;
 mod metrics;
 mod pool;
 mod reload;
+mod seat;
 mod server;
 mod session;
 mod settings;

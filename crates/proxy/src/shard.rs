@@ -8,20 +8,16 @@ use crate::hub::Hub;
 use crate::pool::link::{CancelTarget, Fate, Right};
 use crate::pool::open::Login;
 use crate::pool::{Place, Pools};
-use crate::session::Port;
-use crate::stream::Stream;
+use crate::seat::{Seat, Who};
 use crate::table::View;
 use crate::tally::Database;
 use crate::track::Registry;
 use dauphin_model::Target;
 use dauphin_wire::postgres::scram::Secret;
-use dauphin_wire::postgres::startup::Startup;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -41,90 +37,6 @@ const DATABASES_MAX: usize = 200;
 
 /// The name under which all others count. No database can be called so by accident.
 const OTHERS: &str = "(others)";
-
-/// Who sits on a seat.
-#[derive(Debug)]
-pub(crate) struct Who {
-    pub(crate) user: String,
-    pub(crate) database: Rc<Database>,
-    /// How it came in; none: to the console.
-    pub(crate) port: Option<Port>,
-    pub(crate) replication: bool,
-    /// What it called itself at login.
-    pub(crate) name: String,
-    pub(crate) peer: Option<SocketAddr>,
-    pub(crate) tls: bool,
-    pub(crate) since: Instant,
-}
-
-impl Who {
-    /// A client of the console, by what is known of any.
-    pub(crate) fn new(startup: &Startup, client: &Stream) -> Self {
-        Self {
-            user: startup.user().to_owned(),
-            database: Rc::new(Database::new(startup.database(), false)),
-            port: None,
-            replication: false,
-            name: startup.get("application_name").unwrap_or_default().to_owned(),
-            peer: client.peer(),
-            tls: matches!(client, Stream::Tls(_)),
-            since: Instant::now(),
-        }
-    }
-}
-
-/// A session as its shard sees it.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    pub(crate) who: Who,
-    /// Since when it waits for a server, and since when it is in a transaction.
-    pub(crate) waiting: Cell<Option<Instant>>,
-    pub(crate) transaction: Cell<Option<Instant>>,
-    /// When it asked for something last.
-    pub(crate) asked: Cell<Option<Instant>>,
-    /// A cancel request came while nothing of it ran on a server.
-    pub(crate) interrupted: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-    /// Something of this client runs on the server now.
-    pub(crate) busy: Cell<bool>,
-    /// Where to cancel it.
-    pub(crate) target: RefCell<Option<Rc<CancelTarget>>>,
-}
-
-impl Seat {
-    fn new(who: Who) -> Self {
-        Self {
-            who,
-            waiting: Cell::default(),
-            transaction: Cell::default(),
-            asked: Cell::default(),
-            interrupted: Cell::default(),
-            waker: RefCell::default(),
-            busy: Cell::default(),
-            target: RefCell::default(),
-        }
-    }
-
-    /// Wakes this task when the view changes.
-    pub(crate) fn register(&self, waker: &Waker) {
-        let mut kept = self.waker.borrow_mut();
-        if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-            *kept = Some(waker.clone());
-        }
-    }
-
-    /// Wakes the task.
-    pub(crate) fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-
-    /// Where to cancel what the session runs now; none when it runs nothing.
-    fn running_on(&self) -> Option<Rc<CancelTarget>> {
-        self.target.borrow().clone().filter(|_| self.busy.get())
-    }
-}
 
 /// One thread's part of the proxy.
 pub(crate) struct Shard {

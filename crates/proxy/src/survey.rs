@@ -2,8 +2,9 @@
 //! and metrics ask every shard and put the answers together. It changes nothing.
 
 use crate::pool::link::CancelTarget;
+use crate::seat::Seat;
 use crate::session::Port;
-use crate::shard::{Seat, Shard};
+use crate::shard::Shard;
 use crate::tally::{Database, Recent, Totals};
 use dauphin_model::MemberName;
 use std::collections::BTreeMap;

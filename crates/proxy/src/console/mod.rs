@@ -4,12 +4,14 @@
 mod command;
 mod pause;
 mod show;
+mod stats;
 mod table;
 
 use crate::config::Operators;
 use crate::hub::{Hub, Registered};
+use crate::seat::Who;
 use crate::session::End;
-use crate::shard::{Seated, Shard, Shards, Who};
+use crate::shard::{Seated, Shard, Shards};
 use crate::stream::Stream;
 use command::{Command, Wrong};
 use dauphin_wire::postgres::frame::HEADER_BYTES;

@@ -3,7 +3,7 @@
 
 use super::Session;
 use super::end::End;
-use crate::shard::Seat;
+use crate::seat::Seat;
 use crate::table::View;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
