@@ -5,7 +5,8 @@
 #   scripts/engines.sh mariadb     MariaDB 10.11 and 11.8 (Debian's packages of suites bookworm and trixie, unpacked)
 #   scripts/engines.sh mysql       MySQL 9 (Debian's package of the suite sid, unpacked)
 #   scripts/engines.sh all         everything
-# Safe to repeat: takes a moment when nothing is missing. Only packages and the system user lie outside the checkout.
+# Safe to repeat: takes a moment when nothing is missing. Only packages and the system user lie outside the checkout; where that
+# user cannot enter the checkout, what is unpacked for MariaDB and MySQL lies in /var/lib/dauphin-engines.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/unpack.sh"

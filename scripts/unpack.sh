@@ -1,13 +1,14 @@
 # Debian packages of any suite, unpacked into a folder of .engines/ with the libraries they were built for, not installed.
-# Read with `.` by engines.sh, after common.sh; it does nothing by itself. Nothing outside the checkout is changed.
+# Read with `.` by engines.sh, after common.sh; it does nothing by itself.
 
 # unpack NAME SUITE PROGRAM "PACKAGES" ["MORE PACKAGES"]: PACKAGES of the Debian suite SUITE with all they need, and MORE
 # PACKAGES of which the needs are met already, into .engines/NAME. PROGRAM is what must run in the end.
 unpack() {
-    local name=$1 suite=$2 program=$3 packages=$4 more=${5:-} prefix="$ENGINES/$1" work="$ENGINES/$1.new"
-    [ -x "$prefix/$program" ] && return
+    local name=$1 suite=$2 program=$3 packages=$4 more=${5:-} prefix work
+    [ -x "$ENGINES/$name/$program" ] && return
     if ! can_unpack "$name"; then return; fi
-    say "fetching $packages of Debian's suite $suite, with all they need, into .engines/$name"
+    prefix="$(place)/$name" work="$(place)/$name.new"
+    say "fetching $packages of Debian's suite $suite, with all they need, into $prefix"
     rm -rf "$work"
     mkdir -p "$work/root" "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
     : >"$work/apt/status"
@@ -26,8 +27,19 @@ unpack() {
     mv "$work/root" "$prefix"
     own_libraries "$prefix"
     rm -rf "$work" "$ENGINES/$name.left-out"
+    [ "$prefix" = "$ENGINES/$name" ] || ln -sfn "$prefix" "$ENGINES/$name"
     "$prefix/$program" --version >/dev/null || fail "$prefix/$program was unpacked, but does not run"
     say "$name: .engines/$name ($("$prefix/$program" --version))"
+}
+
+# Where engines are unpacked: in the checkout, or, where the servers' user cannot come, outside it and linked.
+place() {
+    if [ "$(id -u)" != 0 ] || setpriv --reuid="$SERVICE_USER" --regid="$SERVICE_USER" --clear-groups test -x "$ENGINES/."; then
+        printf '%s' "$ENGINES"
+    else
+        mkdir -p /var/lib/dauphin-engines
+        printf '%s' /var/lib/dauphin-engines
+    fi
 }
 
 # Whether this machine is one of Debian's. Where it is not, the reason is left in .engines/NAME.left-out: the tests that need
