@@ -16,11 +16,12 @@ use dauphin_engine::postgres::{
 };
 use dauphin_model::spec::PostgresSpec;
 use dauphin_model::{ClusterName, Incarnation, MemberName, Term, Timeline, Voter};
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use run::{LIMIT, as_dauphin, took, until, whoami};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A cluster in a folder.
 pub struct Lab {
