@@ -6,4 +6,5 @@
 //! [`ServerCommand`]: host::ServerCommand
 
 pub mod host;
+pub mod mysql;
 pub mod postgres;

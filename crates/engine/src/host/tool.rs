@@ -85,6 +85,16 @@ impl Tool {
         Self { name, command, input: None, watch: None }
     }
 
+    /// Folders of programs that the tool itself runs, after its own.
+    #[must_use]
+    pub fn path(mut self, more: &[&str]) -> Self {
+        let own = Path::new(self.command.as_std().get_program()).parent().map(Path::to_owned);
+        let all = own.into_iter().chain(more.iter().map(|dir| Path::new(dir).to_owned()));
+        // a folder with a colon in its name cannot be in a path: the tool then says what it lacks
+        self.command.env("PATH", std::env::join_paths(all).unwrap_or_default());
+        self
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {

@@ -44,6 +44,12 @@ impl FilePosition {
         format!("{}.{:0width$}", self.base, self.number, width = self.digits)
     }
 
+    /// The log's name: that of its files without their numbers.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The offset in the file.
     #[must_use]
     pub const fn offset(&self) -> u64 {
