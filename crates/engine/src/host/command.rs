@@ -4,6 +4,15 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// What shall end a server whose guard dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GuardDeath {
+    /// SIGQUIT, which its first process passes on to its others.
+    Quit,
+    /// SIGKILL: it is one process, and takes SIGQUIT for an orderly stop.
+    Kill,
+}
+
 /// A server's main process, for the guard to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerCommand {
@@ -17,4 +26,6 @@ pub struct ServerCommand {
     pub cwd: PathBuf,
     /// Where standard output and error go, appended.
     pub stderr_path: PathBuf,
+    /// What ends it when its guard dies.
+    pub on_guard_death: GuardDeath,
 }

@@ -8,7 +8,7 @@ pub mod process;
 pub mod secret;
 pub mod tool;
 
-pub use command::ServerCommand;
+pub use command::{GuardDeath, ServerCommand};
 pub use secret::Secret;
 
 use std::io;

@@ -1,7 +1,7 @@
 //! Prepares a start and says which command the guard shall run. A server always starts closed to writes and with replication
 //! stopped: following and leading are acts of their own. Nothing is started here.
 
-use crate::host::{ServerCommand, files};
+use crate::host::{GuardDeath, ServerCommand, files};
 use crate::mysql::config::{pinned, render};
 use crate::mysql::{Error, Mysql, Refusal, Result};
 use std::ffi::OsString;
@@ -42,6 +42,7 @@ impl Mysql {
             env: vec![own("LC_ALL", "C"), own("TZ", "UTC"), own("HOME", "/nonexistent"), own("PATH", "/usr/bin:/bin")],
             cwd: instance.member_dir.clone(),
             stderr_path: instance.stderr_path(),
+            on_guard_death: GuardDeath::Kill,
         })
     }
 

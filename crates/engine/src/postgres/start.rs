@@ -8,6 +8,7 @@ use crate::postgres::{Postgres, Refusal, Result, change, files, half_received, h
 use dauphin_model::Timeline;
 use std::ffi::OsString;
 
+use crate::host::GuardDeath;
 pub use crate::host::ServerCommand;
 
 impl Postgres {
@@ -92,6 +93,7 @@ impl Postgres {
             env,
             cwd: self.instance.member_dir.clone(),
             stderr_path: self.instance.stderr_path(),
+            on_guard_death: GuardDeath::Quit,
         }
     }
 }

@@ -8,6 +8,7 @@ mod relay_logs;
 mod run;
 mod stage;
 mod stories;
+mod told;
 mod waiting;
 
 /// Every story as a test on every server. On the newer MariaDB they run with the long tests.
@@ -21,6 +22,7 @@ macro_rules! on_every_server {
                 stories::tls_is_kept_and_checked
                 waiting::commits_wait_and_nobody_is_told_a_lie
                 waiting::what_was_received_is_not_thrown_away
+                told::what_a_waiting_client_is_told
                 relay_logs::what_drops_received_events
             );
         })*

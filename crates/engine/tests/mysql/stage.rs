@@ -113,6 +113,13 @@ impl Member {
         used
     }
 
+    /// Waits for the end of a server that was told to.
+    pub async fn ended(&mut self) {
+        let mut server = self.server.take().unwrap();
+        until("the server's end", async || server.try_wait().unwrap().is_some()).await;
+        self.sql.forget_connections().await;
+    }
+
     pub fn log(&self) -> String {
         let of = |path| std::fs::read_to_string(path).unwrap_or_default();
         of(self.sql.instance.stderr_path()) + &of(self.sql.instance.log_path())
