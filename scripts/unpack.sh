@@ -8,6 +8,10 @@ unpack() {
     [ -x "$ENGINES/$name/$program" ] && return
     if ! can_unpack "$name"; then return; fi
     prefix="$(place)/$name" work="$(place)/$name.new"
+    if [ "$prefix" != "$ENGINES/$name" ] && [ -x "$prefix/$program" ]; then
+        ln -sfn "$prefix" "$ENGINES/$name"
+        return
+    fi
     say "fetching $packages of Debian's suite $suite, with all they need, into $prefix"
     rm -rf "$work"
     mkdir -p "$work/root" "$work/apt/lists/partial" "$work/apt/cache/archives/partial"

@@ -71,7 +71,6 @@ pub(crate) fn statements(flavour: Flavour, os_user: &str, credentials: &Credenti
             format!("{all} TO 'root'@'localhost' WITH GRANT OPTION"),
         ],
     };
-    // root and the agent may be one on MariaDB
     let looks = match flavour {
         Flavour::Mysql => "PROCESS, REPLICATION CLIENT",
         Flavour::Mariadb => "PROCESS, SLAVE MONITOR, BINLOG MONITOR",

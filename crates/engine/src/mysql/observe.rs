@@ -1,7 +1,7 @@
 //! One look at the server: who may write, how far it reaches, its channels, its semi-synchronous replication. The agent looks
 //! and decides; nothing is changed here.
 
-use crate::mysql::client::Row;
+use crate::mysql::client::{ClientError, Row};
 use crate::mysql::{Channel, Error, Flavour, Mysql, Reached, Result, Version};
 use dauphin_model::{BinlogState, GtidSet, Held, MariaPosition};
 use std::time::Duration;
@@ -84,11 +84,17 @@ impl View {
 }
 
 impl Mysql {
-    /// Looks at the server.
+    /// Looks at the server, for at most `limit`.
     ///
     /// # Errors
     /// [`Error::Sql`] when it does not answer in time; [`Error::Answer`] when it says what cannot be.
     pub async fn look(&self, limit: Duration) -> Result<View> {
+        // several questions, and one limit for all of them
+        let late = || Error::Sql { doing: DOING, source: ClientError::TimedOut(limit) };
+        tokio::time::timeout(limit, self.ask_all(limit)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn ask_all(&self, limit: Duration) -> Result<View> {
         let flavour = self.dialect().flavour();
         let ask = async |sql: &str| self.looks.query(sql, limit).await.map_err(Error::sql(DOING));
         // what was received first: what is executed later is never less

@@ -1,4 +1,5 @@
-//! How far a member of either family reaches. The comparisons are the model's; here is only which of the two types it is.
+//! How far a member of either family reaches: looks, freezes and promotions give it.
+//! The comparisons are the model's; here is only which of the two types it is.
 
 use dauphin_model::{GtidSet, Held, MariaPosition};
 use std::fmt;

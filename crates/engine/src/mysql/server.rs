@@ -1,4 +1,5 @@
-//! [`Mysql`]: one member's server with its kept connections and the settings in force. The other modules add the acts.
+//! [`Mysql`]: one member's server with its kept connections and the settings in force. The other modules add the acts;
+//! nothing here knows what an act is for.
 
 use crate::mysql::client::{Row, Session};
 use crate::mysql::{Dialect, Error, Instance, Result, Settings, accounts, config};

@@ -1,4 +1,5 @@
-//! Stops the server, in order or at once, with escalation. Nothing here decides that a server should stop.
+//! Stops the server, in order or at once, with escalation. The agent calls it, or has the guard kill.
+//! Nothing here decides that a server should stop.
 
 use crate::host::process::{Process, all_in};
 use crate::mysql::threads::LOOK_LIMIT;

@@ -33,7 +33,9 @@ impl Mysql {
                 return Err(Error::TimedOut { doing, limit, hint: "; stop the server instead" });
             }
             for channel in running {
-                self.act(doing, &self.for_channel(self.dialect().stop_receiver(), &channel.name)).await?;
+                let stop = self.for_channel(self.dialect().stop_receiver(), &channel.name);
+                let left = until.saturating_duration_since(Instant::now());
+                self.acts.query(&stop, left).await.map_err(Error::sql(doing))?;
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Which server a program is, from what it says of itself. The dialect follows from it; nothing is ever tried out.
+//! Which server a program is, from what it says of itself. The dialect follows from it, and who may follow whom.
+//! Nothing is ever tried out.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! A place in a binary log by file and offset, for sources without GTIDs. Comparable only on one server's log.
+//! A place in a binary or relay log by file and offset: for sources without GTIDs, and for what lies in a relay log.
+//! Comparable only on one server's log.
 
 use super::bad::BadText;
 use serde::{Deserialize, Serialize};
