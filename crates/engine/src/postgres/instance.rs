@@ -94,7 +94,7 @@ impl Instance {
     /// Makes the member's folders, private to the system user.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::File`](crate::postgres::Error::File).
     pub fn make_dirs(&self) -> Result<()> {
         make_private(&[&self.member_dir, &self.log_dir, &self.run_dir])?;
         Ok(())
