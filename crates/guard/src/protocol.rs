@@ -36,6 +36,18 @@ pub enum ServerSignal {
     Quit,
 }
 
+/// What the kernel sends the server's first process when the guard dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardDeath {
+    /// SIGQUIT: PostgreSQL's first process then ends its backends with it, where SIGKILL would leave them behind.
+    #[default]
+    Quit,
+    /// SIGKILL: for a server of one process. MySQL takes SIGQUIT for an orderly stop, in which it tells clients whose commits
+    /// wait for replicas that they are done.
+    Kill,
+}
+
 /// How to start the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartServer {
@@ -49,6 +61,9 @@ pub struct StartServer {
     pub cwd: PathBuf,
     /// Where its output goes, both streams; appended to.
     pub stderr_path: PathBuf,
+    /// What becomes of it when the guard dies.
+    #[serde(default)]
+    pub on_guard_death: GuardDeath,
 }
 
 /// What the agent asks.

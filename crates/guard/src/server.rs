@@ -5,7 +5,7 @@
 //! the server when the guard dies, then becomes the server. Without that a killed guard would leave a leader behind
 //! that nobody stops at the end of its lease.
 
-use crate::protocol::{ServerSignal, StartServer};
+use crate::protocol::{GuardDeath, ServerSignal, StartServer};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{
     Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
@@ -45,6 +45,7 @@ impl Server {
             .args(verb)
             .arg(EXEC_OPTION)
             .arg(std::process::id().to_string())
+            .arg(word(start.on_guard_death))
             .arg(&start.program)
             .args(&start.args)
             .env_clear()
@@ -102,15 +103,28 @@ fn check(start: &StartServer) -> Result<(), String> {
     Ok(())
 }
 
-/// Turns this process into the server: `arguments` are the guard's process number, the program, its arguments.
+/// How the guard tells the program that becomes the server what shall end it.
+const fn word(on_guard_death: GuardDeath) -> &'static str {
+    match on_guard_death {
+        GuardDeath::Quit => "quit",
+        GuardDeath::Kill => "kill",
+    }
+}
+
+/// Turns this process into the server: `arguments` are the guard's process number, what ends the server when it dies, the
+/// program, its arguments.
 /// Returns only when that failed.
 pub(crate) fn become_server(mut arguments: impl Iterator<Item = OsString>) -> String {
     let guard = arguments.next().and_then(|text| text.to_str()?.parse::<i32>().ok());
-    let (Some(guard), Some(program)) = (guard, arguments.next()) else {
-        return format!("{EXEC_OPTION} needs the guard's process number and a program");
+    let death = arguments.next().and_then(|text| match text.to_str()? {
+        "quit" => Some(Signal::QUIT),
+        "kill" => Some(Signal::KILL),
+        _ => None,
+    });
+    let (Some(guard), Some(death), Some(program)) = (guard, death, arguments.next()) else {
+        return format!("{EXEC_OPTION} needs the guard's process number, quit or kill, and a program");
     };
-    // SIGQUIT: PostgreSQL's first process then ends its backends with it, where SIGKILL would leave them behind.
-    if let Err(error) = set_parent_process_death_signal(Some(Signal::QUIT)) {
+    if let Err(error) = set_parent_process_death_signal(Some(death)) {
         return format!("cannot tie the server to its guard: {error}");
     }
     if getppid().map(Pid::as_raw_pid) != Some(guard) {

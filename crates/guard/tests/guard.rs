@@ -1,7 +1,9 @@
 //! The guard against real process trees: detached, deaf to signals, orphaned. Each test has a folder of its own and
 //! leaves nothing running.
 
-use dauphin_guard::{Event, Guard, GuardError, KILL_LEAD, OnAgentDeath, ServerSignal, StartServer, boottime, orphan};
+use dauphin_guard::{
+    Event, Guard, GuardDeath, GuardError, KILL_LEAD, OnAgentDeath, ServerSignal, StartServer, boottime, orphan,
+};
 use dauphin_model::Span;
 use rustix::process::{Pid, Signal, kill_process};
 use std::cell::Cell;
@@ -29,6 +31,9 @@ const LEAVER: &str = "setsid sleep 1000 & echo > ready; exit 3";
 
 /// A server that ends when it is interrupted.
 const POLITE: &str = "trap 'exit 0' INT; echo > ready; while :; do sleep 0.01; done";
+
+/// A server that SIGQUIT does not end.
+const DEAF: &str = "trap '' QUIT; echo > ready; while :; do sleep 0.01; done";
 
 /// A server that survives its guard.
 const STUBBORN: &str = "trap '' QUIT; setsid sleep 1000 & echo > ready; while :; do sleep 0.01; done";
@@ -82,6 +87,7 @@ impl Field {
             env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
             cwd: self.data_dir(),
             stderr_path: self.run_dir().join("server.log"),
+            on_guard_death: GuardDeath::Quit,
         }
     }
 
@@ -323,6 +329,18 @@ async fn a_killed_guard_takes_its_server_along() {
     .expect("killed");
     assert_eq!(next(&mut events).await, Event::Gone);
     until("the server has quit", || field.alive() == 0).await;
+}
+
+#[tokio::test]
+async fn a_server_that_takes_a_quit_for_an_orderly_stop_is_killed_with_its_guard() {
+    let field = Field::new();
+    let (guard, mut events) = field.agent().await;
+    guard.start(StartServer { on_guard_death: GuardDeath::Kill, ..field.server(DEAF) }).await.expect("started");
+    until("the server is up", || field.data_dir().join("ready").exists()).await;
+    let guard_pid = Pid::from_raw(i32::try_from(guard.adopted().guard_pid).expect("a number")).expect("not zero");
+    kill_process(guard_pid, Signal::KILL).expect("killed");
+    assert_eq!(next(&mut events).await, Event::Gone);
+    until("nothing of the server is left", || field.alive() == 0).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! Every other crate speaks in these types. This crate never does I/O, never reads a clock, never rolls dice.
 
 pub mod file;
+pub mod gtid;
 pub mod name;
 pub mod position;
 pub mod read_level;
@@ -16,6 +17,9 @@ pub mod time;
 pub mod token;
 
 pub use file::{ClientCertificates, ClusterFile, FileErrors, Local, Pooling, ProxyFile};
+pub use gtid::{
+    BinlogState, FilePosition, Furthest, Gtid, GtidSet, Held, MariaGtid, MariaPosition, Standing, furthest,
+};
 pub use name::{BadName, ClusterName, Incarnation, MemberName, SetVersion, Term, Timeline, Voter};
 pub use position::{BadLsn, Branch, Lsn, Position, Relation};
 pub use read_level::ReadLevel;

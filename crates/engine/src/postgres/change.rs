@@ -3,7 +3,7 @@
 
 use crate::postgres::client::Row;
 use crate::postgres::config::{FILE, Settings, check_user, quote, render};
-use crate::postgres::tool::Tool;
+use crate::postgres::tool::{Tool, ToolError};
 use crate::postgres::{Error, Postgres, Result, files};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -101,8 +101,8 @@ impl Postgres {
         files::remove(&path)?;
         match checked {
             Ok(_) => Ok(()),
-            Err(Error::Tool { said, .. }) => Err(setting_in(&said)),
-            Err(error) => Err(error),
+            Err(ToolError::Failed { said, .. }) => Err(setting_in(&said)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -120,8 +120,8 @@ impl Postgres {
         let checked = Tool::new(&self.instance.bin, "postgres").arg("-D").arg(&self.instance.data_dir);
         let refused = match checked.args(["-C", "max_connections"]).run(CHECK_LIMIT).await {
             Ok(_) => None,
-            Err(Error::Tool { said, .. }) => Some(setting_in(&said)),
-            Err(error) => Some(error),
+            Err(ToolError::Failed { said, .. }) => Some(setting_in(&said)),
+            Err(error) => Some(error.into()),
         };
         if let Some(refused) = refused {
             files::replace(&path, &before, false)?;

@@ -117,7 +117,7 @@ impl Instance {
             Ok(()) | Err(_) => {}
         }
         files::remove(&self.rewind_marker())?;
-        files::remove_dir(&doomed)
+        Ok(files::remove_dir(&doomed)?)
     }
 }
 

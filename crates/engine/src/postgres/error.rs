@@ -1,6 +1,8 @@
 //! What can go wrong with one server, each telling what to do next. Every module here returns it.
 //! It never carries a secret: statements with verifiers in them are named, not quoted.
 
+use crate::host::FileError;
+use crate::host::tool::ToolError;
 use crate::postgres::check::Refusal;
 use crate::postgres::client::ClientError;
 use std::io;
@@ -137,6 +139,22 @@ pub enum Error {
     /// The barrier's record was not confirmed by replicas.
     #[error("the barrier did not hold: {0}; the leader stays closed, raise it again")]
     Barrier(String),
+}
+
+impl From<FileError> for Error {
+    fn from(FileError { doing, path, source }: FileError) -> Self {
+        Self::File { doing, path, source }
+    }
+}
+
+impl From<ToolError> for Error {
+    fn from(error: ToolError) -> Self {
+        match error {
+            ToolError::Failed { tool, status, said } => Self::Tool { tool, status, said },
+            ToolError::TimedOut { tool, limit } => Self::TimedOut { doing: tool, limit, hint: "" },
+            ToolError::File(error) => error.into(),
+        }
+    }
 }
 
 impl Error {

@@ -1,14 +1,10 @@
 //! Where one member's server lives: folders, socket, port. Everything else here works on an [`Instance`].
 //! It makes the folders; it never touches what is in the data directory.
 
-use crate::postgres::{Binaries, Error, Result};
+use crate::host::folders::{make_private, run_dir};
+use crate::postgres::{Binaries, Result};
 use dauphin_model::{ClusterName, MemberName};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-/// Longest path of a unix socket, in bytes (the system's limit is 108 with the closing zero).
-const SOCKET_PATH_MAX: usize = 107;
 
 /// One server: its programs, folders and address.
 #[derive(Debug, Clone)]
@@ -45,9 +41,7 @@ impl Instance {
         port: u16,
         os_user: &str,
     ) -> Self {
-        let wanted = member_dir.join("run");
-        let fits = socket_in(&wanted, port).as_os_str().len() <= SOCKET_PATH_MAX;
-        let run_dir = if fits { wanted } else { short_run_dir(member_dir, os_user) };
+        let run_dir = run_dir(member_dir, os_user, |dir| socket_in(dir, port));
         Self {
             bin,
             cluster,
@@ -100,29 +94,13 @@ impl Instance {
     /// Makes the member's folders, private to the system user.
     ///
     /// # Errors
-    /// [`Error::File`].
+    /// [`Error::File`](crate::postgres::Error::File).
     pub fn make_dirs(&self) -> Result<()> {
-        for dir in [&self.member_dir, &self.log_dir, &self.run_dir] {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(dir)
-                .map_err(Error::file("make folder", dir))?;
-        }
-        for dir in [&self.log_dir, &self.run_dir] {
-            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
-                .map_err(Error::file("make private", dir))?;
-        }
+        make_private(&[&self.member_dir, &self.log_dir, &self.run_dir])?;
         Ok(())
     }
 }
 
 fn socket_in(dir: &Path, port: u16) -> PathBuf {
     dir.join(format!(".s.PGSQL.{port}"))
-}
-
-fn short_run_dir(member_dir: &Path, os_user: &str) -> PathBuf {
-    let mut hasher = DefaultHasher::new();
-    (member_dir, os_user).hash(&mut hasher);
-    PathBuf::from(format!("/tmp/dauphin-{:016x}", hasher.finish()))
 }

@@ -14,7 +14,6 @@ pub mod control;
 pub mod disk;
 pub mod drain;
 pub mod error;
-pub mod files;
 pub mod follow;
 pub mod freeze;
 mod half_received;
@@ -35,6 +34,7 @@ pub mod start;
 pub mod sync;
 pub mod tool;
 
+pub use crate::host::files;
 pub use barrier::BarrierProbe;
 pub use binaries::Binaries;
 pub use check::Refusal;

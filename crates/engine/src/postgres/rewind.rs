@@ -6,7 +6,7 @@ use crate::postgres::clone::forget_source;
 use crate::postgres::config::{Settings, Upstream, conninfo};
 use crate::postgres::roles::{Credentials, REPLICATION, REWIND};
 use crate::postgres::session::{CONNECT_LIMIT, login};
-use crate::postgres::tool::Tool;
+use crate::postgres::tool::{Tool, ToolError};
 use crate::postgres::{ControlData, Error, Instance, Postgres, Refusal, Result, files, history};
 use dauphin_model::{Lsn, Position, Term, Timeline};
 use serde::Serialize;
@@ -104,8 +104,8 @@ impl Instance {
         // it reads until there is no record any more, and that is how it ends
         let said = match dump {
             Ok(output) => output.stderr,
-            Err(Error::Tool { said, .. }) => said,
-            Err(error) => return Err(error),
+            Err(ToolError::Failed { said, .. }) => said,
+            Err(error) => return Err(error.into()),
         };
         let end = said.rsplit(" at ").find_map(|part| part.split([':', ' ', ',']).next()?.trim().parse::<Lsn>().ok());
         end.filter(|end| *end >= control.checkpoint)
@@ -223,8 +223,8 @@ impl Instance {
                 return Err(Error::LeaderNotReady);
             }
             Ok(_) => {}
-            Err(Error::Tool { said, .. }) if !said.contains("connection") => return refuse(complaint(&said)),
-            Err(error) => return Err(error),
+            Err(ToolError::Failed { said, .. }) if !said.contains("connection") => return refuse(complaint(&said)),
+            Err(error) => return Err(error.into()),
         }
         let cut = self.archive_cut_off(&ours, keep, term)?;
         files::replace(&self.rewind_marker(), &format!("term {term}\n"), true)?;

@@ -3,9 +3,10 @@
 
 use crate::postgres::session::SUPERUSER;
 use crate::postgres::{Error, Postgres, Result, files};
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
+
+pub use crate::host::Secret;
 
 /// Streams the log to replicas and clones.
 pub const REPLICATION: &str = "dauphin_replication";
@@ -18,32 +19,8 @@ pub const PROXY: &str = "dauphin_proxy";
 /// How long making the roles may take.
 const ROLES_LIMIT: Duration = Duration::from_secs(20);
 
-/// A password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// A password; printable ASCII without quotes is wise, anything works.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The clear text, for the one place that must write it down.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    fn verifier(&self) -> String {
-        postgres_protocol::password::scram_sha_256(self.0.as_bytes())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
+fn verifier(secret: &Secret) -> String {
+    postgres_protocol::password::scram_sha_256(secret.expose().as_bytes())
 }
 
 /// Passwords of Dauphin's own roles.
@@ -66,13 +43,13 @@ impl Credentials {
     /// [`Error::File`].
     pub fn write_passfile(&self, path: &Path) -> Result<()> {
         let line = |role: &str, secret: &Secret| {
-            format!("*:*:*:{role}:{}\n", secret.0.replace('\\', "\\\\").replace(':', "\\:"))
+            format!("*:*:*:{role}:{}\n", secret.expose().replace('\\', "\\\\").replace(':', "\\:"))
         };
         let text = line(REPLICATION, &self.replication) + &line(REWIND, &self.rewind);
         if files::read_or_empty(path).ok().as_deref() == Some(text.as_str()) {
             return Ok(());
         }
-        files::replace(path, &text, true)
+        Ok(files::replace(path, &text, true)?)
     }
 }
 
@@ -94,7 +71,7 @@ fn role(name: &str, attributes: &str, secret: &Secret) -> String {
          PASSWORD {verifier};",
         lit = literal(name),
         id = identifier(name),
-        verifier = literal(&secret.verifier()),
+        verifier = literal(&verifier(secret)),
     )
 }
 
@@ -182,10 +159,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_never_show() {
+    fn a_clear_password_never_reaches_the_server() {
         let secret = Secret::new("hunter2".to_owned());
-        assert_eq!(format!("{secret:?}"), "Secret");
-        assert!(secret.verifier().starts_with("SCRAM-SHA-256$4096:"));
+        assert!(verifier(&secret).starts_with("SCRAM-SHA-256$4096:"));
         assert!(!role("app", "NOREPLICATION", &secret).contains("hunter2"));
     }
 

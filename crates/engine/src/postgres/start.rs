@@ -7,22 +7,9 @@ use crate::postgres::roles::Credentials;
 use crate::postgres::{Postgres, Refusal, Result, change, files, half_received, history};
 use dauphin_model::Timeline;
 use std::ffi::OsString;
-use std::path::PathBuf;
 
-/// A server's main process, for the guard to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerCommand {
-    /// Program.
-    pub program: PathBuf,
-    /// Arguments; no secrets.
-    pub args: Vec<OsString>,
-    /// The whole environment.
-    pub env: Vec<(OsString, OsString)>,
-    /// Working directory.
-    pub cwd: PathBuf,
-    /// Where standard output and error go, appended.
-    pub stderr_path: PathBuf,
-}
+use crate::host::GuardDeath;
+pub use crate::host::ServerCommand;
 
 impl Postgres {
     /// Makes the stopped data directory ready to start as a fenced replica: our files rendered, clients kept out,
@@ -106,6 +93,7 @@ impl Postgres {
             env,
             cwd: self.instance.member_dir.clone(),
             stderr_path: self.instance.stderr_path(),
+            on_guard_death: GuardDeath::Quit,
         }
     }
 }

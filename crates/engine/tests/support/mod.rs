@@ -1,5 +1,4 @@
 //! Real servers for the tests: a folder, free ports, members as the system user `dauphin`, all gone at the end.
-//! The test binary runs itself again as that user, because PostgreSQL refuses to run as root.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -8,6 +7,8 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod run;
+
 use dauphin_engine::postgres::client::{Client, Login};
 use dauphin_engine::postgres::config::Upstream;
 use dauphin_engine::postgres::{
@@ -15,51 +16,12 @@ use dauphin_engine::postgres::{
 };
 use dauphin_model::spec::PostgresSpec;
 use dauphin_model::{ClusterName, Incarnation, MemberName, Term, Timeline, Voter};
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
+pub use run::{LIMIT, as_dauphin, took, until, whoami};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-pub const LIMIT: Duration = Duration::from_secs(20);
-
-/// Runs the test body as the system user `dauphin`, in a process of its own when the tests run as root.
-pub fn as_dauphin(test: &str, body: impl Future<Output = ()>) {
-    let root = rustix_is_root();
-    if !root {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        return runtime.block_on(body);
-    }
-    let known = Command::new("id").arg("dauphin").stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-    if !known.success() {
-        let args =
-            ["--system", "--user-group", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", "dauphin"];
-        Command::new("useradd").args(args).status().unwrap();
-    }
-    // the checkout may be readable by root alone
-    let copy = tempfile::Builder::new().prefix("dauphin-test").tempdir_in("/tmp").unwrap();
-    let program = copy.path().join("test");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    open_to_all(copy.path());
-    open_to_all(&program);
-    let status = Command::new("setpriv")
-        .args(["--reuid=dauphin", "--regid=dauphin", "--clear-groups", "--"])
-        .arg(&program)
-        .args(["--exact", test, "--nocapture"])
-        .env("DAUPHIN_TEST_BIN", std::env::var_os("DAUPHIN_TEST_BIN").unwrap_or_default())
-        .current_dir("/tmp")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test} failed as user dauphin");
-}
-
-fn open_to_all(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-fn rustix_is_root() -> bool {
-    std::fs::read_to_string("/proc/self/status").unwrap().lines().any(|l| l.starts_with("Uid:\t0\t"))
-}
+use std::time::Duration;
 
 /// A cluster in a folder.
 pub struct Lab {
@@ -266,25 +228,6 @@ pub fn spawn(command: &ServerCommand) -> Child {
         .stderr(open())
         .spawn()
         .unwrap()
-}
-
-pub fn whoami() -> String {
-    let output = Command::new("id").arg("-un").output().unwrap();
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// Waits for a condition, with a deadline.
-pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition().await {
-        assert!(begun.elapsed() < LIMIT, "{what} did not come");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Says how long something took, for the report.
-pub fn took(what: &str, begun: Instant) {
-    eprintln!("measured: {what}: {} ms", begun.elapsed().as_micros() as f64 / 1000.0);
 }
 
 pub fn term(n: u64) -> Term {

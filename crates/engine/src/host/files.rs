@@ -1,7 +1,7 @@
 //! Small files of ours: replaced whole, never half-written; and blocks of ours inside files of the user.
 //! Config, access rules and provisioning use it. It never changes a line that is not ours.
 
-use crate::postgres::{Error, Result};
+use crate::host::FileError;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -15,8 +15,8 @@ pub const BLOCK_END: &str = "# dauphin: end of the managed block";
 /// cut; files that are rendered again before each start need not.
 ///
 /// # Errors
-/// [`Error::File`].
-pub fn replace(path: &Path, text: &str, durable: bool) -> Result<()> {
+/// [`FileError`].
+pub fn replace(path: &Path, text: &str, durable: bool) -> Result<(), FileError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = Path::new(&name);
@@ -32,7 +32,7 @@ pub fn replace(path: &Path, text: &str, durable: bool) -> Result<()> {
         }
         Ok(())
     };
-    write().map_err(Error::file("write", path))
+    write().map_err(FileError::at("write", path))
 }
 
 /// Makes a rename or removal in the folder of `path` survive a power cut.
@@ -46,22 +46,22 @@ pub fn sync_parent(path: &Path) -> std::io::Result<()> {
 /// The file's text; empty if there is no such file.
 ///
 /// # Errors
-/// [`Error::File`] when it is there and cannot be read.
-pub fn read_or_empty(path: &Path) -> Result<String> {
+/// [`FileError`] when it is there and cannot be read.
+pub fn read_or_empty(path: &Path) -> Result<String, FileError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(Error::file("read", path)(error)),
+        Err(error) => Err(FileError::at("read", path)(error)),
     }
 }
 
 /// Removes a file; done if there is none.
 ///
 /// # Errors
-/// [`Error::File`].
-pub fn remove(path: &Path) -> Result<()> {
+/// [`FileError`].
+pub fn remove(path: &Path) -> Result<(), FileError> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::at("remove", path)(error)),
         Ok(()) | Err(_) => Ok(()),
     }
 }
@@ -69,10 +69,10 @@ pub fn remove(path: &Path) -> Result<()> {
 /// Removes a folder with all it holds; done if there is none.
 ///
 /// # Errors
-/// [`Error::File`].
-pub fn remove_dir(path: &Path) -> Result<()> {
+/// [`FileError`].
+pub fn remove_dir(path: &Path) -> Result<(), FileError> {
     match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(FileError::at("remove", path)(error)),
         Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -1,0 +1,48 @@
+//! MySQL 8.0, 8.4 and 9, MariaDB 10.11 and 11. [`Mysql`] is one member's server: every mechanical act is a method of it.
+//!
+//! Each act can be repeated after a crash or a cancelled call at any point. No act decides whether it is time for it.
+//! What the servers call things is in [`dialect`]; it is chosen from the programs' own version, never by trial.
+
+pub mod accounts;
+pub mod binaries;
+pub mod client;
+pub mod config;
+pub mod demote;
+pub mod dialect;
+pub mod error;
+pub mod follow;
+pub mod instance;
+pub mod observe;
+pub mod position;
+pub mod promote;
+pub mod provision;
+mod relay_log;
+mod rescue;
+pub mod semi_sync;
+mod server;
+pub mod server_id;
+pub mod sessions;
+pub mod start;
+pub mod status;
+pub mod stop;
+pub mod threads;
+pub mod version;
+
+pub use accounts::Credentials;
+pub use binaries::Binaries;
+pub use config::{Settings, Tls};
+pub use dialect::Dialect;
+pub use error::{Error, Refusal};
+pub use follow::{Check, Source, SourceTls};
+pub use instance::Instance;
+pub use observe::{View, Writes};
+pub use position::Reached;
+pub use semi_sync::{Acknowledges, SemiSync};
+pub use server::Mysql;
+pub use server_id::ServerId;
+pub use status::{Channel, Fault, Thread};
+pub use stop::StopMode;
+pub use version::{Flavour, Version};
+
+/// What every fallible act here gives.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,80 @@
+//! Semi-synchronous replication: commits on the leader wait until replicas have what was logged. Without silent fallback: the
+//! server never goes on alone. What a replica acknowledged is in its relay log, not applied.
+
+use crate::mysql::config::ACK_TIMEOUT_MS;
+use crate::mysql::threads::LOOK_LIMIT;
+use crate::mysql::{Error, Flavour, Mysql, Result, Thread};
+
+/// What commits on a leader wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SemiSync {
+    /// Nothing.
+    Off,
+    /// Acknowledgements of this many replicas.
+    Wait {
+        /// 1 or more; MariaDB knows 1 only.
+        required: u32,
+    },
+}
+
+/// Whether a replica acknowledges what it receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Acknowledges {
+    /// It counts for waiting commits.
+    Yes,
+    /// It does not: one that is quarantined, delayed, or about to leave.
+    No,
+}
+
+impl Mysql {
+    /// Makes commits wait, or not. In force for every commit that begins afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for what the server cannot do; [`Error::NotTaken`], [`Error::Sql`].
+    pub async fn set_semi_sync(&self, wanted: SemiSync) -> Result<()> {
+        let doing = "setting semi-synchronous replication";
+        let prefix = self.dialect().semi_sync_leader();
+        let enabled = format!("{prefix}_enabled");
+        let SemiSync::Wait { required } = wanted else { return self.set_global(doing, &enabled, "OFF").await };
+        let refuse = |why: &str| Err(Error::Setting { key: "required".to_owned(), why: why.to_owned() });
+        match (self.dialect().flavour(), required) {
+            (_, 0) => return refuse("commits that wait for nobody are asynchronous; choose durability async"),
+            (Flavour::Mariadb, 2..) => {
+                return refuse("MariaDB waits for one acknowledgement; choose durability quorum with required = 1");
+            }
+            (Flavour::Mysql, _) => {
+                self.set_global(doing, &format!("{prefix}_wait_for_replica_count"), &required.to_string()).await?;
+                self.set_global(doing, &format!("{prefix}_wait_no_replica"), "ON").await?;
+            }
+            (Flavour::Mariadb, _) => self.set_global(doing, &format!("{prefix}_wait_no_slave"), "ON").await?,
+        }
+        self.set_global(doing, &format!("{prefix}_wait_point"), "'AFTER_SYNC'").await?;
+        self.set_global(doing, &format!("{prefix}_timeout"), &ACK_TIMEOUT_MS.to_string()).await?;
+        self.set_global(doing, &enabled, "ON").await
+    }
+
+    /// Says whether this replica acknowledges. The servers heed it when a receiver starts, and a receiver that is bounced may
+    /// lose what it received: so it is only changed while none runs.
+    ///
+    /// # Errors
+    /// [`Error::Unapplied`] while a receiver runs and would have to be stopped; [`Error::NotTaken`], [`Error::Sql`].
+    pub async fn set_acknowledges(&self, wanted: Acknowledges) -> Result<()> {
+        let doing = "setting whether the replica acknowledges";
+        let value = match wanted {
+            Acknowledges::Yes => "ON",
+            Acknowledges::No => "OFF",
+        };
+        let key = format!("{}_enabled", self.dialect().semi_sync_replica());
+        let found = self.value(doing, &format!("SELECT @@GLOBAL.{key}")).await?;
+        if (found == "1") == (wanted == Acknowledges::Yes) {
+            return Ok(());
+        }
+        let view = self.look(LOOK_LIMIT).await?;
+        if let Some(channel) = view.channels.iter().find(|c| c.receiver != Thread::Stopped) {
+            let unapplied = channel.retrieved.beyond(&view.executed);
+            let why = "the receiver runs; freeze it and follow again".to_owned();
+            return Err(Error::Unapplied { doing, unapplied, why });
+        }
+        self.set_global(doing, &key, value).await
+    }
+}

@@ -1,0 +1,84 @@
+//! [`Mysql`]: one member's server with its kept connections and the settings in force. The other modules add the acts;
+//! nothing here knows what an act is for.
+
+use crate::mysql::client::{Row, Session};
+use crate::mysql::{Dialect, Error, Instance, Result, Settings, accounts, config};
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// How long a statement of an act may take when nothing else is said.
+pub(crate) const ACT_LIMIT: Duration = Duration::from_secs(20);
+
+/// One member's MySQL or MariaDB server.
+#[derive(Debug)]
+pub struct Mysql {
+    /// Where it lives.
+    pub instance: Instance,
+    pub(crate) settings: Mutex<Settings>,
+    /// Looks, which must never wait behind an act.
+    pub(crate) looks: Session,
+    pub(crate) acts: Session,
+}
+
+impl Mysql {
+    /// A server.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn new(instance: Instance, settings: Settings) -> Result<Self> {
+        config::check_user(&settings.user)?;
+        let session = || {
+            let user = accounts::agent(instance.dialect().flavour(), &instance.os_user).to_owned();
+            Session::new(instance.socket(), user)
+        };
+        Ok(Self { settings: Mutex::new(settings), looks: session(), acts: session(), instance })
+    }
+
+    /// How to speak to it.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.instance.dialect()
+    }
+
+    /// Takes other settings; they are written at the next start.
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub async fn set_settings(&self, settings: Settings) -> Result<()> {
+        config::check_user(&settings.user)?;
+        *self.settings.lock().await = settings;
+        Ok(())
+    }
+
+    /// Drops the kept connections; after a stop or start they lead nowhere.
+    pub async fn forget_connections(&self) {
+        self.looks.forget().await;
+        self.acts.forget().await;
+    }
+
+    /// Runs a statement of an act.
+    pub(crate) async fn act(&self, doing: &'static str, sql: &str) -> Result<Vec<Row>> {
+        self.acts.query(sql, ACT_LIMIT).await.map_err(Error::sql(doing))
+    }
+
+    /// The first column of the first row; NULL and no row are empty.
+    pub(crate) async fn value(&self, doing: &'static str, sql: &str) -> Result<String> {
+        let rows = self.act(doing, sql).await?;
+        Ok(rows.first().and_then(|row| row.at(0)).unwrap_or_default().to_owned())
+    }
+
+    /// Sets a global variable and reads it back.
+    pub(crate) async fn set_global(&self, doing: &'static str, key: &str, value: &str) -> Result<()> {
+        self.act(doing, &format!("SET GLOBAL {key} = {value}")).await?;
+        let found = self.value(doing, &format!("SELECT @@GLOBAL.{key}")).await?;
+        let same = match value {
+            "ON" => found == "1",
+            "OFF" => found == "0",
+            other => found == other.trim_matches('\''),
+        };
+        if same {
+            return Ok(());
+        }
+        Err(Error::NotTaken { key: key.to_owned(), wanted: value.to_owned(), found })
+    }
+}

@@ -1,0 +1,47 @@
+//! MySQL and MariaDB by hand on real servers: provision, replicate, hand over, come back. Every story on every server there is.
+#![allow(unreachable_pub, clippy::print_stderr, reason = "what runs here, and what is not to be had, is said")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod relay_logs;
+#[path = "../support/run.rs"]
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+mod run;
+mod stage;
+mod stories;
+mod told;
+mod waiting;
+
+/// Every story as a test on every server. On the newer MariaDB they run with the long tests.
+macro_rules! on_every_server {
+    ($($server:ident = $name:literal;)*) => {
+        $(mod $server {
+            on_every_server!(@stories $server $name
+                stories::a_new_member_is_whole_closed_and_keeps_secrets
+                stories::members_made_apart_replicate_and_start_closed
+                stories::leadership_goes_over_and_comes_back
+                stories::tls_is_kept_and_checked
+                waiting::commits_wait_and_nobody_is_told_a_lie
+                waiting::what_was_received_is_not_thrown_away
+                told::what_a_waiting_client_is_told
+                relay_logs::what_drops_received_events
+            );
+        })*
+    };
+    (@stories $server:ident $name:literal $($module:ident::$story:ident)*) => {
+        $(#[test]
+        fn $story() {
+            let test = concat!(stringify!($server), "::", stringify!($story));
+            crate::run::as_dauphin(test, async {
+                if let Some(stage) = crate::stage::Stage::new($name).await {
+                    Box::pin(crate::$module::$story(&stage)).await;
+                }
+            });
+        })*
+    };
+}
+
+on_every_server! {
+    mysql_9 = "mysql-9";
+    mariadb_10_11 = "mariadb-10.11";
+    long_mariadb_11 = "mariadb-11";
+}
