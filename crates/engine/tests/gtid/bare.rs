@@ -62,6 +62,8 @@ impl Bare {
             "--skip-networking",
             "--server-id=1",
             "--log-bin=binlog",
+            "--sync-binlog=0",
+            "--innodb-flush-log-at-trx-commit=0",
         ]);
         command.arg(format!("--socket={}", socket.display())).stdin(Stdio::null());
         let log = std::fs::File::create(dir.path().join("log")).unwrap();

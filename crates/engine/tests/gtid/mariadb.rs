@@ -66,7 +66,7 @@ fn states_are_taken_and_end_where_the_server_says() {
     as_dauphin("mariadb::states_are_taken_and_end_where_the_server_says", async {
         for name in NAMES {
             let Some(mut server) = Bare::mariadb(name).await else { continue };
-            for text in some(250, lists()) {
+            for text in some(100, lists()) {
                 server.ask("RESET MASTER").await;
                 let said = server.try_ask(&format!("SET GLOBAL gtid_binlog_state = '{text}'")).await;
                 match (said, text.parse::<BinlogState>()) {

@@ -1,5 +1,5 @@
 //! Who numbered a transaction: MySQL's server UUID, and since 8.3 a tag beside it. The keys of a GTID set.
-//! Texts are read by [`super::reader`]; nothing here looks at transaction numbers.
+//! Texts are read by `reader.rs`; nothing here looks at transaction numbers.
 
 use super::bad::BadText;
 use super::reader::Reader;
