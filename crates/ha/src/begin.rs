@@ -134,8 +134,9 @@ impl Core {
             leadership: Some(Leadership {
                 term,
                 leader,
-                // a server starts as a replica and is promoted: its first timeline as a leader is 2
-                timeline: failed.map_or(Timeline(2), |r| r.timeline),
+                // a server starts as a replica and is promoted: its first timeline as a leader is 2. One that is begun again
+                // writes another: the rest of the first may lie on a disk, and all were told whose it is
+                timeline: failed.map_or(Timeline(2), |r| r.timeline.next()),
                 state: LeadershipState::Elected,
                 published: Published {
                     voters: BTreeSet::new(),
