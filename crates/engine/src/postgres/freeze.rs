@@ -90,6 +90,8 @@ impl Postgres {
             }
             if let Some(receiver) = receiver {
                 receiver.signal(Signal::TERM)?;
+                // one that somebody stopped hears nothing before it goes on; to any other this means nothing
+                receiver.signal(Signal::CONT)?;
                 receiver.ended(POLL).await?;
                 gone_since = None;
             } else {
