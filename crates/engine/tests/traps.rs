@@ -35,6 +35,27 @@ fn a_freeze_holds_with_replay_paused() {
     });
 }
 
+/// A receiver that stands still does not end by being told to: nobody else of its server stands, so that nothing else notices.
+#[test]
+fn a_freeze_ends_a_receiver_that_stands_still() {
+    as_dauphin("a_freeze_ends_a_receiver_that_stands_still", async {
+        let lab = Lab::new().await;
+        let (one, two) = pair(&lab).await;
+        let children = two.pg.instance.postmaster().unwrap().children(&two.pg.instance.data_dir);
+        let receiver = children.iter().find(|c| c.title.contains(" walreceiver")).expect("a receiver").pid;
+        let stop = std::process::Command::new("kill").args(["-STOP", &receiver.to_string()]).status().unwrap();
+        assert!(stop.success());
+        one.psql("app", "INSERT INTO t VALUES (1)").await.unwrap();
+        let begun = Instant::now();
+        let frozen = two.pg.freeze(LIMIT).await.unwrap();
+        took("freeze of a receiver that stands still", begun);
+        assert!(begun.elapsed() < LIMIT / 2, "it ended when told, and was not killed");
+        one.psql("app", "INSERT INTO t VALUES (2)").await.unwrap();
+        assert_eq!(two.pg.freeze(LIMIT).await.unwrap(), frozen, "nothing was received since");
+        assert_eq!(two.pg.look(LIMIT).await.run, Run::Running);
+    });
+}
+
 #[test]
 fn a_position_after_a_restart_is_the_whole_log() {
     as_dauphin("a_position_after_a_restart_is_the_whole_log", async {
@@ -223,6 +244,74 @@ fn two_members_promote_and_the_loser_is_rewound() {
         lab.start(&mut one, false).await;
         one.pg.follow(&upstream).await.unwrap();
         one.pg.wait_streaming(Timeline(5), LIMIT).await.unwrap();
+    });
+}
+
+/// A winner died before the first checkpoint on its timeline, and what it wrote last is in nobody else's log. pg_rewind of
+/// PostgreSQL 15 goes by the last checkpoint and takes such data for that of the timeline before.
+#[test]
+fn a_winner_that_died_before_its_first_checkpoint_is_rewound() {
+    as_dauphin("a_winner_that_died_before_its_first_checkpoint_is_rewound", async {
+        for others_follow in [false, true] {
+            let lab = Lab::new().await;
+            let (mut one, mut two) = pair(&lab).await;
+            let mut three = lab.member("m3");
+            lab.clone_of(&one, &mut three).await;
+            one.pg.ensure_slots(std::slice::from_ref(&three.voter)).await.unwrap();
+            lab.start(&mut three, false).await;
+            three.pg.follow(&one.upstream_for(&three, true)).await.unwrap();
+            three.pg.wait_streaming(Timeline(2), LIMIT).await.unwrap();
+            // so many changed pages that the checkpoint after a promotion takes its time
+            one.psql("app", "INSERT INTO t SELECT generate_series(1, 300000)").await.unwrap();
+            // an orderly stop ships all of its log to both
+            one.stop(StopMode::Fast).await;
+            for member in [&two, &three] {
+                member.pg.freeze(LIMIT).await.unwrap();
+            }
+            assert_eq!(look(&two).await, look(&three).await);
+            two.pg.promote(Timeline(3), LIMIT).await.unwrap();
+            two.pg.set_sync(&Enforced::default(), SyncMethod::Any).await.unwrap();
+            two.pg.set_access(Access::Open, &lab.networks).await.unwrap();
+            if others_follow {
+                two.pg.ensure_slots(std::slice::from_ref(&three.voter)).await.unwrap();
+                three.pg.follow(&two.upstream_for(&three, true)).await.unwrap();
+                three.pg.wait_streaming(Timeline(3), LIMIT).await.unwrap();
+            }
+            two.psql("app", "UPDATE t SET n = -n WHERE n <= 1000").await.unwrap();
+            if others_follow {
+                let end = look(&two).await;
+                until("the log", async || look(&three).await.holds(&end)).await;
+                three.pg.freeze(LIMIT).await.unwrap();
+            }
+            two.psql("app", "DELETE FROM t WHERE n > 150000; INSERT INTO t VALUES (666)").await.unwrap();
+            two.stop(StopMode::Kill).await;
+            let control = two.pg.instance.control_data().await.unwrap();
+            assert_eq!(control.timeline, Timeline(2), "it had not written a checkpoint yet");
+            three.pg.promote(Timeline(4), LIMIT).await.unwrap();
+            three.pg.set_sync(&Enforced::default(), SyncMethod::Any).await.unwrap();
+            three.pg.set_access(Access::Open, &lab.networks).await.unwrap();
+            three.pg.checkpoint().await.unwrap();
+            three.pg.ensure_slots(std::slice::from_ref(&two.voter)).await.unwrap();
+            three.psql("app", "INSERT INTO t VALUES (777)").await.unwrap();
+
+            lab.start(&mut two, false).await;
+            two.pg.freeze(LIMIT).await.unwrap();
+            two.stop(StopMode::Fast).await;
+            let (theirs, source) = (look(&three).await, three.upstream_for(&two, true));
+            let settings = two.pg.settings().await;
+            let cut = two.pg.instance.rewind(&source, &theirs, &settings, &lab.credentials, support::term(4)).await;
+            let cut = cut.unwrap().expect("something was cut off");
+            assert_eq!(cut.timeline, Timeline(3));
+            lab.start(&mut two, false).await;
+            two.pg.follow(&source).await.unwrap();
+            two.pg.wait_streaming(Timeline(4), LIMIT).await.unwrap();
+            let content = "SELECT count(*), sum(n), sum(hashint4(n)::bigint) FROM t";
+            let wanted = three.psql("app", content).await.unwrap();
+            let end = look(&three).await;
+            until("the log", async || look(&two).await.holds(&end)).await;
+            two.pg.set_access(Access::Open, &lab.networks).await.unwrap();
+            until("the rows", async || two.psql("app", content).await.unwrap() == wanted).await;
+        }
     });
 }
 

@@ -304,11 +304,9 @@ fn with_async_what_a_former_leader_brings_back_is_not_given_up() {
 fn a_first_start_that_comes_to_nothing_is_begun_again() {
     let begun = |w: &World| w.lines().iter().any(|l| l.contains("engine: bootstrap"));
     let others_away: &[_] = &[(0, Fault::LosesStore, 5_000), (1, Fault::KillNode, 4_000), (2, Fault::KillNode, 4_000)];
-    for (faults, second) in [
-        (others_away, "m1#2"),
-        (&[(0, Fault::FreezeNode, 20_000)], "m2#1"),
-        (&[(0, Fault::KillNode, 20_000)], "m2#1"),
-    ] {
+    for (faults, second) in
+        [(others_away, "m1#2"), (&[(0, Fault::FreezeNode, 20_000)], "m2#1"), (&[(0, Fault::KillNode, 20_000)], "m2#1")]
+    {
         let mut world = World::new(Config { spec: spec(3, Durability::Quorum), trace: true, ..Config::of_seed(1) });
         world.wait_for(Span::ms(30_000), begun).expect("the first one begins");
         world.run_for(Span::ms(50));

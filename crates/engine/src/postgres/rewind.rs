@@ -204,6 +204,9 @@ impl Instance {
                 "it has neither data checksums nor wal_log_hints; copy it again (dauphin reinit)".to_owned(),
             );
         }
+        if control.lacks_checkpoint() {
+            self.settle().await?;
+        }
         credentials.write_passfile(&self.passfile())?;
         let server =
             conninfo(self, settings, source).replace(&format!("user={REPLICATION}"), &format!("user={REWIND}"));
