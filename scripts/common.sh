@@ -35,10 +35,10 @@ install_quietly() {
     return 1
 }
 
-# What some faults are made with. Without them those are left out, by name.
+# What some faults are made with, and what counts a query's cost. Without them those are left out, by name.
 fault_tools() {
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
-    (packages "faults of disks, links and clocks" strace xfsprogs e2fsprogs iproute2 libfaketime) || say "faults that need them are left out"
+    (packages "faults of disks, links and clocks, and counts of instructions" strace xfsprogs e2fsprogs iproute2 libfaketime valgrind) || say "what needs them is left out"
 }
 
 # PostgreSQL refuses to run as root: with root, servers run as a system user of their own.

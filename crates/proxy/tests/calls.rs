@@ -6,13 +6,11 @@
 
 mod common;
 
-use common::bare::log_in;
+use common::bare::{self, ask, log_in};
 use common::{Lab, Server, replica};
 use dauphin_model::{Pooling, ReadLevel};
-use dauphin_wire::postgres::message::{put, put_query};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
 const WARM: usize = 100;
@@ -20,15 +18,6 @@ const COUNTED: usize = 500;
 /// The client's message in, on to the server, the answer in, on to the client, and a wait before each side has something.
 /// What is received is known to be all only once nothing more is there, or less came than there was room for.
 const CALLS_MAX: f64 = 6.1;
-
-/// Sends it and reads what comes until the server is ready.
-fn ask(stream: &mut TcpStream, bytes: &[u8]) {
-    stream.write_all(bytes).expect("sent");
-    let (mut buffer, mut len) = ([0; 4096], 0);
-    while !(len >= 6 && buffer[len - 6..len - 1] == *b"Z\0\0\0\x05") {
-        len += stream.read(&mut buffer[len..]).expect("an answer");
-    }
-}
 
 /// The threads of this process that sessions live on.
 fn shards() -> Vec<String> {
@@ -59,14 +48,6 @@ fn counted(mut strace: Child) -> Vec<(String, usize)> {
     calls.filter(|(name, _): &(String, usize)| name != "total").collect()
 }
 
-fn prepared() -> Vec<u8> {
-    let mut out = Vec::new();
-    put(&mut out, b'B', b"\0s\0\0\0\0\0\0\0");
-    put(&mut out, b'E', &[0, 0, 0, 0, 0]);
-    put(&mut out, b'S', &[]);
-    out
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_query_costs_no_more_calls_than_messages_and_waits() {
     let server = Server::start(&[]);
@@ -81,13 +62,8 @@ async fn a_query_costs_no_more_calls_than_messages_and_waits() {
         lab.route(|route| route.replicas = vec![its]).await;
         let [shard] = &shards()[..] else { panic!("one shard") };
         let (mut stream, _) = log_in(lab.write_port());
-        let mut prepare = Vec::new();
-        put(&mut prepare, b'P', b"s\0select 7\0\0\0");
-        put(&mut prepare, b'S', &[]);
-        ask(&mut stream, &prepare);
-        let mut simple = Vec::new();
-        put_query(&mut simple, "select 7");
-        for (what, bytes) in [("simple", simple), ("prepared", prepared())] {
+        ask(&mut stream, &bare::prepare("select 7"));
+        for (what, bytes) in [("simple", bare::simple("select 7")), ("prepared", bare::prepared())] {
             (0..WARM).for_each(|_| ask(&mut stream, &bytes));
             let Some(strace) = count(shard) else {
                 println!("skipped: counting system calls needs strace");

@@ -1,7 +1,7 @@
 //! A client that is no more than its socket: it says what no driver would.
 
 use super::{PASSWORD, raw};
-use dauphin_wire::postgres::message::{parameter_status, put, put_sasl_initial};
+use dauphin_wire::postgres::message::{parameter_status, put, put_query, put_sasl_initial};
 use dauphin_wire::postgres::scram::{ClientExchange, MECHANISM, Secret};
 use dauphin_wire::postgres::startup::Startup;
 use std::collections::BTreeMap;
@@ -71,4 +71,36 @@ pub(crate) fn log_in_with(stream: &mut TcpStream, startup: &[u8]) -> Vec<(u8, Ve
             return told;
         }
     }
+}
+
+/// Sends it and reads what comes until the server is ready.
+pub(crate) fn ask(stream: &mut TcpStream, bytes: &[u8]) {
+    stream.write_all(bytes).expect("sent");
+    let (mut buffer, mut len) = ([0; 4096], 0);
+    while !(len >= 6 && buffer[len - 6..len - 1] == *b"Z\0\0\0\x05") {
+        len += stream.read(&mut buffer[len..]).expect("an answer");
+    }
+}
+
+pub(crate) fn simple(sql: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_query(&mut out, sql);
+    out
+}
+
+/// Prepares it under a name, once.
+pub(crate) fn prepare(sql: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    put(&mut out, b'P', &[b"s\0", sql.as_bytes(), &[0, 0, 0]].concat());
+    put(&mut out, b'S', &[]);
+    out
+}
+
+/// Runs what [`prepare`] prepared.
+pub(crate) fn prepared() -> Vec<u8> {
+    let mut out = Vec::new();
+    put(&mut out, b'B', b"\0s\0\0\0\0\0\0\0");
+    put(&mut out, b'E', &[0, 0, 0, 0, 0]);
+    put(&mut out, b'S', &[]);
+    out
 }
