@@ -12,6 +12,7 @@ mod failpoint;
 mod instance;
 mod journal;
 mod keys;
+mod lag;
 mod links;
 mod lives;
 mod looks;

@@ -1,6 +1,7 @@
 //! Looks at this member's server again and again, and keeps slots and access as they should be. It reports and keeps
 //! house; it never decides who leads.
 
+use crate::lag::LagClock;
 use crate::server::Server;
 use dauphin_engine::postgres::client::ClientError;
 use dauphin_engine::postgres::sync::duplicates;
@@ -32,6 +33,7 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
         .ok();
     let (mut pending, mut by_hand) = (Vec::new(), Vec::new());
     let mut house = Instant::now();
+    let mut lag = LagClock::default();
     let (mut knocked, mut unanswered) = (Instant::now(), 0_u32);
     loop {
         let (role, beat, suspect, calm, believed_up) = {
@@ -50,6 +52,7 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
             view.disk_ok = disk.as_ref().is_none_or(|d| d.age() < suspect.max(3 * DISK_EVERY));
             view.pending_restart.clone_from(&pending);
             view.serves = server.serves();
+            lag.measure(dauphin_guard::boottime(), &mut view);
             view.remarks = remarks(&view, &by_hand, identity.days_left());
             if view.run == Run::Running && knocked.elapsed() >= KNOCK_EVERY {
                 knocked = Instant::now();

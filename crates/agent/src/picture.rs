@@ -1,7 +1,7 @@
 //! What the agent shows of itself: a copy of the core's state, made when it changed, for faces and helpers to read.
 
-use dauphin_ha::{Beat, Core, Durable, Role, StoreView};
-use dauphin_model::{MemberName, ServerView, Spec, Voter};
+use dauphin_ha::{Beat, Core, Durable, Leading, ReplicaSeen, Role, StoreView};
+use dauphin_model::{Away, Lag, MemberName, Mono, ServerView, Spec, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A member as it is heard.
@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Heard {
     pub(crate) fresh: bool,
     pub(crate) beat: Option<Beat>,
+    /// When that came.
+    pub(crate) at: Option<Mono>,
 }
 
 /// The copy.
@@ -21,6 +23,8 @@ pub(crate) struct Picture {
     pub(crate) server: ServerView,
     pub(crate) durable: Durable,
     pub(crate) beat: Option<Beat>,
+    /// When our own beat was made.
+    pub(crate) beat_at: Option<Mono>,
     pub(crate) others: BTreeMap<MemberName, Heard>,
     pub(crate) busy: Option<&'static str>,
     pub(crate) believes_up: bool,
@@ -29,8 +33,9 @@ pub(crate) struct Picture {
 impl Picture {
     pub(crate) fn of(me: &MemberName, core: &Core) -> Self {
         let others = core.spec().members.iter().filter(|m| m.name != *me).map(|m| {
-            let beat = core.peers().get(&m.name).and_then(|p| p.beat.clone());
-            (m.name.clone(), Heard { fresh: core.hears(&m.name), beat })
+            let peer = core.peers().get(&m.name);
+            let beat = peer.and_then(|p| p.beat.clone());
+            (m.name.clone(), Heard { fresh: core.hears(&m.name), beat, at: peer.and_then(|p| p.heard) })
         });
         Self {
             me: me.clone(),
@@ -39,7 +44,8 @@ impl Picture {
             store: core.store().clone(),
             server: core.server().clone(),
             durable: core.durable().clone(),
-            beat: core.own_beat().cloned(),
+            beat: core.own_beat().map(|(_, beat)| beat.clone()),
+            beat_at: core.own_beat().map(|(at, _)| at),
             others: others.collect(),
             busy: core.under_way().map(|u| u.step.name()),
             believes_up: core.believes_up(),
@@ -54,17 +60,53 @@ impl Picture {
         self.others.get(name).filter(|h| h.fresh).and_then(|h| h.beat.as_ref())
     }
 
+    /// When what a member says of itself, ourselves included, was heard.
+    fn heard_at(&self, name: &MemberName) -> Option<Mono> {
+        if *name == self.me { self.beat_at } else { self.others.get(name)?.at }
+    }
+
+    /// A replica as the leader sees it.
+    pub(crate) fn seen(&self, name: &MemberName) -> Option<&ReplicaSeen> {
+        self.leading()?.replicas.iter().find(|r| r.name == *name)
+    }
+
+    /// What the record's leader says of its leadership, as far as we hear.
+    fn leading(&self) -> Option<&Leading> {
+        self.beat_of(&self.store.leadership.as_ref()?.leader.name)?.leading.as_ref()
+    }
+
+    /// For how long a replica has been behind, and whether it comes closer: by the leader's clock where the leader sees it or
+    /// has seen it, as of now; by its own where it is behind another replica.
+    pub(crate) fn lag(&self, name: &MemberName, now: Mono) -> Option<Lag> {
+        let leader = &self.store.leadership.as_ref()?.leader.name;
+        if name == leader {
+            return Some(Lag::default());
+        }
+        let by_leader = self.seen(name).map(|r| r.lag);
+        let by_leader = by_leader.or_else(|| self.away(name).map(|a| Some(a.lag))).flatten();
+        let own = self.beat_of(name).and_then(|b| b.replay_lag_ms).map(|ms| Lag { ms, ..Lag::default() });
+        let Some(lag) = by_leader else { return own };
+        Some(Lag { at: self.heard_at(leader).unwrap_or(now), ..lag }.as_of(now))
+    }
+
+    /// A replica that the leader saw and sees no more; not one that receives from another replica now.
+    fn away(&self, name: &MemberName) -> Option<&Away> {
+        let leader = &self.store.leadership.as_ref()?.leader.name;
+        let elsewhere =
+            self.beat_of(name).is_some_and(|b| b.streaming && b.upstream.as_ref().is_some_and(|u| u != leader));
+        self.leading()?.away.iter().find(|a| a.voter.name == *name).filter(|_| !elsewhere)
+    }
+
     /// How far a member is behind the leader, in bytes: as the leader sees it, or, behind another replica, as both tell of
     /// themselves. `None`: not known.
     pub(crate) fn lag_bytes(&self, name: &MemberName) -> Option<u64> {
         let leader = &self.store.leadership.as_ref()?.leader.name;
         let leaders = self.beat_of(leader)?;
-        let leading = leaders.leading.as_ref()?;
         if name == leader {
-            return Some(0);
+            return leaders.leading.as_ref().map(|_| 0);
         }
-        if let Some(seen) = leading.replicas.iter().find(|r| r.name == *name) {
-            return Some(seen.lag_bytes);
+        if let Some(behind) = self.seen(name).map(|s| s.lag_bytes).or_else(|| self.away(name).map(|a| a.behind)) {
+            return Some(behind);
         }
         let own = self.beat_of(name).filter(|b| b.streaming && b.upstream.as_ref() != Some(leader))?;
         let (end, position) = (leaders.position.as_ref()?, own.position.as_ref()?);

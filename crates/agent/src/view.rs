@@ -115,8 +115,7 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
     let beat = picture.beat_of(&spec.name);
     let record = picture.store.leadership.as_ref();
     let leads = record.is_some_and(|r| r.leader.name == spec.name);
-    let leading = record.and_then(|r| picture.beat_of(&r.leader.name)).and_then(|b| b.leading.as_ref());
-    let seen = leading.and_then(|l| l.replicas.iter().find(|r| r.name == spec.name));
+    let seen = picture.seen(&spec.name);
     let witness = spec.kind == MemberKind::Witness;
     let published = record.is_some_and(|r| r.published.voters.iter().any(|v| v.name == spec.name));
     let sync_state = match seen {
@@ -130,10 +129,9 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
         _ => Some("async"),
     };
     let lag_bytes = picture.lag_bytes(&spec.name);
-    let lag_seconds = match beat {
-        Some(_) if leads => Some(0.0),
-        beat => beat.and_then(|b| b.replay_lag_ms).map(|ms| ms as f64 / 1_000.0),
-    };
+    let lag = picture.lag(&spec.name, dauphin_guard::boottime()).filter(|_| !witness);
+    let lag_seconds = lag.map(|lag| lag.ms as f64 / 1_000.0);
+    let trend = lag.and_then(|lag| lag.trend);
     let alert = lag_seconds.and_then(|s| ALERTS.iter().find(|(limit, _)| s > *limit)).map_or("ok", |(_, name)| name);
     let stuck = beat.filter(|b| b.role == Role::Quarantined).map(|_| "needs a person: dauphin explain".to_owned());
     let detail = stuck.or_else(|| beat.and_then(|b| b.busy.clone())).or_else(|| {
@@ -156,6 +154,10 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
         client_addr: seen.and_then(|r| r.client_addr.clone()),
         lag_bytes,
         lag_seconds,
+        unreceived_bytes: seen.and_then(|s| s.unreceived_bytes),
+        unflushed_bytes: seen.and_then(|s| s.unflushed_bytes),
+        lag_trend: trend,
+        catch_up_seconds: catch_up(lag_bytes, trend),
         alert: alert.to_owned(),
         tags: tags(spec),
         host: Some(spec.host.clone()),
@@ -166,6 +168,12 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
         remarks: beat.map(|b| b.remarks.iter().map(told).collect()).unwrap_or_default(),
         detail,
     }
+}
+
+/// How long until it has all, if it goes on like this. `None`: it has all, or does not come closer.
+fn catch_up(behind: Option<u64>, trend: Option<i64>) -> Option<f64> {
+    let (behind, closer) = (behind.filter(|b| *b > 0)?, trend.filter(|t| *t < 0)?);
+    Some(behind as f64 / closer.unsigned_abs() as f64)
 }
 
 /// A remark as programs get it.

@@ -69,8 +69,20 @@ pub struct Member {
     pub client_addr: Option<String>,
     /// How far it is behind, in bytes.
     pub lag_bytes: Option<u64>,
-    /// How far it is behind, in seconds.
+    /// For how long it has been behind, in seconds; by the leader's clock where the leader sees it.
     pub lag_seconds: Option<f64>,
+    /// Of [`Member::lag_bytes`], what it has not received yet.
+    #[serde(default)]
+    pub unreceived_bytes: Option<u64>,
+    /// Of [`Member::lag_bytes`], what it has not safely on disk yet.
+    #[serde(default)]
+    pub unflushed_bytes: Option<u64>,
+    /// By how many bytes more it is behind with every second; below 0 it catches up.
+    #[serde(default)]
+    pub lag_trend: Option<i64>,
+    /// How long until it has all, if it goes on like this.
+    #[serde(default)]
+    pub catch_up_seconds: Option<f64>,
     /// `ok`, `warning`, `critical` or `emergency`.
     pub alert: String,
     /// `priority`, `never_leader`, `zone`, `reporting`, `follow`: as far as they are set.

@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::message::{Beat, Leading, Message, ReplicaSeen};
 use crate::roles::Role;
 use crate::step::Step;
+use dauphin_model::Away;
 
 impl Core {
     /// Sends the beat when it is due or something changed.
@@ -69,6 +70,9 @@ impl Core {
                 name: a.voter.as_ref()?.name.clone(),
                 sync_state: a.sync_state.clone(),
                 lag_bytes: end?.0.saturating_sub(a.replay?.0),
+                unreceived_bytes: a.write.and_then(|w| Some(end?.0.saturating_sub(w.0))),
+                unflushed_bytes: a.flush.and_then(|f| Some(end?.0.saturating_sub(f.0))),
+                lag: a.lag.map(|lag| lag.as_of(self.now)),
                 client_addr: a.client_addr.clone(),
             })
         });
@@ -81,6 +85,7 @@ impl Core {
             draining: lead.switchover.is_some(),
             short: lead.short_since.is_some_and(|since| self.now.since(since) >= self.spec.profile.suspect()),
             replicas: replicas.collect(),
+            away: self.server.away.iter().map(|a| Away { lag: a.lag.as_of(self.now), ..a.clone() }).collect(),
         })
     }
 }

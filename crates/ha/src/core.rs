@@ -194,6 +194,7 @@ impl Core {
                 self.server.run = if asked { Run::Stopped } else { Run::Crashed };
                 self.server.streaming = None;
                 self.server.attached.clear();
+                self.server.away.clear();
             }
             Event::Engine(result) => self.on_engine(result),
             Event::Copying(copying) => {

@@ -1,7 +1,9 @@
 //! What members tell each other directly. Any of it may be lost, repeated or late; nothing here decides.
 
 use crate::roles::Role;
-use dauphin_model::{Incarnation, LeadershipState, MemberName, Position, Remark, Run, SetVersion, Term, Voter};
+use dauphin_model::{
+    Away, Incarnation, Lag, LeadershipState, MemberName, Position, Remark, Run, SetVersion, Term, Voter,
+};
 use serde::{Deserialize, Serialize};
 
 /// How a member is, sent every beat and at once when something changed.
@@ -67,6 +69,9 @@ pub struct Leading {
     pub short: bool,
     /// The replicas it sees.
     pub replicas: Vec<ReplicaSeen>,
+    /// Those that it saw and sees no more.
+    #[serde(default)]
+    pub away: Vec<Away>,
 }
 
 /// A replica as its leader sees it.
@@ -78,6 +83,15 @@ pub struct ReplicaSeen {
     pub sync_state: String,
     /// Bytes that it has not replayed yet.
     pub lag_bytes: u64,
+    /// Of those, what it has not received yet, and what it has not on disk yet.
+    #[serde(default)]
+    pub unreceived_bytes: Option<u64>,
+    /// The same on its disk.
+    #[serde(default)]
+    pub unflushed_bytes: Option<u64>,
+    /// For how long it has been behind, by the leader's clock.
+    #[serde(default)]
+    pub lag: Option<Lag>,
     /// Address it comes from.
     pub client_addr: Option<String>,
 }

@@ -5,7 +5,7 @@ use crate::event::StoreView;
 use crate::message::Beat;
 use crate::roles::Role;
 use crate::step::Durable;
-use dauphin_model::{MemberName, ServerView, Spec};
+use dauphin_model::{MemberName, Mono, ServerView, Spec};
 use std::collections::BTreeMap;
 
 impl Core {
@@ -31,7 +31,7 @@ impl Core {
     #[must_use]
     pub fn leader_accepts(&self) -> bool {
         let Some(leader) = self.record().map(|r| &r.leader.name) else { return false };
-        let beat = if *leader == self.me { self.own_beat() } else { self.beat_of(leader) };
+        let beat = if *leader == self.me { self.own_beat().map(|(_, beat)| beat) } else { self.beat_of(leader) };
         beat.and_then(|b| b.leading.as_ref()).is_some_and(|l| l.accepting)
     }
 
@@ -61,8 +61,8 @@ impl Core {
 
     /// The last beat sent.
     #[must_use]
-    pub fn own_beat(&self) -> Option<&Beat> {
-        self.last_beat.as_ref().map(|(_, beat)| beat)
+    pub fn own_beat(&self) -> Option<(Mono, &Beat)> {
+        self.last_beat.as_ref().map(|(at, beat)| (*at, beat))
     }
 
     /// One line on where it stands, for whoever looks for a fault.

@@ -26,7 +26,7 @@ pub use read_level::ReadLevel;
 pub use record::{Evidence, Leadership, LeadershipState, Lease, PastTerm, SwitchPoint, Wrote};
 pub use remark::Remark;
 pub use route::{Fence, ReplicaTarget, Route, RouteState, Target};
-pub use server::{Attached, Run, ServerView};
+pub use server::{Attached, Away, Lag, Run, ServerView};
 pub use spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
 pub use sync_set::{Enforced, Published};
 pub use time::{Mono, Span};

@@ -3,6 +3,7 @@
 use crate::name::{Timeline, Voter};
 use crate::position::{Lsn, Position};
 use crate::remark::Remark;
+use crate::time::Mono;
 use serde::{Deserialize, Serialize};
 
 /// Whether the server runs.
@@ -45,10 +46,49 @@ pub struct Attached {
     pub state: String,
     /// `sync`, `quorum`, `potential`, `async`, as the server says.
     pub sync_state: String,
+    /// What it has received.
+    pub write: Option<Lsn>,
     /// What it has safely on disk.
     pub flush: Option<Lsn>,
     /// What it has replayed.
     pub replay: Option<Lsn>,
+    /// How long it has been behind; from the server itself: how long what it has replayed last took to be acknowledged.
+    pub lag: Option<Lag>,
+}
+
+/// For how long a replica has been behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Lag {
+    /// Since the leader's log went beyond what it has replayed, in milliseconds; 0: it has all.
+    pub ms: u64,
+    /// Its replay does not come on: this grows with time.
+    pub stands: bool,
+    /// How much more it is behind with every second, in bytes; below 0 it catches up. `None`: not seen for long enough.
+    #[serde(default)]
+    pub trend: Option<i64>,
+    /// When that was so, by the clock of whoever tells.
+    #[serde(skip)]
+    pub at: Mono,
+}
+
+impl Lag {
+    /// The same now: what stands has grown since.
+    #[must_use]
+    pub fn as_of(self, now: Mono) -> Self {
+        let grown = if self.stands && self.ms > 0 { now.since(self.at).as_ms() } else { 0 };
+        Self { ms: self.ms.saturating_add(grown), at: now, ..self }
+    }
+}
+
+/// A replica that was attached to this leader and is not any more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Away {
+    /// Which.
+    pub voter: Voter,
+    /// Bytes of log beyond what it had replayed when it was seen last.
+    pub behind: u64,
+    /// For how long.
+    pub lag: Lag,
 }
 
 /// What was seen of the server at one look.
@@ -77,6 +117,8 @@ pub struct ServerView {
     pub replay_lag_ms: Option<u64>,
     /// Replicas attached.
     pub attached: Vec<Attached>,
+    /// Replicas that were.
+    pub away: Vec<Away>,
     /// Settings that wait for a restart.
     pub pending_restart: Vec<String>,
     /// What a person set by hand, or should know; reported, never undone.

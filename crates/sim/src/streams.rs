@@ -178,7 +178,9 @@ impl World {
                     client_addr: None,
                     state: "streaming".to_owned(),
                     sync_state: "quorum".to_owned(),
+                    write: Some(Lsn(*end as u64)),
                     flush: Some(Lsn(*end as u64)),
+                    lag: None,
                     replay: Some(Lsn(*end as u64)),
                 })
                 .collect(),

@@ -13,7 +13,17 @@ pub(crate) fn run(target: &Target) -> Outcome {
         say::json(&Lag { members: cluster.members })?;
         return Ok(DONE);
     }
-    let mut table = Table::new(&["MEMBER", "ROLE", "SYNC", "POSITION", "BYTES", "SECONDS", "ALERT"]);
+    let mut table = Table::new(&[
+        "MEMBER",
+        "ROLE",
+        "SYNC",
+        "POSITION",
+        "BYTES",
+        "SECONDS",
+        "NOT RECEIVED",
+        "CAUGHT UP IN",
+        "ALERT",
+    ]);
     for member in &cluster.members {
         let tone = if member.alert == "ok" { Tone::Plain } else { Tone::Warn };
         table.row(vec![
@@ -23,6 +33,8 @@ pub(crate) fn run(target: &Target) -> Outcome {
             (dash(member.position.as_ref()), Tone::Plain),
             (dash(member.lag_bytes.map(bytes)), Tone::Plain),
             (dash(member.lag_seconds.map(|s| format!("{s:.3}"))), Tone::Plain),
+            (dash(member.unreceived_bytes.map(bytes)), Tone::Plain),
+            (dash(member.catch_up_seconds.map(|s| format!("{s:.0} s"))), Tone::Plain),
             (member.alert.clone(), tone),
         ]);
     }

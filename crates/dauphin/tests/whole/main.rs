@@ -6,6 +6,7 @@ mod clocks;
 mod disks;
 mod failpoints;
 mod hosts;
+mod lag;
 mod restored;
 mod stage;
 

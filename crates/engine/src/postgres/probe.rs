@@ -5,7 +5,7 @@ use crate::postgres::client::{Client, ClientError, Row};
 use crate::postgres::process::ticks_at_rest;
 use crate::postgres::session::login;
 use crate::postgres::{Error, Postgres, Result, history};
-use dauphin_model::{Attached, Lsn, Position, Run, ServerView, Timeline, Voter};
+use dauphin_model::{Attached, Lag, Lsn, Position, Run, ServerView, Timeline, Voter};
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ const STATE: &str = "SELECT 's', r, CASE WHEN r THEN pg_last_wal_receive_lsn() E
      FROM (SELECT pg_is_in_recovery() AS r) AS x LEFT JOIN pg_stat_wal_receiver AS w ON true";
 /// What a function of recovery answers on a leader.
 const NOT_IN_RECOVERY: &str = "55000";
-const ATTACHED: &str = "SELECT 'a', application_name, host(client_addr), state, sync_state, flush_lsn, replay_lsn \
+const ATTACHED: &str = "SELECT 'a', application_name, host(client_addr), state, sync_state, flush_lsn, replay_lsn, write_lsn, \
+     greatest(0, extract(epoch FROM replay_lag) * 1000)::bigint \
      FROM pg_stat_replication WHERE application_name <> 'dauphin_probe' ORDER BY application_name";
 const PENDING: &str = "SELECT name FROM pg_settings WHERE pending_restart ORDER BY name";
 
@@ -229,7 +230,9 @@ fn attached_replica(row: &Row) -> Attached {
         client_addr: row.get(2).map(str::to_owned),
         state: text(3),
         sync_state: text(4),
+        write: row.parse(7),
         flush: row.parse(5),
         replay: row.parse(6),
+        lag: row.parse(8).map(|ms| Lag { ms, ..Lag::default() }),
     }
 }
