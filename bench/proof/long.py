@@ -3,7 +3,7 @@
 
   long.py [--seeds 100000] [--states 10000000] [--minutes 60] [--jobs 2]
 
-Started by run.sh. Each block of seeds and each walk is a line of bench/work/proof.jsonl, with the build that made it; a call
+Started by run.sh. Each block of seeds and each walk is a line of bench/results/proof.jsonl, with the build that made it; a call
 goes on where lines are missing. Writes bench/results/proof.md. Ends with 1 when an invariant broke.
 """
 import argparse
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LINES = ROOT / "bench" / "work" / "proof.jsonl"
+LINES = ROOT / "bench" / "results" / "proof.jsonl"
 REPORT = ROOT / "bench" / "results" / "proof.md"
 BLOCK = 1_000
 STARTS = ["quorum", "sync", "async", "witness", "degrade"]

@@ -50,7 +50,7 @@ struct Arguments {
     #[arg(long, default_value_t = 24_000)]
     base_port: u16,
     /// Where the legs are kept
-    #[arg(long, default_value = "bench/work/chaos-legs.jsonl")]
+    #[arg(long, default_value = "bench/results/chaos-legs.jsonl")]
     legs: PathBuf,
     /// Where the report goes
     #[arg(long, default_value = "bench/results")]
