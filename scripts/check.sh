@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Formatting, lints, the dependency rule and the rest of `tidy`, documentation, licences. Changes nothing.
+# Formatting, lints, the dependency rule and the rest of `tidy`, rules and boards, documentation, licences. Changes nothing.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$ROOT"
@@ -13,6 +13,8 @@ say "lints"
 cargo clippy --quiet --workspace --all-targets -- -D warnings
 say "tidy"
 cargo xtask tidy
+say "monitoring"
+scripts/monitoring.sh
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps
 say "licences, bans and sources"

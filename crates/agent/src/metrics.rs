@@ -1,54 +1,116 @@
-//! What the agent measures, as OpenMetrics text. docs/metrics.md explains each.
+//! What the agent measures, as OpenMetrics text. docs/metrics.md explains each. Under Patroni's names too, for boards and rules
+//! that are there already.
 
 use crate::picture::Picture;
 use crate::view;
 use dauphin_ha::Role;
+use dauphin_model::{MemberKind, Run};
 use std::fmt::Write;
+
+/// A sheet of gauges in the making.
+struct Sheet {
+    text: String,
+    /// Labels that every sample of the family under way carries.
+    labels: String,
+    name: &'static str,
+}
+
+impl Sheet {
+    /// Begins a family; its samples follow.
+    fn family(&mut self, name: &'static str, help: &str) -> &mut Self {
+        self.name = name;
+        let _ = writeln!(self.text, "# TYPE {name} gauge\n# HELP {name} {help}");
+        self
+    }
+
+    fn sample(&mut self, more: &str, value: f64) {
+        let _ = writeln!(self.text, "{}{{{}{more}}} {value}", self.name, self.labels);
+    }
+
+    fn one(&mut self, name: &'static str, help: &str, value: f64) {
+        self.family(name, help).sample("", value);
+    }
+}
+
+fn truth(b: bool) -> f64 {
+    if b { 1.0 } else { 0.0 }
+}
 
 /// The text, with its end mark.
 pub(crate) fn text(picture: &Picture, turned_ms_ago: u64) -> String {
     let cluster = view::cluster(picture, None);
-    let mut out = String::new();
-    let mut gauge = |name: &str, help: &str, labels: &str, value: f64| {
-        if !out.contains(&format!("# TYPE {name} ")) {
-            let _ = writeln!(out, "# TYPE {name} gauge\n# HELP {name} {help}");
+    let labels = format!("cluster=\"{}\",reporter=\"{}\"", picture.spec.cluster, picture.me);
+    let mut sheet = Sheet { text: String::new(), labels, name: "" };
+    sheet.one("dauphin_term", "Number of the current leadership.", cluster.term.unwrap_or(0) as f64);
+    sheet.one("dauphin_open", "1: a leader lets clients in.", truth(cluster.open));
+    let help = "1: commits are acknowledged with fewer copies than promised.";
+    sheet.one("dauphin_degraded", help, truth(cluster.degraded));
+    let help = "1: commits wait, as too few replicas are there to hold them.";
+    sheet.one("dauphin_commits_wait", help, truth(cluster.commits_wait));
+    sheet.one("dauphin_paused", "1: automatic failover is off.", truth(cluster.paused));
+    sheet.one("dauphin_leader", "1: this member leads and is open.", truth(picture.role == Role::Leader));
+    let voters = picture.store.leadership.as_ref().map_or(0, |r| r.published.voters.len());
+    sheet.one("dauphin_sync_set", "Replicas that vouch for acknowledged commits.", voters as f64);
+    sheet.one("dauphin_loop_age_seconds", "Time since the agent's loop turned last.", turned_ms_ago as f64 / 1e3);
+    let remarks = cluster.members.iter().map(|m| m.remarks.len()).sum::<usize>();
+    sheet.one("dauphin_remarks", "Things that a person should look at: dauphin status.", remarks as f64);
+    let mut of_members = |name, help, value: &dyn Fn(&dauphin_api::dto::Member) -> Option<f64>| {
+        sheet.family(name, help);
+        for member in &cluster.members {
+            if let Some(value) = value(member) {
+                sheet.sample(&format!(",member=\"{}\"", member.name), value);
+            }
         }
-        let _ =
-            writeln!(out, "{name}{{cluster=\"{}\",reporter=\"{}\"{labels}}} {value}", picture.spec.cluster, picture.me);
     };
-    let truth = |b: bool| if b { 1.0 } else { 0.0 };
-    gauge("dauphin_term", "Number of the current leadership.", "", cluster.term.unwrap_or(0) as f64);
-    gauge("dauphin_open", "1: a leader lets clients in.", "", truth(cluster.open));
-    gauge(
-        "dauphin_degraded",
-        "1: commits are acknowledged with fewer copies than promised.",
-        "",
-        truth(cluster.degraded),
-    );
-    gauge("dauphin_paused", "1: automatic failover is off.", "", truth(cluster.paused));
-    gauge("dauphin_leader", "1: this member leads and is open.", "", truth(picture.role == Role::Leader));
-    gauge("dauphin_loop_age_seconds", "Time since the agent's loop turned last.", "", turned_ms_ago as f64 / 1e3);
-    for member in &cluster.members {
-        let label = format!(",member=\"{}\"", member.name);
-        gauge(
-            "dauphin_member_running",
-            "1: the member's server runs and takes part.",
-            &label,
-            truth(member.state == "running"),
-        );
+    let help = "1: the member's server runs and takes part.";
+    of_members("dauphin_member_running", help, &|m| Some(truth(m.state == "running")));
+    let help = "Log that the replica has not replayed yet.";
+    of_members("dauphin_lag_bytes", help, &|m| m.lag_bytes.map(|lag| lag as f64));
+    of_members("dauphin_lag_seconds", "For how long the replica has been behind.", &|m| m.lag_seconds);
+    let help = "Log that the replica has not received yet.";
+    of_members("dauphin_unreceived_bytes", help, &|m| m.unreceived_bytes.map(|b| b as f64));
+    let help = "1: settings wait for a restart of the member.";
+    of_members("dauphin_pending_restart", help, &|m| Some(truth(m.pending_restart)));
+    patroni(&mut sheet, picture);
+    sheet.text.push_str("# EOF\n");
+    sheet.text
+}
+
+/// What Patroni calls it, of this member: names and meanings of its REST API's `/metrics`. What has no meaning here is left out.
+fn patroni(sheet: &mut Sheet, picture: &Picture) {
+    if picture.spec.members.iter().any(|m| m.name == picture.me && m.kind == MemberKind::Witness) {
+        return;
     }
-    for member in &cluster.members {
-        let label = format!(",member=\"{}\"", member.name);
-        if let Some(lag) = member.lag_bytes {
-            gauge("dauphin_lag_bytes", "Log that the replica has not replayed yet.", &label, lag as f64);
-        }
+    sheet.labels = format!("scope=\"{}\",name=\"{}\"", picture.spec.cluster, picture.me);
+    let (server, record) = (&picture.server, picture.store.leadership.as_ref());
+    let running = server.run == Run::Running;
+    let leads = picture.role == Role::Leader;
+    let replica = running && server.in_recovery == Some(true);
+    let cluster = view::cluster(picture, None);
+    let sync_state =
+        cluster.members.iter().find(|m| m.name == picture.me.as_str()).and_then(|m| m.sync_state.as_deref());
+    let replayed = server.replayed.map(|lsn| lsn.0 as f64);
+    let position = server.position.as_ref();
+    sheet.one("patroni_postgres_running", "1: PostgreSQL runs.", truth(running));
+    sheet.one("patroni_primary", "1: it is the leader.", truth(leads));
+    sheet.one("patroni_replica", "1: it is a replica.", truth(replica));
+    sheet.one("patroni_sync_standby", "1: it is a synchronous replica.", truth(sync_state == Some("sync")));
+    sheet.one("patroni_quorum_standby", "1: it is a replica of the quorum.", truth(sync_state == Some("quorum")));
+    if let Some(end) = replayed.filter(|_| leads) {
+        sheet.one("patroni_xlog_location", "The leader's position in the log, in bytes.", end);
     }
-    for member in &cluster.members {
-        let label = format!(",member=\"{}\"", member.name);
-        if let Some(lag) = member.lag_seconds {
-            gauge("dauphin_lag_seconds", "Age of the last replayed transaction.", &label, lag);
-        }
+    if let (true, Some(at), Some(replayed)) = (replica, position, replayed) {
+        let help = "The replica's received position in the log, in bytes.";
+        sheet.one("patroni_xlog_received_location", help, at.lsn.0 as f64);
+        let help = "The replica's replayed position in the log, in bytes.";
+        sheet.one("patroni_xlog_replayed_location", help, replayed);
+        sheet.one("patroni_xlog_paused", "1: replay is paused.", truth(server.replay_paused));
+        sheet.one("patroni_postgres_streaming", "1: it streams.", truth(server.streaming.is_some()));
     }
-    out.push_str("# EOF\n");
-    out
+    if let Some(at) = position {
+        sheet.one("patroni_postgres_timeline", "Its timeline.", f64::from(at.timeline.0));
+    }
+    sheet.one("patroni_cluster_unlocked", "1: the cluster has no leader.", truth(record.is_none() || !cluster.open));
+    sheet.one("patroni_pending_restart", "1: it needs a restart.", truth(!server.pending_restart.is_empty()));
+    sheet.one("patroni_is_paused", "1: automatic failover is off.", truth(picture.store.paused));
 }

@@ -114,20 +114,40 @@ fn questions_are_answered(stage: &Stage) {
     assert!(stage.json(&["config", "show"])["text"].as_str().is_some_and(|t| t.contains("quorum")));
     assert!(stage.json(&["doctor"])["findings"].as_array().is_some_and(|f| !f.is_empty()));
     stage.run(&["topology"]).ended(0);
+    metrics_are_the_documented_ones(stage);
     let port = stage.show()["members"][1]["sql_port"].to_string();
     assert_eq!(stage.json(&["which-cluster", &format!("127.0.0.1:{port}")])["member"], "m2");
 }
 
-fn posts_need_the_token(stage: &Stage) {
+/// What the first member's agent answers.
+fn http(stage: &Stage, request: &str, headers: &str) -> String {
     let port = stage.show()["members"][0]["api_port"].to_string();
+    let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("connected");
+    let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer
+}
+
+/// Every metric of an agent that the documentation has in its table is there, with a value that is a number.
+fn metrics_are_the_documented_ones(stage: &Stage) {
+    let documented = include_str!("../../../../docs/metrics.md").split("\n## ").next().expect("a first part");
+    let names: Vec<&str> = documented.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(names.len() >= 10 && names.contains(&"dauphin_unreceived_bytes"), "{names:?}");
+    let text = http(stage, "GET /metrics", "");
+    for name in
+        names.into_iter().chain(["patroni_postgres_running", "patroni_cluster_unlocked", "patroni_postgres_timeline"])
+    {
+        let sample = text.lines().find(|line| line.starts_with(&format!("{name}{{")));
+        let value = sample.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        assert!(value.is_some(), "{name}: {sample:?} in {text}");
+    }
+}
+
+fn posts_need_the_token(stage: &Stage) {
     let status = |authorization: &str| {
-        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("connected");
-        let request = format!(
-            "POST /v1/pause HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n{authorization}\r\n"
-        );
-        stream.write_all(request.as_bytes()).expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
+        let answer = http(stage, "POST /v1/pause", authorization);
         answer.split(' ').nth(1).unwrap_or_default().to_owned()
     };
     assert_eq!(status(""), "401");
