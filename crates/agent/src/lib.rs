@@ -26,6 +26,7 @@ mod secrets;
 mod server;
 mod setup;
 mod shared;
+mod standing;
 mod start;
 mod steps;
 mod store_leader;

@@ -9,6 +9,7 @@ use crate::links::Links;
 use crate::mind::Inbox;
 use crate::picture::Picture;
 use crate::server::Server;
+use crate::standing::Asked;
 use crate::{metrics, view, why};
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
@@ -228,6 +229,24 @@ impl Operations for Agent {
             ));
         };
         Ok(why::explanation(&all, chosen))
+    }
+
+    async fn explain_member(&self, name: String) -> Answer<dto::Explanation> {
+        let picture = self.picture();
+        let cluster = view::cluster(&picture, None);
+        let find = |name: &str| picture.spec.members.iter().find(|m| m.name.as_str() == name);
+        let (Some(spec), Some(member)) = (find(&name), cluster.members.iter().find(|m| m.name == name)) else {
+            let known: Vec<&str> = cluster.members.iter().map(|m| m.name.as_str()).collect();
+            return Err(ApiError::new(
+                dauphin_api::error::Kind::NotFound,
+                "no_such_member",
+                format!("there is no member {name}; there are {}", known.join(", ")),
+                "dauphin status",
+            ));
+        };
+        let leader = cluster.leader.as_deref().and_then(find);
+        let asked = Asked { cluster: &cluster, spec, member, leader, all: &self.entries() };
+        Ok(asked.explain())
     }
 
     async fn config(&self) -> Answer<dto::Config> {

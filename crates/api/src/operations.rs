@@ -55,6 +55,9 @@ pub trait Operations: Send + Sync + 'static {
     fn journal(&self, after: Option<u64>, limit: usize) -> impl Future<Output = Answer<dto::Journal>> + Send;
     /// Why this decision was taken, or the last one that changed something.
     fn explain(&self, id: Option<u64>) -> impl Future<Output = Answer<dto::Explanation>> + Send;
+
+    /// Why a member leads, or does not.
+    fn explain_member(&self, name: String) -> impl Future<Output = Answer<dto::Explanation>> + Send;
     /// The shared specification.
     fn config(&self) -> impl Future<Output = Answer<dto::Config>> + Send;
     /// Its earlier versions.

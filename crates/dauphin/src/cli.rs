@@ -312,8 +312,10 @@ pub(crate) struct ConfigSet {
 
 #[derive(Args)]
 pub(crate) struct Explain {
-    /// A decision's number, as history and journal show it; otherwise the last one that changed something
-    pub(crate) id: Option<u64>,
+    /// A decision's number, as history and journal show it; or a member: why it leads, or does not; otherwise the last decision
+    /// that changed something
+    #[arg(value_name = "ID|MEMBER")]
+    pub(crate) what: Option<String>,
 }
 
 #[derive(Args)]

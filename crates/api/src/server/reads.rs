@@ -83,9 +83,14 @@ pub(super) async fn journal<O: Operations>(State(shared): Ask<O>, Query(paramete
 }
 
 pub(super) async fn explain<O: Operations>(State(shared): Ask<O>, Query(parameters): Parameters) -> Response {
-    match number(&parameters, "id") {
-        Ok(id) => answer(shared.operations.explain(id)).await,
-        Err(error) => error.into_response(),
+    match (number(&parameters, "id"), parameters.get("member")) {
+        (Ok(None), Some(member)) => answer(shared.operations.explain_member(member.clone())).await,
+        (Ok(Some(_)), Some(_)) => {
+            let text = "`id` and `member` ask different things";
+            ApiError::usage("two_questions", text, "ask for one of them").into_response()
+        }
+        (Ok(id), None) => answer(shared.operations.explain(id)).await,
+        (Err(error), _) => error.into_response(),
     }
 }
 

@@ -138,6 +138,9 @@ impl Operations for Fake {
         self.asked.lock().expect("no panic").push(format!("journal {after:?} {limit}"));
         Ok(Journal { entries: vec![entry()] })
     }
+    async fn explain_member(&self, name: String) -> Answer<Explanation> {
+        Ok(Explanation { summary: format!("{name} does not lead"), entries: vec![entry()] })
+    }
     async fn explain(&self, id: Option<u64>) -> Answer<Explanation> {
         match id {
             Some(404) => Err(ApiError::new(

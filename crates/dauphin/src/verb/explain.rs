@@ -1,25 +1,37 @@
 //! `dauphin explain`: why something was done automatically, with the evidence it rested on.
 
 use crate::cli::{Explain, Target};
-use crate::failure::{DONE, Outcome};
+use crate::failure::{DONE, Failure, Outcome};
 use crate::look::wrap;
 use crate::say::{self, Tone};
 use crate::target;
 use dauphin_api::dto::{Explanation, JournalEntry};
+use dauphin_model::MemberName;
 use serde_json::Value;
 
 /// Width of running text, in columns.
 const TEXT_COLUMNS: usize = 96;
 
 pub(crate) fn run(target: &Target, options: &Explain) -> Outcome {
-    let path = options.id.map_or_else(|| "/v1/explain".to_owned(), |id| format!("/v1/explain?id={id}"));
-    let explanation: Explanation = target::client(target)?.get(&path)?;
+    let explanation: Explanation = target::client(target)?.get(&path(options.what.as_deref())?)?;
     if target.json {
         say::json(&explanation)?;
         return Ok(DONE);
     }
     lines(&explanation, say::colours_out()).iter().for_each(|line| say::line(line));
     Ok(DONE)
+}
+
+/// Where it is asked: numbers are decisions, all else is a member.
+fn path(what: Option<&str>) -> Result<String, Failure> {
+    let Some(what) = what else { return Ok("/v1/explain".to_owned()) };
+    if what.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(format!("/v1/explain?id={what}"));
+    }
+    let name = MemberName::new(what).map_err(|error| {
+        Failure::usage(format!("{what:?} is neither a decision's number nor a member: {error}"), "dauphin explain m1")
+    })?;
+    Ok(format!("/v1/explain?member={name}"))
 }
 
 /// The explanation in lines.

@@ -58,6 +58,17 @@ fn a_lab_lives_through_the_loss_of_its_leader() {
     stage.until_healthy();
     // an agent that has just started may answer before it has heard of the others
     stage.until_said(&["check"], "OK lab");
+    let leader = stage.leader();
+    stage.run(&["explain", &old]).said(
+        0,
+        &[
+            &format!("{old} does not lead: {leader} does in term 2."),
+            &format!("{leader} was chosen in an election. {old} gave no answer to it"),
+            "could be elected",
+        ],
+    );
+    stage.run(&["explain", &leader]).said(0, &[&format!("{leader} leads in term 2."), "is believed gone"]);
+    stage.run(&["explain", "m9"]).said(2, &["no member m9", "m1, m2, m3"]);
 
     stage.run(&["switchover", "--to", &old]).ended(0);
     assert_eq!(stage.leader(), old);
