@@ -337,6 +337,8 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let rules = hub.rules();
     let limits = &rules.limits;
+    // The listening socket hands on what it was bound with, and a reload may have changed that.
+    let _ = socket::watch(&stream, limits.client_keepalive);
     let stream = Socket::watched(stream, limits.client_keepalive);
     if hub.stats.clients.get() > limits.clients as u64 || hub.stats.logging_in.get() >= limits.logins as u64 {
         hub.stats.refused.add();

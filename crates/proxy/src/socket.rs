@@ -55,7 +55,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// A socket on which [`watch`] was called, or that was accepted from one.
+    /// A socket on which [`watch`] was called with this time.
     pub(crate) fn watched(tcp: TcpStream, silence_max: Duration) -> Self {
         Self { tcp, silence_max, unread: 0 }
     }

@@ -2,15 +2,19 @@
 
 mod common;
 
+use common::bare::logged_in;
 use common::{Lab, Server, connect_with, login, one, told};
 use dauphin_model::{ClusterName, Pooling};
 use dauphin_net::Peer;
 use dauphin_net::ca::{CERT_FILE, Ca, KEY_FILE};
 use dauphin_proxy::{Change, ClientTls, Config};
 use futures_util::future::join_all;
+use rustix::process;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -123,6 +127,34 @@ async fn clients_are_shown_the_new_certificate() {
     ca.issue_to(&identity, &peer, &["127.0.0.1".to_owned()]).expect("issued again");
     reload(&lab).await;
     assert_ne!(shown_certificate(lab.write_port(), &ca), first);
+}
+
+/// How long the other side of this connection, which this process has too, may be silent before it is asked.
+fn asked_after(client: &TcpStream) -> Duration {
+    let (at, us) = (client.local_addr().expect("connected"), process::getpid());
+    let us = process::pidfd_open(us, process::PidfdFlags::empty()).expect("we are there");
+    let numbers = std::fs::read_dir("/proc/self/fd").expect("there").flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut files =
+        numbers.filter_map(|number| process::pidfd_getfd(&us, number, process::PidfdGetfdFlags::empty()).ok());
+    let peer_of =
+        |file: &OwnedFd| rustix::net::getpeername(file).ok().flatten().and_then(|peer| SocketAddr::try_from(peer).ok());
+    let theirs = files.find(|file| peer_of(file) == Some(at));
+    rustix::net::sockopt::tcp_keepidle(theirs.expect("it was accepted")).expect("a connection")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_long_a_client_may_be_silent_counts_for_who_comes_next() {
+    let server = Server::start(&[]);
+    let (mut lab, file) = lab(|config| config.rules.limits.client_keepalive = Duration::from_secs(60));
+    lab.lead("m1", &server).await;
+    let before = logged_in(lab.write_port());
+    assert_eq!(asked_after(&before), Duration::from_secs(24));
+    edit(&file, |config| config.rules.limits.client_keepalive = Duration::from_secs(10));
+    assert_eq!(reload(&lab).await, (vec!["client_keepalive"], vec![]));
+    let after = logged_in(lab.write_port());
+    assert_eq!(asked_after(&after), Duration::from_secs(4));
+    assert_eq!(asked_after(&before), Duration::from_secs(24));
 }
 
 /// The certificate that whoever connects is shown.
