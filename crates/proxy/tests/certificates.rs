@@ -6,12 +6,13 @@ use common::{Lab, PASSWORD, Server, bin, name};
 use dauphin_model::ClusterName;
 use dauphin_net::Peer;
 use dauphin_net::ca::{CA_FILE, CERT_FILE, Ca, KEY_FILE};
-use dauphin_proxy::{Certificates, ClientTls, Demand, ProxyError};
+use dauphin_proxy::{Certificates, ClientTls, Config, Demand, ProxyError};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 
@@ -59,12 +60,25 @@ impl Clients {
 
 /// A proxy with a certificate of a cluster's CA, whose file is in the folder that is given back.
 async fn lab(server: &Server, certificates: Option<Certificates>) -> (Lab, TempDir) {
+    lab_reading(server, certificates, &File::default()).await
+}
+
+/// What stands in the file.
+type File = Arc<Mutex<Option<Config>>>;
+
+/// The same with a file, which says at first how the proxy was started.
+async fn lab_reading(server: &Server, certificates: Option<Certificates>, file: &File) -> (Lab, TempDir) {
     let ca = Ca::create(&ClusterName::new("lab").expect("a name")).expect("a CA");
     let folder = tempfile::tempdir().expect("a folder");
     ca.issue_to(folder.path(), &Peer::member(&name("m1")), &["127.0.0.1".to_owned()]).expect("issued");
     let path = |file: &str| folder.path().join(file);
     let tls = ClientTls { certificate: path(CERT_FILE), key: path(KEY_FILE), required: false, certificates };
-    let mut lab = Lab::start(|config, _| config.tls = Some(tls));
+    let read = Arc::clone(file);
+    let reader = Arc::new(move || read.lock().expect("no panic").clone().ok_or_else(|| "no file".to_owned()));
+    let mut lab = Lab::start_reading(Some(reader), |config, _| {
+        config.tls = Some(tls);
+        *file.lock().expect("no panic") = Some(config.clone());
+    });
     lab.lead("m1", server).await;
     (lab, folder)
 }
@@ -264,6 +278,47 @@ async fn clients_show_certificates_where_they_must() {
             .expect("psql runs");
         assert!(String::from_utf8_lossy(&wrong.stderr).contains("password authentication failed"), "{wrong:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_demanded_from_a_reload_on() {
+    let server = Server::start(&[]);
+    let (clients, file) = (Clients::new(), File::default());
+    let (app, other) = (clients.issue(Some("app")), clients.issue(Some("other")));
+    let (lab, _folder) = lab_reading(&server, None, &file).await;
+    enters(&lab, "sslmode=disable");
+    let stays = lab.connect().await;
+    let demand = async |demand: Option<Demand>| {
+        let certificates = demand.map(|demand| Certificates { ca: clients.ca(), demand });
+        file.lock().expect("no panic").as_mut().expect("written").tls.as_mut().expect("given").certificates =
+            certificates;
+        lab.proxy().handle().reload().await.map(|reloaded| {
+            let keys = reloaded.applied.iter().map(|change| change.key).collect::<Vec<_>>();
+            (keys, reloaded.restart.len())
+        })
+    };
+    assert_eq!(demand(Some(Demand::Required)).await, Ok((vec!["client_certificates", "client_ca"], 0)));
+    for sslmode in ["sslmode=require", "sslmode=disable"] {
+        let why = if sslmode == "sslmode=disable" { "takes TLS connections only" } else { "certificate required" };
+        refused(&lab, sslmode, why);
+    }
+    enters(&lab, &format!("sslmode=require {other}"));
+    assert_eq!(common::one(&stays, "select 'in'").await, "in", "who is there stays");
+    assert_eq!(demand(Some(Demand::OfUser)).await, Ok((vec!["client_certificates"], 0)));
+    refused(&lab, &format!("sslmode=require {other}"), "it names other");
+    enters(&lab, &format!("sslmode=require {app}"));
+    // A CA that is not there changes nothing, and none is asked for again once that is said.
+    let ca = clients.ca();
+    let kept = fs::read(&ca).expect("readable");
+    fs::write(&ca, "no certificate").expect("writable");
+    assert!(
+        demand(Some(Demand::Allowed)).await.expect_err("no CA").contains("clients' certificates cannot be checked")
+    );
+    refused(&lab, "sslmode=disable", "takes TLS connections only");
+    fs::write(&ca, kept).expect("writable");
+    assert_eq!(demand(None).await, Ok((vec!["client_certificates", "client_ca"], 0)));
+    enters(&lab, "sslmode=disable");
+    enters(&lab, "sslmode=require");
 }
 
 #[test]
