@@ -99,6 +99,12 @@ pub struct ProxyFile {
     pub wait_limit: Span,
     /// Most client connections at a time.
     pub clients_max: u32,
+    /// Most of one user.
+    pub clients_max_user: Option<u32>,
+    /// Most to one database.
+    pub clients_max_database: Option<u32>,
+    /// How long a client waits for a server before it is told for what; 0: it is not.
+    pub notice_after: Span,
     /// When a client's server serves others.
     pub pool: Pooling,
     /// Connections to one server for one user and database, where clients share them.
@@ -109,6 +115,8 @@ pub struct ProxyFile {
     pub client_certificates: ClientCertificates,
     /// The CAs that such a certificate may be of.
     pub client_ca: Option<PathBuf>,
+    /// Where the proxy stands: replicas there are read from first.
+    pub zone: Option<String>,
     /// How fresh what sessions on the write port read must be, unless they say otherwise.
     pub read_level: ReadLevel,
     /// How long a read waits for a replica before the leader serves it.

@@ -130,11 +130,15 @@ listen_write = "127.0.0.1:6432"
 listen_read = "[::1]:6433"
 wait_limit = "1500ms"
 clients_max = 10
+clients_max_user = 4
+clients_max_database = 6
+notice_after = "0s"
 pool = "session"
 pool_size = 7
 client_keepalive = "10s"
 client_certificates = "require-user"
 client_ca = "clients.pem"
+zone = "a"
 read_level = "bounded(250)"
 read_wait = "5ms"
 admin_users = ["postgres", "Ops"]
@@ -163,6 +167,8 @@ fn every_key_is_read() {
     assert_eq!(value("pg_stat_statements.track"), Some("all"));
     let proxy = file.proxy.expect("given");
     assert_eq!((proxy.wait_limit, proxy.clients_max), (Span::ms(1_500), 10));
+    assert_eq!((proxy.clients_max_user, proxy.clients_max_database), (Some(4), Some(6)));
+    assert_eq!((proxy.notice_after, proxy.zone.as_deref()), (Span::ms(0), Some("a")));
     assert_eq!((proxy.pool, proxy.pool_size, proxy.threads), (Pooling::Session, 7, Some(3)));
     assert_eq!(proxy.client_keepalive, Span::ms(10_000));
     assert_eq!(proxy.client_certificates, ClientCertificates::RequireUser);

@@ -141,10 +141,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("member", "never_leader", "true or false").default("false").about("It never becomes leader."),
     key("member", "reporting", "true or false").default("false").about(
-        "For reports and analytics: never leader, and no commit waits for it.",
+        "For reports and analytics: never leader, no commit waits for it, and ordinary reads through the proxy go elsewhere \
+         (docs/reads.md).",
     ),
     key("member", "zone", "a text").example("\"rack-2\"").about(
-        "Where it stands. Among equals, an election prefers the zone of the leader before: clients are near it.",
+        "Where it stands. Among equals, an election prefers the zone of the leader before: clients are near it. A proxy \
+         of that zone reads from its replicas first.",
     ),
     key("member", "follow", "a member's name").example("\"m2\"").about(
         "Replicates from this member instead of the leader, while it is there. It is in no sync set then.",
@@ -189,6 +191,15 @@ pub const KEYS: &[Key] = &[
     key("proxy", "clients_max", "a whole number, 1 to 100000").default("2000").about(
         "Most client connections at a time; more are refused.",
     ),
+    key("proxy", "clients_max_user", "a whole number, 1 to 100000").example("500").about(
+        "Most client connections of one user at a time; more are refused. Left out: as many as `clients_max`.",
+    ),
+    key("proxy", "clients_max_database", "a whole number, 1 to 100000").example("1000").about(
+        "Most client connections to one database at a time; more are refused. Left out: as many as `clients_max`.",
+    ),
+    key("proxy", "notice_after", "a duration").default("\"1s\"").about(
+        "How long a client waits for a server before it is told by a NOTICE for what, and until when. `\"0s\"`: it is not told.",
+    ),
     key("proxy", "pool", "\"transaction\" or \"session\"").default("\"transaction\"").about(
         "When a client's connection to a server serves other clients: between its transactions, or never. Settings and prepared \
          statements follow the client; temporary tables, LISTEN, advisory locks, cursors WITH HOLD and the like keep the \
@@ -208,6 +219,9 @@ pub const KEYS: &[Key] = &[
     ),
     key("proxy", "client_ca", "a path").example("\"/etc/dauphin/clients-ca.pem\"").about(
         "PEM file with the CAs that clients' certificates may be of. Needed for any `client_certificates` but \"off\".",
+    ),
+    key("proxy", "zone", "a text").example("\"rack-2\"").about(
+        "Where the proxy stands. Reads go to replicas of the same `zone` first. Left out: all are equally near.",
     ),
     key("proxy", "read_level", "\"strict\", \"leader\", \"session\", \"monotonic\", \"bounded(MILLISECONDS)\" or \"any\"").default("\"leader\"").about(
         "How fresh what sessions on the write port read must be, where neither they nor their role or database say so. With \"session\" \

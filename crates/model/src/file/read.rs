@@ -324,7 +324,11 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
         section.fault(section.place("listen_read"), "`listen_read` and `listen_write` are the same address");
     }
     let wait_limit = section.duration("wait_limit");
-    let clients_max = section.number("clients_max", 1..100_001).and_then(|n| u32::try_from(n).ok());
+    let clients = |key| section.number(key, 1..100_001).and_then(|n| u32::try_from(n).ok());
+    let (clients_max, clients_max_user) = (clients("clients_max"), clients("clients_max_user"));
+    let clients_max_database = clients("clients_max_database");
+    let notice_after = section.duration("notice_after");
+    let zone = section.text("zone", |text| plain(text).map(str::to_owned));
     let pool = section.word("pool", &[("transaction", Pooling::Transaction), ("session", Pooling::Session)]);
     let pool_size = section.number("pool_size", 1..10_001).and_then(|n| u32::try_from(n).ok());
     let client_keepalive = section.duration("client_keepalive");
@@ -378,11 +382,15 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
         listen_read,
         wait_limit: wait_limit?,
         clients_max: clients_max?,
+        clients_max_user,
+        clients_max_database,
+        notice_after: notice_after?,
         pool: pool?,
         pool_size: pool_size?,
         client_keepalive: client_keepalive?,
         client_certificates,
         client_ca,
+        zone,
         read_level: read_level?,
         read_wait: read_wait?,
         admin_users,

@@ -193,6 +193,13 @@ fn proxy(out: &mut Out, proxy: &ProxyFile) {
     }
     out.differing("wait_limit", unit::duration_text(proxy.wait_limit));
     out.differing("clients_max", i64::from(proxy.clients_max));
+    let few = [("clients_max_user", proxy.clients_max_user), ("clients_max_database", proxy.clients_max_database)];
+    for (key, limit) in few {
+        if let Some(limit) = limit {
+            out.put(key, i64::from(limit));
+        }
+    }
+    out.differing("notice_after", unit::duration_text(proxy.notice_after));
     out.differing(
         "pool",
         match proxy.pool {
@@ -213,6 +220,9 @@ fn proxy(out: &mut Out, proxy: &ProxyFile) {
     }
     if let Some(path) = &proxy.client_ca {
         out.path("client_ca", path);
+    }
+    if let Some(zone) = &proxy.zone {
+        out.put("zone", zone.as_str());
     }
     out.differing("read_level", proxy.read_level.to_string());
     out.differing("read_wait", unit::duration_text(proxy.read_wait));
