@@ -10,7 +10,8 @@ pub(crate) fn of(picture: &Picture, fences: Vec<Fence>) -> Option<Route> {
     let record = picture.store.leadership.as_ref()?;
     let target = |name| {
         let member = picture.spec.member(name)?;
-        Some(Target { member: member.name.clone(), host: member.host.clone(), port: member.sql_port })
+        let (name, host, zone) = (member.name.clone(), member.host.clone(), member.zone.clone());
+        Some(Target { member: name, host, port: member.sql_port, zone })
     };
     let leads_here = record.leader.name == picture.me;
     let beat = picture.beat_of(&record.leader.name);
@@ -31,7 +32,8 @@ pub(crate) fn of(picture: &Picture, fences: Vec<Fence>) -> Option<Route> {
             b.term == record.term && b.position.as_ref().is_some_and(|p| p.timeline == record.timeline) && b.streaming
         };
         let runs = beat.is_some_and(|b| b.role == Role::Replica && b.run == Run::Running && b.serves && behind(b));
-        Some(ReplicaTarget { target: target(&m.name)?, lag_bytes: lag, usable: close && runs })
+        let (target, usable) = (target(&m.name)?, close && runs);
+        Some(ReplicaTarget { target, lag_bytes: lag, usable, reporting: m.reporting })
     });
     Some(Route {
         cluster: picture.spec.cluster.clone(),
@@ -44,4 +46,59 @@ pub(crate) fn of(picture: &Picture, fences: Vec<Fence>) -> Option<Route> {
         fences,
         generation: 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dauphin_ha::StoreView;
+    use dauphin_model::{ClusterFile, Evidence, Incarnation, Leadership, MemberName, Published, Term, Timeline, Voter};
+    use std::collections::BTreeMap;
+
+    fn member(name: &str, port: u16, more: &str) -> String {
+        format!(
+            "[[member]]\nname = \"{name}\"\nhost = \"h\"\nsql_port = {port}\napi_port = {}\nlink_port = {}\n{more}\n",
+            port + 100,
+            port + 200
+        )
+    }
+
+    #[test]
+    fn a_route_tells_where_members_stand_and_what_they_are_for() {
+        let members =
+            [member("m1", 1, "zone = \"a\""), member("m2", 2, "zone = \"b\"\nreporting = true"), member("m3", 3, "")];
+        let file =
+            ClusterFile::parse("f", &format!("[cluster]\nname = \"shop\"\n{}", members.concat())).expect("a file");
+        let me = MemberName::new("m1").expect("a name");
+        let leadership = Leadership {
+            term: Term(1),
+            leader: Voter::new(me.clone(), Incarnation(1)),
+            timeline: Timeline(1),
+            state: LeadershipState::Open,
+            published: Published::default(),
+            holder: None,
+            evidence: Evidence::Bootstrap,
+            switch: None,
+        };
+        let picture = Picture {
+            me,
+            role: Role::Leader,
+            spec: file.spec,
+            store: StoreView { leadership: Some(leadership), ..StoreView::default() },
+            server: Default::default(),
+            durable: Default::default(),
+            beat: None,
+            beat_at: None,
+            others: BTreeMap::new(),
+            busy: None,
+            believes_up: true,
+        };
+        let route = of(&picture, Vec::new()).expect("somebody leads");
+        assert_eq!(route.leader.and_then(|leader| leader.zone).as_deref(), Some("a"));
+        let replicas = route.replicas.iter().map(|replica| {
+            (replica.target.member.as_str(), replica.target.zone.as_deref(), replica.reporting, replica.usable)
+        });
+        // Nothing was heard of them yet.
+        assert_eq!(replicas.collect::<Vec<_>>(), [("m2", Some("b"), true, false), ("m3", None, false, false)]);
+    }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 /// Number of the link's channel on which agents publish their [`Route`] as JSON.
 pub const ROUTE_CHANNEL: u8 = 3;
 
-/// Largest encoded route, in bytes. A cluster has tens of members, each below 200 bytes.
+/// Largest encoded route, in bytes. A cluster has tens of members, each below 800 bytes.
 pub const ROUTE_BYTES_MAX: usize = 64 * 1024;
 
 /// Whether the leader of a term takes clients.
@@ -41,6 +41,9 @@ pub struct Target {
     pub host: String,
     /// Port of the database server.
     pub port: u16,
+    /// Where it stands. Agents of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
 }
 
 /// A replica that may take reads.
@@ -53,6 +56,9 @@ pub struct ReplicaTarget {
     pub lag_bytes: Option<u64>,
     /// Healthy and within the lag limit of the specification.
     pub usable: bool,
+    /// For people and analytics: ordinary reads go elsewhere. Agents of older versions do not say.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reporting: bool,
 }
 
 /// Leaderships whose [`Fence`] a route tells.
@@ -129,5 +135,22 @@ impl Route {
     #[must_use]
     pub fn admitting_leader(&self) -> Option<&Target> {
         if self.draining { None } else { self.open_leader() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_older_agents_do_not_say_is_not_so_and_older_proxies_are_told_nothing_new() {
+        let old = r#"{"member":"m2","host":"h","port":1,"lag_bytes":5,"usable":true}"#;
+        let replica: ReplicaTarget = serde_json::from_str(old).expect("read");
+        assert_eq!((replica.target.zone.as_deref(), replica.reporting), (None, false));
+        assert_eq!(serde_json::to_string(&replica).expect("written"), old);
+        let target = Target { zone: Some("z2".to_owned()), ..replica.target.clone() };
+        let tagged = ReplicaTarget { target, reporting: true, ..replica };
+        let text = serde_json::to_string(&tagged).expect("written");
+        assert_eq!(serde_json::from_str::<ReplicaTarget>(&text).expect("read"), tagged);
     }
 }

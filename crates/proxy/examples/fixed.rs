@@ -35,8 +35,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         rules,
     };
     let member = MemberName::new("m1")?;
-    let target = |member| Target { member, host: "127.0.0.1".into(), port: server };
-    let replica = ReplicaTarget { target: target(MemberName::new("m2")?), lag_bytes: Some(0), usable: true };
+    let target = |member| Target { member, host: "127.0.0.1".into(), port: server, zone: None };
+    let replica = target(MemberName::new("m2")?);
+    let replica = ReplicaTarget { target: replica, lag_bytes: Some(0), usable: true, reporting: false };
     let route = Route {
         cluster: config.cluster.clone(),
         from: member.clone(),

@@ -123,6 +123,8 @@ pub struct Rules {
     pub read_from_leader: bool,
     /// How sessions on the write port read, unless they say otherwise.
     pub reads: Reads,
+    /// Where the proxy stands: replicas there are read from first.
+    pub zone: Option<String>,
     /// Who may use the console.
     pub operators: Operators,
     /// Statements that take this long are logged, and those that are refused; none: neither.
@@ -137,6 +139,7 @@ impl Default for Rules {
             pooling: Pooling::default(),
             read_from_leader: true,
             reads,
+            zone: None,
             operators: Operators::default(),
             slow: None,
         }

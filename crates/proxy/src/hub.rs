@@ -2,6 +2,7 @@
 //! The service publishes views here; sessions read them. It never touches a socket.
 
 use crate::allowance::Allowance;
+use crate::choice::{Load, Wish};
 use crate::config::Rules;
 use crate::dial::Dial;
 use crate::marks::Marks;
@@ -251,10 +252,13 @@ impl Hub {
         budget
     }
 
-    /// The usable replica with the fewest readers.
-    pub(crate) fn pick_replica(self: &Arc<Self>, view: &View) -> Option<(Target, ReadSlot)> {
+    /// The usable replica that suits this reader best, and counts it there.
+    pub(crate) fn pick_replica(self: &Arc<Self>, view: &View, wish: Wish<'_>) -> Option<(Target, ReadSlot)> {
         let mut readers = lock(&self.readers);
-        let target = view.usable_replicas().min_by_key(|target| readers.get(&target.member).copied().unwrap_or(0))?;
+        // Connections that are not shared have no limit that a replica could be full by.
+        let load = |member| Load { busy: readers.get(member).copied().unwrap_or(0), full: false };
+        let best = view.readable().min_by_key(|replica| wish.rank(replica, load(&replica.target.member)));
+        let target = &best?.target;
         *readers.entry(target.member.clone()).or_default() += 1;
         let slot = ReadSlot { hub: Arc::clone(self), member: target.member.clone() };
         Some((target.clone(), slot))

@@ -4,6 +4,7 @@
 
 mod allowance;
 mod cancel;
+mod choice;
 mod config;
 mod console;
 mod dial;

@@ -128,6 +128,12 @@ fn route(page: &mut Page, view: &View) {
         let member = [("member", replica.target.member.as_str())];
         page.sample("dauphin_proxy_replica_usable", &member, truth(replica.usable));
     }
+    page.family("dauphin_proxy_replica_info", "gauge", "Always 1; where the replica stands and what it is for.");
+    for replica in &view.replicas {
+        let (zone, reporting) = (replica.target.zone.as_deref().unwrap_or_default(), replica.reporting.to_string());
+        let labels = [("member", replica.target.member.as_str()), ("zone", zone), ("reporting", &*reporting)];
+        page.sample("dauphin_proxy_replica_info", &labels, 1.0);
+    }
     page.family("dauphin_proxy_replica_lag_bytes", "gauge", "Log that the replica has not replayed.");
     for replica in &view.replicas {
         if let Some(lag) = replica.lag_bytes {

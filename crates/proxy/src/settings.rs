@@ -54,6 +54,7 @@ pub(crate) fn settings(config: &Config) -> Vec<Setting> {
         live("clients_max", limits.clients.to_string()),
         live("pool", pool.to_owned()),
         live("pool_size", limits.pool.to_string()),
+        live("zone", rules.zone.clone().unwrap_or_default()),
         live("read_level", rules.reads.level.to_string()),
         live("read_wait", length(rules.reads.wait)),
         live("admin_users", operators.admins.join(", ")),

@@ -57,6 +57,8 @@ pub(crate) struct Shard {
     paused: Cell<bool>,
     /// How sessions on the write port read, unless they say otherwise.
     pub(crate) reads: Cell<Reads>,
+    /// Where the proxy stands.
+    zone: RefCell<Option<Box<str>>>,
     /// How long a statement may take before it is logged.
     pub(crate) slow: Cell<Option<Duration>>,
 }
@@ -78,6 +80,7 @@ impl Shard {
             databases: RefCell::default(),
             paused: Cell::new(false),
             reads,
+            zone: RefCell::new(rules.zone.as_deref().map(Box::from)),
             slow,
         }
     }
@@ -107,6 +110,11 @@ impl Shard {
     pub(crate) fn leader_right(&self) -> Option<Right> {
         let view = self.view();
         view.admitting_leader().map(|_| Right::Leader(view.term))
+    }
+
+    /// Where the proxy stands.
+    pub(crate) fn zone(&self) -> Ref<'_, Option<Box<str>>> {
+        self.zone.borrow()
     }
 
     /// Replicas that take reads.
@@ -207,6 +215,8 @@ impl Shard {
     }
 
     fn sweep(&self) {
+        // Lag alone changes no epoch, and which replica is chosen goes by it.
+        self.view.replace(self.hub.view());
         let now = Instant::now();
         self.databases.borrow().values().for_each(|database| database.roll(now));
         let mut all = self.pools.borrow_mut();
@@ -336,6 +346,7 @@ async fn serve(shard: Rc<Shard>, mut jobs: mpsc::Receiver<Job>, mut life: watch:
                 }
                 let rules = shard.hub.rules();
                 shard.reads.set(rules.reads);
+                shard.zone.replace(rules.zone.as_deref().map(Box::from));
                 shard.slow.set(rules.slow);
                 shard.sweep();
                 shard.wake_all();

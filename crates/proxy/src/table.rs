@@ -38,22 +38,27 @@ impl View {
 
     /// Replicas that take reads.
     pub fn usable_replicas(&self) -> impl Iterator<Item = &Target> {
+        self.readable().map(|replica| &replica.target)
+    }
+
+    /// The same, with what is known of them.
+    pub fn readable(&self) -> impl Iterator<Item = &ReplicaTarget> {
         let leader = self.leader.as_ref().map(|leader| &leader.member);
-        self.replicas
-            .iter()
-            .filter(move |replica| replica.usable && Some(&replica.target.member) != leader)
-            .map(|replica| &replica.target)
+        self.replicas.iter().filter(move |replica| replica.usable && Some(&replica.target.member) != leader)
     }
 
     /// Whether sessions have to look at the difference to `other`; lag alone, within the limit, moves nobody.
     #[must_use]
     pub fn differs_for_sessions(&self, other: &Self) -> bool {
+        fn uses(view: &View) -> impl Iterator<Item = (&Target, bool)> {
+            view.readable().map(|replica| (&replica.target, replica.reporting))
+        }
         self.term != other.term
             || self.leader != other.leader
             || self.open != other.open
             || self.draining != other.draining
             || self.replicas_of != other.replicas_of
-            || !self.usable_replicas().eq(other.usable_replicas())
+            || !uses(self).eq(uses(other))
     }
 }
 
@@ -141,7 +146,7 @@ mod tests {
     }
 
     fn target(member: &str) -> Target {
-        Target { member: name(member), host: "h".into(), port: 1 }
+        Target { member: name(member), host: "h".into(), port: 1, zone: None }
     }
 
     fn route(from: &str, term: u64, leader: &str, state: RouteState) -> Route {
@@ -206,7 +211,12 @@ mod tests {
 
     #[test]
     fn replicas_that_lead_or_lag_take_no_reads_and_lag_alone_moves_nobody() {
-        let replica = |member, usable, lag| ReplicaTarget { target: target(member), lag_bytes: Some(lag), usable };
+        let replica = |member, usable, lag| ReplicaTarget {
+            target: target(member),
+            lag_bytes: Some(lag),
+            usable,
+            reporting: false,
+        };
         let with = |replicas| Route { replicas, ..route("m1", 6, "m1", Open) };
         let one = table(&[with(vec![replica("m1", true, 0), replica("m2", true, 5), replica("m3", false, 9)])]).view();
         assert_eq!(one.usable_replicas().collect::<Vec<_>>(), [&target("m2")]);
@@ -214,5 +224,8 @@ mod tests {
         assert!(!one.differs_for_sessions(&two));
         let three = table(&[with(vec![replica("m2", true, 7), replica("m3", true, 9)])]).view();
         assert!(two.differs_for_sessions(&three));
+        let four = ReplicaTarget { reporting: true, ..replica("m2", true, 7) };
+        let four = table(&[with(vec![four, replica("m3", false, 9)])]).view();
+        assert!(two.differs_for_sessions(&four), "who reads from it is another question now");
     }
 }

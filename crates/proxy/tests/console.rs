@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Lab, Server, connect_with, login, name, one, replica, told};
-use dauphin_model::{Pooling, Target};
+use common::{Lab, Server, connect_with, login, one, replica, told};
+use dauphin_model::{Pooling, ReplicaTarget, Target};
 use dauphin_proxy::Config;
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -100,7 +100,9 @@ async fn what_is_shown_is_how_things_are() {
     let (leader, second) = (Server::start(&[]), Server::start(&[]));
     let mut lab = lab(|_| {});
     lab.lead("m1", &leader).await;
-    lab.route(|route| route.replicas = vec![replica("m2", &second, true)]).await;
+    let target = Target { zone: Some("east".into()), ..common::target("m2", second.port) };
+    let its = ReplicaTarget { target, reporting: true, ..replica("m2", &second, true) };
+    lab.route(|route| route.replicas = vec![its]).await;
     let (idle, busy) = (lab.connect().await, lab.connect().await);
     assert_eq!(one(&idle, "select 1::text").await, "1");
     busy.batch_execute("begin").await.expect("begun");
@@ -129,13 +131,15 @@ async fn what_is_shown_is_how_things_are() {
 
     let pools = shown(&console, "SHOW POOLS").await;
     let [pool] = &pools[..] else { panic!("one for each database and user, none for the console: {pools:?}") };
+    assert_eq!((&server["zone"], &server["reporting"]), (&"NULL".to_owned(), &"0".to_owned()));
     let of_pool = ["cl_active", "cl_waiting", "sv_active", "pool_mode"].map(|column| pool[column].as_str());
     assert_eq!(of_pool, ["2", "0", "1", "transaction"]);
 
     let route = shown(&console, "show route").await;
-    let columns = |row: &Row| ["member", "role", "state", "term", "lag_bytes"].map(|column| row[column].clone());
-    assert_eq!(columns(&route[0]), ["m1", "leader", "open", "1", "NULL"]);
-    assert_eq!(columns(&route[1]), ["m2", "replica", "reads", "1", "0"]);
+    let names = ["member", "role", "state", "term", "lag_bytes", "zone", "reporting"];
+    let columns = |row: &Row| names.map(|column| row[column].clone());
+    assert_eq!(columns(&route[0]), ["m1", "leader", "open", "1", "NULL", "NULL", "0"]);
+    assert_eq!(columns(&route[1]), ["m2", "replica", "reads", "1", "0", "east", "1"]);
     lab.route(|route| route.draining = true).await;
     assert_eq!(shown(&console, "SHOW ROUTE").await[0]["state"], "draining");
     lab.route(|route| route.draining = false).await;
@@ -169,6 +173,11 @@ async fn what_is_shown_is_how_things_are() {
     let users = shown(&console, "SHOW USERS").await;
     assert_eq!((users.len(), users[0]["console"].as_str()), (1, "admin"));
     assert_eq!(shown(&console, "SHOW STATE").await[0]["value"], "yes");
+    let reader = common::connect(lab.read_port(), "app", common::PASSWORD).await.expect("let in");
+    reader.batch_execute("begin").await.expect("begun");
+    let servers = shown(&console, "SHOW SERVERS").await;
+    let at_replica = |row: &Row| row["member"] == "m2" && row["zone"] == "east" && row["reporting"] == "1";
+    assert!(servers.iter().any(at_replica), "{servers:?}");
 }
 
 /// What pgbouncer_exporter asks, as it asks it, and the columns and types that it reads.
@@ -338,7 +347,7 @@ async fn the_console_is_there_while_no_leader_is() {
     // Its password was asked for while there was somebody to ask.
     lab.route(|route| {
         route.state = dauphin_model::RouteState::Closed;
-        route.leader = Some(Target { member: name("m1"), host: "127.0.0.1".into(), port: server.port });
+        route.leader = Some(common::target("m1", server.port));
     })
     .await;
     let console = console(&lab).await;

@@ -102,7 +102,7 @@ async fn a_server_with_lengths_that_cannot_be_is_left_while_others_go_on() {
     for tag in *b"DCZESTAN" {
         for length in BAD_LENGTHS {
             let port = fake([&[tag], &length.to_be_bytes()[..], b"C\0\0\0"].concat()).await;
-            let its = ReplicaTarget { target: target("m2", port), lag_bytes: Some(0), usable: true };
+            let its = ReplicaTarget { target: target("m2", port), lag_bytes: Some(0), usable: true, reporting: false };
             lab.route(|route| route.replicas = vec![its]).await;
             let client = connect(lab.read_port(), "app", PASSWORD).await.expect("let in");
             let (code, text) = told(&client.simple_query("select 1").await.expect_err("nonsense"));

@@ -8,7 +8,7 @@
 mod common;
 
 use common::bare::{self, ask, log_in};
-use common::{Lab, Server, name, target};
+use common::{Lab, Server, target};
 use dauphin_model::{Pooling, ReadLevel, ReplicaTarget};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
@@ -30,7 +30,8 @@ async fn inside(port: u16, level: ReadLevel) {
     let usable = level == ReadLevel::Any;
     lab.route(|route| {
         route.state = dauphin_model::RouteState::Open;
-        route.replicas = vec![ReplicaTarget { target: target("m2", port), lag_bytes: Some(0), usable }];
+        route.replicas =
+            vec![ReplicaTarget { target: target("m2", port), lag_bytes: Some(0), usable, reporting: false }];
     })
     .await;
     println!("port {}", lab.write_port());

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Lab, Server, one};
-use dauphin_model::{Pooling, RouteState};
+use dauphin_model::{Pooling, ReplicaTarget, RouteState, Target};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ async fn numbers_are_what_happened() {
     let (mut first, second) = (Server::start(&[]), Server::start(&[]));
     let mut lab = Lab::start(|config, _| config.rules.pooling = Pooling::Transaction);
     lab.lead("m1", &first).await;
-    let replicas = vec![common::replica("m2", &second, true)];
+    let target = Target { zone: Some("east".into()), ..common::target("m2", second.port) };
+    let replicas = vec![ReplicaTarget { target, reporting: true, ..common::replica("m2", &second, true) }];
     lab.route(|route| route.replicas = replicas).await;
     let client = lab.connect().await;
     for _ in 0..3 {
@@ -55,6 +56,7 @@ async fn numbers_are_what_happened() {
         ("dauphin_proxy_open", 1.0),
         ("dauphin_proxy_leader{member=\"m1\"}", 1.0),
         ("dauphin_proxy_replica_usable{member=\"m2\"}", 1.0),
+        ("dauphin_proxy_replica_info{member=\"m2\",zone=\"east\",reporting=\"true\"}", 1.0),
         ("dauphin_proxy_replica_lag_bytes{member=\"m2\"}", 0.0),
         ("dauphin_proxy_clients", 1.0),
         ("dauphin_proxy_logins_total", 1.0),

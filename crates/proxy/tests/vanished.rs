@@ -5,7 +5,7 @@ mod common;
 
 use common::bare::{log_in_on, logged_in, message};
 use common::host::Host;
-use common::{Lab, PASSWORD, Server, connect, name, one, raw_to, told};
+use common::{Lab, PASSWORD, Server, connect, one, raw_to, told};
 use dauphin_model::{Pooling, ReplicaTarget, RouteState, Target};
 use dauphin_wire::postgres::message::put_query;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -36,7 +36,7 @@ fn lab(pooling: Pooling) -> Lab {
 }
 
 fn target_on(host: &Host, member: &str, server: &Server) -> Target {
-    Target { member: name(member), host: host.inside.to_string(), port: server.port }
+    Target { host: host.inside.to_string(), ..common::target(member, server.port) }
 }
 
 async fn goes_on(client: &Client) {
@@ -61,7 +61,7 @@ async fn readers_of_a_replica_whose_host_vanishes_learn_it_in_time_though_no_age
         let replica = Server::start_on(&host, &[]);
         let mut lab = lab(pooling);
         lab.lead("m1", &leader).await;
-        let its = ReplicaTarget { target: target_on(&host, "m2", &replica), lag_bytes: Some(0), usable: true };
+        let its = ReplicaTarget { target: target_on(&host, "m2", &replica), ..common::replica("m2", &replica, true) };
         lab.route(|route| route.replicas = vec![its]).await;
         let read = || connect(lab.read_port(), "app", PASSWORD);
         let (waits, asks) = (read().await.expect("let in"), read().await.expect("let in"));

@@ -130,6 +130,14 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         tls: Some(clients),
         server_tls,
         shards: threads(proxy),
-        rules: Rules { limits, pooling: proxy.pool, read_from_leader: true, reads, operators, slow },
+        rules: Rules {
+            limits,
+            pooling: proxy.pool,
+            read_from_leader: true,
+            reads,
+            zone: proxy.zone.clone(),
+            operators,
+            slow,
+        },
     }
 }

@@ -9,7 +9,9 @@ use crate::reload::Reloaded;
 use crate::session::Port;
 use crate::shard::Shards;
 use crate::survey::{self, Client, Counts, Doing, Known, Pooled, ServerLink};
+use crate::table::View;
 use Kind::{Number, Text};
+use dauphin_model::{MemberName, Target};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -146,7 +148,10 @@ fn servers(hub: &Hub, shards: Vec<Vec<ServerLink>>) -> Table {
         ("application_name", Text),
         ("member", Text),
         ("role", Text),
+        ("zone", Text),
+        ("reporting", Number),
     ]);
+    let view = hub.view();
     for server in shards.into_iter().flatten() {
         let state = match (&server.client, server.cancelled) {
             (_, true) => "being_canceled",
@@ -157,6 +162,7 @@ fn servers(hub: &Hub, shards: Vec<Vec<ServerLink>>) -> Table {
             Some((id, name, asked)) => (Some(u64::from(id)), name, asked),
             None => (None, String::new(), None),
         };
+        let (zone, reporting) = placed(&view, &server.member);
         table.row(vec![
             "S".into(),
             server.user.into(),
@@ -174,9 +180,19 @@ fn servers(hub: &Hub, shards: Vec<Vec<ServerLink>>) -> Table {
             name.into(),
             server.member.to_string().into(),
             if server.leads { "leader" } else { "replica" }.into(),
+            zone.into(),
+            reporting.into(),
         ]);
     }
     table
+}
+
+/// Where a member stands, and whether it is for people and analytics, as far as the route says.
+fn placed(view: &View, member: &MemberName) -> (Option<String>, bool) {
+    let leader = view.leader.iter().map(|target| (target, false));
+    let replicas = view.replicas.iter().map(|replica| (&replica.target, replica.reporting));
+    let found = leader.chain(replicas).find(|(target, _)| target.member == *member);
+    found.map_or((None, false), |(target, reporting)| (target.zone.clone(), reporting))
 }
 
 fn pools(hub: &Hub, pooled: Pooled) -> Table {
@@ -336,6 +352,8 @@ fn route(hub: &Hub) -> Table {
         ("port", Number),
         ("term", Number),
         ("lag_bytes", Number),
+        ("zone", Text),
+        ("reporting", Number),
     ]);
     let view = hub.view();
     let leader = match (view.open, view.draining) {
@@ -343,22 +361,26 @@ fn route(hub: &Hub) -> Table {
         (true, true) => "draining",
         (false, _) => "closed",
     };
-    let mut row = |target: Option<&dauphin_model::Target>, role: &str, state: &str, term: u64, lag: Option<u64>| {
-        table.row(vec![
-            target.map(|target| target.member.to_string()).into(),
-            role.into(),
-            state.into(),
-            target.map(|target| target.host.clone()).into(),
-            target.map(|target| u64::from(target.port)).into(),
-            term.into(),
-            lag.into(),
-        ]);
-    };
-    row(view.leader.as_ref(), "leader", leader, view.term.0, None);
+    let mut row =
+        |target: Option<&Target>, role: &str, state: &str, term: u64, (lag, reporting): (Option<u64>, bool)| {
+            table.row(vec![
+                target.map(|target| target.member.to_string()).into(),
+                role.into(),
+                state.into(),
+                target.map(|target| target.host.clone()).into(),
+                target.map(|target| u64::from(target.port)).into(),
+                term.into(),
+                lag.into(),
+                target.and_then(|target| target.zone.clone()).into(),
+                reporting.into(),
+            ]);
+        };
+    row(view.leader.as_ref(), "leader", leader, view.term.0, (None, false));
     let leads = view.leader.as_ref().map(|leader| &leader.member);
     for replica in view.replicas.iter().filter(|replica| Some(&replica.target.member) != leads) {
         let state = if replica.usable { "reads" } else { "no reads" };
-        row(Some(&replica.target), "replica", state, view.replicas_of.0, replica.lag_bytes);
+        let more = (replica.lag_bytes, replica.reporting);
+        row(Some(&replica.target), "replica", state, view.replicas_of.0, more);
     }
     table
 }

@@ -59,6 +59,13 @@ impl Budget {
         self.freed.notify_waiters();
     }
 
+    /// Whether no more may be opened, and so many connections, which are in use, are all that there are, or somebody waits in
+    /// vain already. Those that another shard has may be free: that one gives them up when it is asked to.
+    pub(crate) fn is_exhausted(&self, busy: usize) -> bool {
+        let used = self.used.load(Ordering::Acquire);
+        used >= self.limit.load(Ordering::Acquire) && (busy >= used || self.starving() > 0)
+    }
+
     /// More are open than the limit allows now.
     pub(crate) fn is_over(&self) -> bool {
         self.used.load(Ordering::Acquire) > self.limit.load(Ordering::Acquire)
@@ -90,9 +97,11 @@ mod tests {
         let budget = Arc::new(Budget::new(2));
         let (one, two) = (budget.take(), budget.take());
         assert!(one.is_some() && two.is_some() && budget.take().is_none());
+        assert!(budget.is_exhausted(2) && !budget.is_exhausted(1));
         let hungry = budget.starve();
+        assert!(budget.is_exhausted(0), "another shard has both, and uses them");
         assert_eq!(budget.starving(), 1);
         drop((one, hungry));
-        assert!(budget.starving() == 0 && budget.take().is_some());
+        assert!(budget.starving() == 0 && !budget.is_exhausted(2) && budget.take().is_some());
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod budget;
 pub(crate) mod link;
 pub(crate) mod open;
 
+use crate::choice::Load;
 use crate::hub::Hub;
 use crate::server::OpenError;
 use crate::shard::Shard;
@@ -324,6 +325,12 @@ impl Pool {
     /// What is free.
     pub(crate) fn idle(&self) -> impl Iterator<Item = Rc<CancelTarget>> {
         self.idle.borrow().iter().map(|(link, _)| Rc::clone(&link.target)).collect::<Vec<_>>().into_iter()
+    }
+
+    /// How busy it is.
+    pub(crate) fn load(&self) -> Load {
+        let busy = self.busy.get();
+        Load { busy, full: self.idle.borrow().is_empty() && self.budget.is_exhausted(busy) }
     }
 
     /// How many are on their way.

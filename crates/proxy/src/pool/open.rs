@@ -2,14 +2,13 @@
 
 use crate::hub::Hub;
 use crate::server::{OpenError, Server};
-use crate::track::own::{self, Asked};
+use crate::track::own::{self, Asked, MESSAGES};
 use dauphin_model::Target;
 use dauphin_wire::postgres::scram::Secret;
 use dauphin_wire::postgres::startup::{MINOR_MAX, Startup};
 use dauphin_wire::postgres::warnings;
 
-/// The setting that may hide warnings, and the highest level that does not.
-const MESSAGES: &str = "client_min_messages";
+/// The highest level of messages that does not hide warnings.
 const AUDIBLE: &str = "warning";
 
 /// How a client logs in to servers.

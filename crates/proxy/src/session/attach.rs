@@ -144,11 +144,14 @@ impl Session {
         let leader = || view.admitting_leader().map(|target| Place::Leader(target.clone(), view.term));
         match self.port {
             Port::Write => leader(),
-            Port::Read => match self.hub.pick_replica(view) {
-                Some((target, slot)) => Some(Place::Replica(target, slot)),
-                None if self.hub.rules().read_from_leader => leader(),
-                None => None,
-            },
+            Port::Read => {
+                let zone = self.shard.zone();
+                match self.hub.pick_replica(view, self.wish(zone.as_deref())) {
+                    Some((target, slot)) => Some(Place::Replica(target, slot)),
+                    None if self.hub.rules().read_from_leader => leader(),
+                    None => None,
+                }
+            }
         }
     }
 

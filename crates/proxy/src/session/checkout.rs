@@ -153,13 +153,16 @@ impl Session {
         if self.port == Port::Write {
             return leader();
         }
-        let replicas = self.shard.replicas().into_iter().map(|target| {
-            let pool = pools.replica(&self.hub, &target.member);
+        let (view, zone) = (self.shard.view(), self.shard.zone());
+        let wish = self.wish(zone.as_deref());
+        let replicas = view.readable().map(|replica| (pools.replica(&self.hub, &replica.target.member), replica));
+        let best = replicas.min_by_key(|(pool, replica)| wish.rank(replica, pool.load()));
+        let best = best.map(|(pool, replica)| {
+            let target = replica.target.clone();
             let right = Right::Replica(target.member.clone());
             (pool, target, right)
         });
-        let freest = replicas.min_by_key(|(pool, ..)| pool.busy.get());
-        freest.or_else(|| if self.hub.rules().read_from_leader { leader() } else { None })
+        best.or_else(|| if self.hub.rules().read_from_leader { leader() } else { None })
     }
 
     /// Gives a server that was checked out this session's settings, and takes it.

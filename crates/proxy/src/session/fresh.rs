@@ -3,11 +3,13 @@
 
 use super::reading::{Next, Reading};
 use super::{Session, Source};
+use crate::choice::Wish;
 use crate::marks::Seen;
+use crate::pool::Pools;
 use crate::pool::link::{Link, Right};
 use crate::table::View;
 use dauphin_model::token::Standing;
-use dauphin_model::{MemberName, ReadLevel, Target, Term};
+use dauphin_model::{MemberName, ReadLevel, ReplicaTarget, Term};
 use dauphin_wire::postgres::message;
 use std::rc::Rc;
 use tokio::time::{Instant, timeout_at};
@@ -20,6 +22,14 @@ pub(super) enum Need {
     After(u64, Term),
     /// The log up to here, as the leader of this term had it.
     UpTo(u64, Term),
+}
+
+/// Whom a replica is there for.
+enum Fit {
+    /// For this session, or no other one is usable that would be.
+    Meant,
+    /// For others: one that is usable and there for this session is not fresh enough yet.
+    Other,
 }
 
 /// So many reads in a row for which no replica was fresh enough in time, and the next ones do not wait.
@@ -39,18 +49,22 @@ impl Session {
             (_, Need::After(..)) => return false,
         };
         let Ok(need) = self.with_token(need) else { return false };
-        let view = self.shard.view();
+        let (view, zone) = (self.shard.view(), self.shard.zone());
+        let wish = self.wish(zone.as_deref());
+        let meant = has_meant(&view, wish);
         let Some(candidates) = candidates(&view, level) else { return false };
         let last = reading.last.as_ref().filter(|_| level == ReadLevel::Monotonic);
-        let fresh = candidates.filter_map(|target| {
-            if last.is_some_and(|(member, _)| *member != target.member) {
+        let fresh = candidates.filter_map(|replica| {
+            let member = &replica.target.member;
+            if last.is_some_and(|(last, _)| last != member) || meant && !wish.is_meant(replica) {
                 return None;
             }
-            let since = self.since(need, &target.member)?;
-            Some((pools.replica(&self.hub, &target.member), since))
+            let since = self.since(need, member)?;
+            Some((pools.replica(&self.hub, member), replica, since))
         });
-        let Some((pool, since)) = fresh.min_by_key(|(pool, _)| pool.busy.get()) else { return false };
-        drop(view);
+        let best = fresh.min_by_key(|(pool, replica, _)| wish.rank(replica, pool.load()));
+        let Some((pool, _, since)) = best else { return false };
+        drop((view, zone));
         let of_replica = |right: &Right| matches!(right, Right::Replica(_));
         let Some(link) = pool.take(of_replica, self.track.memory().state(), true) else { return false };
         let since = [since, last.map(|(_, at)| *at)].into_iter().flatten().min();
@@ -141,31 +155,52 @@ impl Session {
         loop {
             news.borrow_and_update();
             let view = self.hub.view();
-            let fresh = candidates(&view, level)?.filter_map(|target| {
-                self.since(reading.settled, &target.member)?;
-                Some((pools.replica(&self.hub, &target.member), target))
-            });
-            if let Some((_, target)) = fresh.min_by_key(|(pool, _)| pool.busy.get()) {
-                reading.misses = 0;
-                return Some(target.member.clone());
-            }
+            // One that is there for others is taken only once none that is there for this session will do in time.
+            let other = match self.freshest(&view, pools, reading.settled, level)? {
+                Some((member, Fit::Meant)) => {
+                    reading.misses = 0;
+                    return Some(member);
+                }
+                Some((member, Fit::Other)) => Some(member),
+                None => None,
+            };
             if asked && reading.misses >= MISSES_MAX && !reading.misses.is_multiple_of(TRIES_EVERY) {
                 // Replicas are further behind than it would wait: now and then it looks whether they still are.
                 reading.misses = reading.misses.wrapping_add(1).max(MISSES_MAX);
-                return None;
+                return other;
             }
             let mut any = false;
-            for target in candidates(&view, level)? {
-                self.hub.marks.replica(&self.hub, &target.member).ask();
+            for replica in candidates(&view, level)? {
+                self.hub.marks.replica(&self.hub, &replica.target.member).ask();
                 any = true;
             }
             asked = true;
             let news = timeout_at(until, news.changed());
             if !any || news.await.is_err() {
                 reading.misses = reading.misses.wrapping_add(1).max(1);
-                return None;
+                return other;
             }
         }
+    }
+
+    /// The best replica that is fresh enough now. The outer none: none may be chosen at all.
+    fn freshest(&self, view: &View, pools: &Pools, need: Need, level: ReadLevel) -> Option<Option<(MemberName, Fit)>> {
+        let zone = self.shard.zone();
+        let wish = self.wish(zone.as_deref());
+        let fresh = candidates(view, level)?.filter_map(|replica| {
+            self.since(need, &replica.target.member)?;
+            Some((pools.replica(&self.hub, &replica.target.member), replica))
+        });
+        let best = fresh.min_by_key(|(pool, replica)| wish.rank(replica, pool.load()));
+        Some(best.map(|(_, replica)| {
+            let fits = wish.is_meant(replica) || !has_meant(view, wish);
+            (replica.target.member.clone(), if fits { Fit::Meant } else { Fit::Other })
+        }))
+    }
+
+    /// What it would like of a replica.
+    pub(super) fn wish<'a>(&self, zone: Option<&'a str>) -> Wish<'a> {
+        Wish { zone, reporting: self.asked().reporting == Some(true) }
     }
 
     /// Whether the server behind this connection is fresh enough. It may have been restarted since it was asked, and be behind
@@ -222,8 +257,13 @@ impl Session {
 }
 
 /// Replicas that may be chosen.
-fn candidates(view: &View, level: ReadLevel) -> Option<impl Iterator<Item = &Target>> {
+fn candidates(view: &View, level: ReadLevel) -> Option<impl Iterator<Item = &ReplicaTarget>> {
     // Those of another term's leader may have another log of the same length.
     let known = level == ReadLevel::Any || (view.replicas_of == view.term && view.admitting_leader().is_some());
-    known.then(|| view.usable_replicas())
+    known.then(|| view.readable())
+}
+
+/// Whether a replica is there for such a reader, fresh enough or not.
+fn has_meant(view: &View, wish: Wish<'_>) -> bool {
+    view.readable().any(|replica| wish.is_meant(replica))
 }

@@ -112,8 +112,11 @@ impl Session {
         let replication = startup.is_replication();
         let mut track = Track::new(replication);
         let rules = shard.hub.rules();
-        if port == Port::Write && !replication && rules.pooling == Pooling::Transaction {
-            track.let_choose();
+        if !replication && rules.pooling == Pooling::Transaction {
+            track.let_pick();
+            if port == Port::Write {
+                track.let_choose();
+            }
         }
         let who = Who {
             database: shard.database(startup.database()),

@@ -185,6 +185,9 @@ impl Memory {
                     // What the server took was looked at before.
                     let _ = self.asked.set(name, &value);
                 }
+                if *key == *own::MESSAGES.as_bytes() {
+                    self.asked.hear(text);
+                }
                 // These set more than one thing: each text is kept, in the order of its last use.
                 let key = if key == CHARACTERISTICS { text } else { canonical(key) };
                 self.settings.retain(|setting| *setting.key != *key);

@@ -156,6 +156,8 @@ pub(crate) struct Track {
     wrote: bool,
     /// It may choose how it reads.
     chooses: bool,
+    /// It may choose by which replicas.
+    picks: bool,
     /// The unnamed statement, when it changes a setting.
     armed: Option<Change>,
     /// Something in flight may end the transaction: what comes behind it is on its own.
@@ -242,6 +244,11 @@ impl Track {
     /// It may choose how it reads.
     pub(crate) fn let_choose(&mut self) {
         self.chooses = true;
+    }
+
+    /// It may choose from which replicas.
+    pub(crate) fn let_pick(&mut self) {
+        self.picks = true;
     }
 
     /// Whether no message from the server is half through.

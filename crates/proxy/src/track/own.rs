@@ -1,4 +1,4 @@
-//! The settings that are the proxy's own: how a session reads. Servers keep them like any other of a name with a dot, so that
+//! The settings that are the proxy's own: how a session reads, and from which replicas. Servers keep them like any other of a name with a dot, so that
 //! SHOW, RESET and a rollback do what they always do; what makes no sense is refused before it gets there.
 
 use dauphin_model::{CommitToken, ReadLevel, file::unit};
@@ -11,12 +11,14 @@ const PREFIX: &str = "dauphin.";
 pub(crate) const READ_LEVEL: &str = "dauphin.read_level";
 /// How long a read waits for a replica.
 pub(crate) const READ_WAIT: &str = "dauphin.read_wait";
+/// Whether it reads for people and analytics: replicas that are there for those come first.
+pub(crate) const REPORTING: &str = "dauphin.reporting";
 /// A name that connections share: what one of them has written, the others read.
 const SESSION: &str = "dauphin.session";
 /// What another session committed, and this one is to see.
 const MIN_TOKEN: &str = "dauphin.min_token";
 /// The names of all that can be set.
-const NAMES: &str = "dauphin.read_level, dauphin.read_wait, dauphin.session and dauphin.min_token";
+const NAMES: &str = "dauphin.read_level, dauphin.read_wait, dauphin.reporting, dauphin.session and dauphin.min_token";
 
 /// What is shown, and cannot be set: a token for all that is committed.
 const COMMIT_TOKEN: &str = "dauphin.commit_token";
@@ -25,10 +27,14 @@ const TOKEN: &str = "SELECT pg_catalog.substr(pg_catalog.pg_walfile_name(l), 1, 
      OPERATOR(pg_catalog.||) l AS \"dauphin.commit_token\" FROM pg_catalog.pg_current_wal_insert_lsn() AS l";
 
 /// Asked of every server for whom it has just let in: what the role or the database has set for itself.
-pub(crate) const OF_ROLE: &str = "SELECT pg_catalog.format('%s|%s|%s', \
+pub(crate) const OF_ROLE: &str = "SELECT pg_catalog.format('%s|%s|%s|%s', \
      pg_catalog.current_setting('client_min_messages'), pg_catalog.current_setting('dauphin.read_level', true), \
-     pg_catalog.current_setting('dauphin.read_wait', true))";
+     pg_catalog.current_setting('dauphin.read_wait', true), pg_catalog.current_setting('dauphin.reporting', true))";
+/// What it answers, in this order, behind the level of messages.
+const ANSWERED: [&str; 3] = [READ_LEVEL, READ_WAIT, REPORTING];
 const SEPARATOR: char = '|';
+/// The server's own setting that hides notices.
+pub(crate) const MESSAGES: &str = "client_min_messages";
 
 /// Longest name of a session, in bytes.
 const SESSION_BYTES_MAX: usize = 128;
@@ -41,6 +47,10 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Asked {
     pub(crate) level: Option<ReadLevel>,
     pub(crate) wait: Option<Duration>,
+    /// Replicas that are there for people and analytics come first.
+    pub(crate) reporting: Option<bool>,
+    /// Notices are hidden from it.
+    pub(crate) quiet: Option<bool>,
     /// It shares a session with other connections, of this proxy or of others.
     pub(crate) shares: Option<bool>,
     /// It sees at least this.
@@ -62,6 +72,7 @@ impl Asked {
         match key {
             READ_LEVEL if by_default => self.level = None,
             READ_WAIT if by_default => self.wait = None,
+            REPORTING if by_default => self.reporting = None,
             SESSION if by_default => self.shares = None,
             MIN_TOKEN if by_default || value.is_empty() => self.token = None,
             READ_LEVEL => self.level = Some(value.parse()?),
@@ -74,6 +85,7 @@ impl Asked {
                 }
                 self.wait = Some(wait);
             }
+            REPORTING => self.reporting = Some(truth(key, value)?),
             SESSION if value.len() > SESSION_BYTES_MAX => {
                 return Err(format!("{SESSION} has at most {SESSION_BYTES_MAX} bytes, not {}", value.len()));
             }
@@ -92,18 +104,19 @@ impl Asked {
         Self {
             level: self.level.or(other.level),
             wait: self.wait.or(other.wait),
+            reporting: self.reporting.or(other.reporting),
+            quiet: self.quiet.or(other.quiet),
             shares: self.shares.or(other.shares),
             token: self.token.or(other.token),
         }
     }
 
-    /// What a server answered to [`OF_ROLE`], in a text that is a level of messages, a read level and a wait. Also what is
-    /// wrong with it.
+    /// What a server answered to [`OF_ROLE`]: a level of messages, and the settings. Also what is wrong with it.
     pub(crate) fn of_role(answer: &str) -> (&str, Self, Option<String>) {
-        let mut parts = answer.splitn(3, SEPARATOR);
+        let mut parts = answer.splitn(1 + ANSWERED.len(), SEPARATOR);
         let messages = parts.next().unwrap_or_default();
-        let (mut asked, mut wrong) = (Self::default(), None);
-        for (key, value) in [READ_LEVEL, READ_WAIT].into_iter().zip(parts) {
+        let (mut asked, mut wrong) = (Self { quiet: Some(is_quiet(messages)), ..Self::default() }, None);
+        for (key, value) in ANSWERED.into_iter().zip(parts) {
             if !value.is_empty()
                 && let Err(why) = asked.set(key, value)
             {
@@ -113,11 +126,18 @@ impl Asked {
         (messages, asked, wrong)
     }
 
+    /// Takes in a SET of the level of messages.
+    pub(crate) fn hear(&mut self, text: &[u8]) {
+        self.quiet = Some(is_quiet(&String::from_utf8_lossy(text)));
+    }
+
     /// It is what it was at login.
     pub(crate) fn reset(&mut self, key: &[u8]) {
         match std::str::from_utf8(key) {
             Ok(READ_LEVEL) => self.level = None,
             Ok(READ_WAIT) => self.wait = None,
+            Ok(REPORTING) => self.reporting = None,
+            Ok(MESSAGES) => self.quiet = None,
             Ok(SESSION) => self.shares = None,
             Ok(MIN_TOKEN) => self.token = None,
             _ => {}
@@ -133,16 +153,35 @@ impl Asked {
         for (name, value) in parameters {
             if is_own(name.as_bytes()) {
                 asked.set(name, value)?;
+            } else if name == MESSAGES {
+                asked.quiet = Some(is_quiet(value));
             } else if name == "options" {
                 for word in value.split_ascii_whitespace() {
                     let word = word.trim_start_matches("-c").trim_start_matches("--");
-                    if let Some((name, value)) = word.split_once('=').filter(|(name, _)| is_own(name.as_bytes())) {
-                        asked.set(name, value)?;
+                    match word.split_once('=') {
+                        Some((MESSAGES, value)) => asked.quiet = Some(is_quiet(value)),
+                        Some((name, value)) if is_own(name.as_bytes()) => asked.set(name, value)?,
+                        _ => {}
                     }
                 }
             }
         }
         Ok(asked)
+    }
+}
+
+/// Whether notices are hidden by a level of messages, or by a SET of it.
+fn is_quiet(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["warning", "error", "fatal", "panic"].iter().any(|level| text.contains(level))
+}
+
+/// A value that says yes or no, as PostgreSQL takes them.
+fn truth(key: &str, value: &str) -> Result<bool, String> {
+    match value.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "off" | "false" | "no" | "0" => Ok(false),
+        _ => Err(format!("{key} is on or off, not {value:?}")),
     }
 }
 
@@ -214,9 +253,14 @@ mod tests {
         let before = asked;
         assert_eq!(before.level, Some(ReadLevel::Bounded(Span::ms(5))));
         assert_eq!(before.wait, Some(Duration::from_millis(7)));
-        for (key, value) in
-            [(READ_LEVEL, "x"), (READ_WAIT, "2min"), (MIN_TOKEN, "7"), (COMMIT_TOKEN, "x"), ("dauphin.x", "a")]
-        {
+        for (key, value) in [
+            (READ_LEVEL, "x"),
+            (READ_WAIT, "2min"),
+            (REPORTING, "2"),
+            (MIN_TOKEN, "7"),
+            (COMMIT_TOKEN, "x"),
+            ("dauphin.x", "a"),
+        ] {
             asked.set(key, value).expect_err(value);
         }
         assert_eq!(asked, before);
@@ -228,7 +272,10 @@ mod tests {
     #[test]
     fn what_a_role_has_set_counts_where_nothing_else_is_said() {
         let of = |answer: &'static str| Asked::of_role(answer);
-        assert_eq!(of("notice||"), ("notice", Asked::default(), None));
+        assert_eq!(of("notice||"), ("notice", Asked { quiet: Some(false), ..Asked::default() }, None));
+        assert_eq!(of("notice|||on").1.reporting, Some(true));
+        let (_, its, wrong) = of("warning|any|7|perhaps");
+        assert_eq!((its.quiet, its.reporting, wrong.is_some()), (Some(true), None, true));
         let (messages, its, wrong) = of("error|bounded( 5 )|7");
         assert_eq!((messages, its.level, wrong), ("error", Some(ReadLevel::Bounded(Span::ms(5))), None));
         let said = Asked { level: Some(ReadLevel::Any), ..Asked::default() };
@@ -262,6 +309,9 @@ mod tests {
         assert_eq!(level(said("options", "-c work_mem=4MB -c dauphin.read_level=any")), Some(ReadLevel::Any));
         assert_eq!(level(said("options", "-cdauphin.read_level=any --jit=off")), Some(ReadLevel::Any));
         assert_eq!(level(said("application_name", "x")), None);
+        let people = said("options", "-c dauphin.reporting=Yes -c client_min_messages=warning").expect("taken");
+        assert_eq!((people.reporting, people.quiet), (Some(true), Some(true)));
+        assert_eq!(said(MESSAGES, "notice").expect("taken").quiet, Some(false));
         said("options", "-c dauphin.read_level=never").expect_err("refused");
     }
 }

@@ -66,7 +66,11 @@ impl Track {
     fn own_setting(&self, key: &[u8], text: &[u8]) -> Vec<u8> {
         let key = String::from_utf8_lossy(key);
         let checked = match own::value_of(text) {
-            _ if !self.chooses => {
+            _ if !self.picks && key == own::REPORTING => {
+                let text = "which replicas serve a session is chosen at login, where the proxy has pool = \"session\"";
+                Err(text.to_owned())
+            }
+            _ if !self.chooses && key != own::REPORTING => {
                 Err("how a session reads is chosen on the write port, where the proxy has pool = \"transaction\""
                     .to_owned())
             }

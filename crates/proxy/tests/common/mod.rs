@@ -425,11 +425,11 @@ impl Lab {
 }
 
 pub(crate) fn target(member: &str, port: u16) -> Target {
-    Target { member: name(member), host: "127.0.0.1".into(), port }
+    Target { member: name(member), host: "127.0.0.1".into(), port, zone: None }
 }
 
 pub(crate) fn replica(member: &str, server: &Server, usable: bool) -> ReplicaTarget {
-    ReplicaTarget { target: target(member, server.port), lag_bytes: Some(0), usable }
+    ReplicaTarget { target: target(member, server.port), lag_bytes: Some(0), usable, reporting: false }
 }
 
 pub(crate) fn login(port: u16, user: &str, password: &str) -> tokio_postgres::Config {
