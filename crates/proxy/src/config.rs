@@ -66,12 +66,18 @@ pub struct ServerTls {
 pub struct Limits {
     /// Clients at once, both ports together.
     pub clients: usize,
+    /// Those of one user; none: as many as all.
+    pub clients_user: Option<usize>,
+    /// Those of one database; none: as many as all.
+    pub clients_database: Option<usize>,
     /// Connections at once that have not logged in yet.
     pub logins: usize,
     /// Connections to one server for one user and database, where clients share them.
     pub pool: usize,
     /// How long a client may wait for a server that takes its statement.
     pub wait: Duration,
+    /// How long it does before it is told for what; 0: it is not told.
+    pub notice: Duration,
     /// How long a client may take to say what it needs to say to log in.
     pub handshake: Duration,
     /// How long a client's host may say nothing at all before its connection is given up.
@@ -84,9 +90,12 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             clients: 10_000,
+            clients_user: None,
+            clients_database: None,
             logins: 5_000,
             pool: 20,
             wait: Duration::from_secs(10),
+            notice: Duration::from_secs(1),
             handshake: Duration::from_secs(10),
             client_keepalive: Duration::from_secs(60),
             stop: Duration::from_secs(5),

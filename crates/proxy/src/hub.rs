@@ -4,6 +4,7 @@
 use crate::allowance::Allowance;
 use crate::choice::{Load, Wish};
 use crate::config::Rules;
+use crate::crowd::{Crowd, Names, Room, TooMany};
 use crate::dial::Dial;
 use crate::marks::Marks;
 use crate::pool::Place;
@@ -65,6 +66,19 @@ impl Drop for ReadSlot {
     }
 }
 
+/// A client that counts among those of its user and database; no more when dropped.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    hub: Arc<Hub>,
+    names: Names,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        lock(&self.hub.crowd).leave(&self.names);
+    }
+}
+
 /// What all sessions share.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -76,6 +90,7 @@ pub(crate) struct Hub {
     sessions: Mutex<HashMap<u32, Entry>>,
     readers: Mutex<BTreeMap<MemberName, usize>>,
     budgets: Mutex<HashMap<Place, Weak<Budget>>>,
+    crowd: Mutex<Crowd>,
     /// Lines about statements.
     lines: Mutex<Allowance>,
     stopping: AtomicBool,
@@ -108,6 +123,7 @@ impl Hub {
             sessions: Mutex::default(),
             readers: Mutex::default(),
             budgets: Mutex::default(),
+            crowd: Mutex::default(),
             lines: Mutex::default(),
             stopping: AtomicBool::new(false),
             opening: Semaphore::new(OPENING_MAX),
@@ -238,6 +254,17 @@ impl Hub {
         let sessions = lock(&self.sessions);
         let entry = sessions.get(&key.pid)?;
         (*entry.key == *key).then_some(entry.shard)
+    }
+
+    /// Counts a client among those of its user and database.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub(crate) fn count_in(self: &Arc<Self>, user: &str, database: &str) -> Result<Guest, TooMany> {
+        let limits = &self.rules().limits;
+        let room = Room { user: limits.clients_user, database: limits.clients_database };
+        let names = lock(&self.crowd).enter(user, database, room)?;
+        Ok(Guest { hub: Arc::clone(self), names })
     }
 
     /// How many connections there may be to this place, all shards together.

@@ -7,6 +7,7 @@ mod cancel;
 mod choice;
 mod config;
 mod console;
+mod crowd;
 mod dial;
 mod hub;
 mod journal;

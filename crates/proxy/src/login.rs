@@ -3,6 +3,7 @@
 
 use crate::cancel;
 use crate::console::{self, Console};
+use crate::crowd::TooMany;
 use crate::hub::Hub;
 use crate::reload::Front;
 use crate::session::{Port, Session};
@@ -84,6 +85,8 @@ pub(crate) enum LoginError {
     Setting(String),
     #[error("{0}")]
     Console(#[from] console::NotLetIn),
+    #[error("{0}")]
+    TooMany(#[from] TooMany),
     #[error("no random bytes: {0}")]
     Random(#[from] getrandom::Error),
     #[error("the TLS handshake failed: {0}")]
@@ -98,6 +101,7 @@ impl LoginError {
             Self::Startup(BadStartup::Malformed) => return None,
             Self::Setting(_) => "22023",
             Self::Console(_) => "42501",
+            Self::TooMany(_) => message::TOO_MANY_CONNECTIONS,
             Self::Startup(BadStartup::Version(..)) => "0A000",
             Self::Startup(BadStartup::NoUser) | Self::TlsRequired | Self::OtherUser { .. } => "28000",
             Self::Scram(_) | Self::Protocol => message::PROTOCOL_VIOLATION,
@@ -132,11 +136,14 @@ impl Door {
                             Err(why) => LoginError::Console(why),
                         }
                     }
-                    (Ok(asked), Ok(registered)) => {
-                        let secret = Secret::Keys(keys);
-                        let session = Session::new(shard, registered, port, client, startup, secret, asked);
-                        return Some(Entered::Session(Box::new(session)));
-                    }
+                    (Ok(asked), Ok(registered)) => match self.hub.count_in(startup.user(), startup.database()) {
+                        Ok(guest) => {
+                            let (known, secret) = ((registered, guest), Secret::Keys(keys));
+                            let session = Session::new(shard, known, port, client, startup, secret, asked);
+                            return Some(Entered::Session(Box::new(session)));
+                        }
+                        Err(why) => LoginError::TooMany(why),
+                    },
                     (Err(why), _) => LoginError::Setting(why),
                 }
             }

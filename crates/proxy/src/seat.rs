@@ -52,6 +52,8 @@ pub(crate) struct Seat {
     pub(crate) transaction: Cell<Option<Instant>>,
     /// When it asked for something last.
     pub(crate) asked: Cell<Option<Instant>>,
+    /// The client was told that its password is right, before a server was found for it.
+    pub(crate) let_in: Cell<bool>,
     /// A cancel request came while nothing of it ran on a server.
     pub(crate) interrupted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -69,6 +71,7 @@ impl Seat {
             waiting: Cell::default(),
             transaction: Cell::default(),
             asked: Cell::default(),
+            let_in: Cell::default(),
             interrupted: Cell::default(),
             waker: RefCell::default(),
             busy: Cell::default(),

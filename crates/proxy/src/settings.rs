@@ -51,7 +51,10 @@ pub(crate) fn settings(config: &Config) -> Vec<Setting> {
         restart("metrics_listen", addresses(config.listen_metrics.as_slice())),
         restart("threads", config.shards.to_string()),
         live("wait_limit", length(limits.wait)),
+        live("notice_after", length(limits.notice)),
         live("clients_max", limits.clients.to_string()),
+        live("clients_max_user", number(limits.clients_user)),
+        live("clients_max_database", number(limits.clients_database)),
         live("pool", pool.to_owned()),
         live("pool_size", limits.pool.to_string()),
         live("zone", rules.zone.clone().unwrap_or_default()),
@@ -70,6 +73,11 @@ pub(crate) fn settings(config: &Config) -> Vec<Setting> {
 
 fn addresses(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// None: nothing is set.
+fn number(number: Option<usize>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
 }
 
 fn length(length: Duration) -> String {

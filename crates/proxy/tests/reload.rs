@@ -3,7 +3,7 @@
 mod common;
 
 use common::bare::logged_in;
-use common::{Lab, Server, connect_with, login, one, told};
+use common::{Lab, PASSWORD, Server, connect, connect_with, login, one, told};
 use dauphin_model::{ClusterName, Pooling};
 use dauphin_net::Peer;
 use dauphin_net::ca::{CERT_FILE, Ca, KEY_FILE};
@@ -127,6 +127,50 @@ async fn clients_are_shown_the_new_certificate() {
     ca.issue_to(&identity, &peer, &["127.0.0.1".to_owned()]).expect("issued again");
     reload(&lab).await;
     assert_ne!(shown_certificate(lab.write_port(), &ca), first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_a_user_and_of_a_database_are_limited() {
+    let server = Server::start(&[]);
+    let (mut lab, file) = lab(|config| config.rules.limits.clients_user = Some(2));
+    lab.lead("m1", &server).await;
+    let (write, read) = (lab.write_port(), lab.read_port());
+    let come = |port, user| connect(port, user, if user == "app" { PASSWORD } else { "proxy secret" });
+    let refused = async |user, limit: &str| {
+        let (code, text) = told(&come(write, user).await.expect_err("too many"));
+        assert!(code == "53300" && text.ends_with(limit), "{code} {text}");
+    };
+    // Both ports together, and other users for themselves.
+    let (first, _second) = (come(write, "app").await.expect("let in"), come(read, "app").await.expect("let in"));
+    refused("app", "of user \"app\": clients_max_user in [proxy] is 2").await;
+    let _other = come(write, "dauphin_proxy").await.expect("let in");
+    // Whoever has to look into it comes in.
+    let mut config = login(write, "app", PASSWORD);
+    let console = connect_with(config.dbname("dauphin")).await.expect("let in");
+    edit(&file, |config| {
+        (config.rules.limits.clients_user, config.rules.limits.clients_database) = (None, Some(4));
+    });
+    let table = console.simple_query("RELOAD").await.expect("taken over");
+    let changed = table.iter().filter_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => Some((row.get(0)?, row.get(2)?, row.get(3)?)),
+        _ => None,
+    });
+    let expected = [("clients_max_user", "", "applied"), ("clients_max_database", "4", "applied")];
+    assert_eq!(changed.collect::<Vec<_>>(), expected);
+    let _third = come(write, "app").await.expect("let in");
+    for user in ["app", "dauphin_proxy"] {
+        refused(user, "for database \"app\": clients_max_database in [proxy] is 4").await;
+    }
+    // Fewer than there are: they stay, and who leaves makes room only below the limit.
+    edit(&file, |config| config.rules.limits.clients_database = Some(3));
+    assert_eq!(reload(&lab).await.0, ["clients_max_database"]);
+    assert_eq!(one(&first, "select 1::text").await, "1");
+    drop(first);
+    lab.until("it has left", |stats| stats.clients == 4).await;
+    refused("app", "clients_max_database in [proxy] is 3").await;
+    drop(_third);
+    lab.until("another one has left", |stats| stats.clients == 3).await;
+    come(write, "app").await.expect("let in");
 }
 
 /// How long the other side of this connection, which this process has too, may be silent before it is asked.

@@ -102,6 +102,9 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
     });
     let limits = Limits {
         clients: proxy.clients_max as usize,
+        clients_user: proxy.clients_max_user.map(|most| most as usize),
+        clients_database: proxy.clients_max_database.map(|most| most as usize),
+        notice: proxy.notice_after.duration(),
         pool: proxy.pool_size as usize,
         wait: proxy.wait_limit.duration(),
         client_keepalive: proxy.client_keepalive.duration(),

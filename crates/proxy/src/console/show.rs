@@ -254,7 +254,9 @@ fn databases(hub: &Hub, pooled: Pooled, known: Vec<Known>) -> Table {
         ("current_client_connections", Number),
         ("paused", Number),
         ("disabled", Number),
+        ("max_client_connections", Number),
     ]);
+    let most = hub.rules().limits.clients_database.unwrap_or(0) as u64;
     let mut counted: BTreeMap<&str, Counts> = BTreeMap::new();
     for ((database, _), counts) in &pooled {
         counted.entry(database).or_default().add(counts);
@@ -278,6 +280,7 @@ fn databases(hub: &Hub, pooled: Pooled, known: Vec<Known>) -> Table {
             (counts.active + counts.idle + counts.waiting).into(),
             database.paused.into(),
             false.into(),
+            most.into(),
         ]);
     }
     table
@@ -291,6 +294,7 @@ fn users(hub: &Hub, pooled: &Pooled) -> Table {
         ("current_connections", Number),
         ("current_client_connections", Number),
         ("console", Text),
+        ("max_user_client_connections", Number),
     ]);
     let mut counted: BTreeMap<&str, Counts> = BTreeMap::new();
     let rules = hub.rules();
@@ -314,6 +318,7 @@ fn users(hub: &Hub, pooled: &Pooled) -> Table {
             counts.servers().into(),
             (counts.active + counts.idle + counts.waiting).into(),
             console.into(),
+            (rules.limits.clients_user.unwrap_or(0) as u64).into(),
         ]);
     }
     table
@@ -406,6 +411,8 @@ fn config(hub: &Hub) -> Table {
     for (key, value) in [
         ("max_client_conn", limits.clients.to_string()),
         ("max_user_connections", "0".to_owned()),
+        ("max_user_client_connections", limits.clients_user.unwrap_or(0).to_string()),
+        ("max_db_client_connections", limits.clients_database.unwrap_or(0).to_string()),
         ("default_pool_size", limits.pool.to_string()),
         ("pool_mode", mode(hub).to_owned()),
     ] {

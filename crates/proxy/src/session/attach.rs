@@ -3,6 +3,7 @@
 
 use super::clock::Wait;
 use super::end::End;
+use super::notice::{Board, Why};
 use super::{Port, Session, Source};
 use crate::hub::ReadSlot;
 use crate::pool::link::{Counted, Fate, Link, Right};
@@ -56,25 +57,26 @@ impl Session {
     /// # Errors
     /// How the session ends instead.
     pub(super) async fn attach(&mut self) -> Result<(), End> {
-        match &self.source {
+        self.waiting(async |session: &mut Self, board: &Board| match &session.source {
             Source::Shared(pools, _) => {
                 let pools = Rc::clone(pools);
-                self.check_out(&pools).await
+                session.check_out(&pools, board).await
             }
-            Source::Own(_) => self.attach_own().await,
-        }
+            Source::Own(_) => session.attach_own(board).await,
+        })
+        .await
     }
 
-    async fn attach_own(&mut self) -> Result<(), End> {
+    async fn attach_own(&mut self, board: &Board) -> Result<(), End> {
         let hub = Arc::clone(&self.hub);
         let _held = Gauge::new(&hub.stats.held);
         let limit = hub.rules().limits.wait;
         let mut views = hub.subscribe();
-        self.hold(&mut views).await?;
+        self.hold(&mut views, board).await?;
         let seat = Rc::clone(&self.seated.seat);
         let mut wait = Wait::begin(&seat);
         let mut deadline = Instant::now() + limit;
-        let mut why = String::from("no leader is open");
+        board.post_end(Some(deadline));
         let mut kept_out: Option<Instant> = None;
         loop {
             if hub.is_stopping() {
@@ -83,8 +85,9 @@ impl Session {
             let view = Arc::clone(&views.borrow_and_update());
             wait.see(&view);
             let stays = self.may_stay(&view)?;
-            if self.hold(&mut views).await? {
+            if self.hold(&mut views, board).await? {
                 deadline = Instant::now() + limit;
+                board.post_end(Some(deadline));
                 continue;
             }
             if stays {
@@ -93,9 +96,12 @@ impl Session {
                 return Ok(());
             }
             let mut next = deadline;
-            if self.backend.is_none()
-                && let Some(place) = self.place(&view)
-            {
+            let place = if self.backend.is_none() { self.place(&view) } else { None };
+            if place.is_none() {
+                board.post(Why::of(&view));
+            }
+            if let Some(place) = place {
+                board.post_opening(&place.target().member);
                 match self.open(&place, &mut views, deadline).await {
                     Some(Ok(server)) => {
                         let link = match place {
@@ -111,15 +117,15 @@ impl Session {
                         continue;
                     }
                     Some(Err(error)) => {
-                        why = refused(error, place.target(), self.greeted, &mut kept_out)?;
+                        board.post(refused(error, place.target(), self.greeted, &mut kept_out)?);
                         next = Instant::now() + RETRY;
                     }
-                    None => why = format!("{} does not answer", place.target().member),
+                    None => drop(board.post(Why::Said(format!("{} does not answer", place.target().member)))),
                 }
             }
             if Instant::now() >= deadline {
                 hub.stats.waited_too_long.add();
-                return Err(End::waited(limit, &why));
+                return Err(End::waited(limit, &board.why()));
             }
             tokio::select! {
                 _ = views.changed() => {}
@@ -195,28 +201,29 @@ pub(super) fn refused(
     target: &Target,
     greeted: bool,
     kept_out: &mut Option<Instant>,
-) -> Result<String, End> {
+) -> Result<Why, End> {
+    let said = |text| Ok(Why::Said(text));
     match error {
         OpenError::NotYet(why) => {
             *kept_out = None;
-            Ok(format!("{}: {why}", target.member))
+            said(format!("{}: {why}", target.member))
         }
         OpenError::KeptOut(body) => {
             let since = *kept_out.get_or_insert_with(Instant::now);
             if since.elapsed() > KEPT_OUT_PATIENCE {
                 return Err(End::Server(body));
             }
-            Ok(format!("{} keeps clients out", target.member))
+            said(format!("{} keeps clients out", target.member))
         }
         // Others may leave; a session that was in is worth the wait.
         OpenError::Refused(body) if greeted && Report::parse(&body).code == TOO_MANY_CONNECTIONS.as_bytes() => {
-            Ok(format!("{} has too many connections", target.member))
+            said(format!("{} has too many connections", target.member))
         }
         OpenError::Refused(body) => Err(End::Server(body)),
         OpenError::NotRestored(why) => Err(End::not_restored(&why)),
         OpenError::Broken(why) => {
             tracing::warn!(member = %target.member, %why, "a member cannot be used for clients");
-            Ok(format!("{}: {why}", target.member))
+            said(format!("{}: {why}", target.member))
         }
     }
 }

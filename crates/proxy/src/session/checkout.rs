@@ -4,6 +4,7 @@
 use super::attach::{RETRY, refused};
 use super::clock::Wait;
 use super::end::End;
+use super::notice::{Board, Why};
 use super::{Port, Session, Source};
 use crate::pool::link::{Link, Right};
 use crate::pool::{Hungry, Pool, Pools};
@@ -47,16 +48,16 @@ impl Session {
     ///
     /// # Errors
     /// How the session ends instead.
-    pub(super) async fn check_out(&mut self, pools: &Rc<Pools>) -> Result<(), End> {
+    pub(super) async fn check_out(&mut self, pools: &Rc<Pools>, board: &Board) -> Result<(), End> {
         let hub = Arc::clone(&self.hub);
         let _held = Gauge::new(&hub.stats.held);
         let limits = hub.rules().limits.clone();
         let mut views = hub.subscribe();
-        self.hold(&mut views).await?;
+        self.hold(&mut views, board).await?;
         let seat = Rc::clone(&self.seated.seat);
         let mut wait = Wait::begin(&seat);
         let mut deadline = Instant::now() + limits.wait;
-        let mut why = String::from("no leader is open");
+        board.post_end(Some(deadline));
         let mut kept_out: Option<Instant> = None;
         self.choose().await;
         loop {
@@ -66,8 +67,9 @@ impl Session {
             let view = Arc::clone(&views.borrow_and_update());
             wait.see(&view);
             let stays = self.may_stay(&view)?;
-            if self.hold(&mut views).await? {
+            if self.hold(&mut views, board).await? {
                 deadline = Instant::now() + limits.wait;
+                board.post_end(Some(deadline));
                 continue;
             }
             if stays {
@@ -77,10 +79,11 @@ impl Session {
             }
             if Instant::now() >= deadline {
                 hub.stats.waited_too_long.add();
-                return Err(End::waited(limits.wait, &why));
+                return Err(End::waited(limits.wait, &board.why()));
             }
             let place = if self.backend.is_none() { self.pool(pools) } else { None };
             let Some((pool, target, right)) = place else {
+                board.post(Why::of(&view));
                 tokio::select! {
                     _ = views.changed() => {}
                     () = sleep_until(deadline) => {}
@@ -98,7 +101,9 @@ impl Session {
             let offer = loop {
                 let hungry = self.want(pools, &pool, &target, &right);
                 if hungry.is_some() {
-                    why = format!("all {} connections to {} are in use", limits.pool, target.member);
+                    board.post(Why::Busy { limit: limits.pool, member: target.member.clone() });
+                } else {
+                    board.post_opening(&target.member);
                 }
                 tokio::select! {
                     offer = &mut offered => break offer.ok(),
@@ -120,7 +125,7 @@ impl Session {
                 None | Some(Err(_)) if chosen => self.choose_none(),
                 None => {}
                 Some(Err(error)) => {
-                    why = refused(error, &target, self.greeted, &mut kept_out)?;
+                    board.post(refused(error, &target, self.greeted, &mut kept_out)?);
                     tokio::select! {
                         _ = views.changed() => {}
                         () = sleep_until(deadline.min(Instant::now() + RETRY)) => {}

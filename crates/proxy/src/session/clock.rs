@@ -3,6 +3,7 @@
 
 use super::Session;
 use super::end::End;
+use super::notice::{Board, Why};
 use crate::seat::Seat;
 use crate::table::View;
 use std::sync::Arc;
@@ -61,13 +62,15 @@ impl Session {
     ///
     /// # Errors
     /// How the session ends instead.
-    pub(super) async fn hold(&self, views: &mut watch::Receiver<Arc<View>>) -> Result<bool, End> {
+    pub(super) async fn hold(&self, views: &mut watch::Receiver<Arc<View>>, board: &Board) -> Result<bool, End> {
         if !self.is_paused() {
             return Ok(false);
         }
         let seat = &self.seated.seat;
         let before = seat.waiting.get();
         seat.waiting.set(before.or_else(|| Some(Instant::now())));
+        let (why, until) = (board.post(Why::Paused), board.end());
+        board.post_end(None);
         while self.is_paused() {
             // Changes when the pause ends, too.
             if self.hub.is_stopping() || views.changed().await.is_err() {
@@ -75,6 +78,8 @@ impl Session {
             }
         }
         seat.waiting.set(before);
+        board.post(why);
+        board.post_end(until);
         Ok(true)
     }
 }

@@ -2,6 +2,7 @@
 //! connection. Only `session` uses it.
 
 use super::Session;
+use super::notice::Why;
 use crate::track::{Loss, Pins};
 use dauphin_wire::postgres::message;
 use std::time::Duration;
@@ -113,7 +114,7 @@ impl End {
     }
 
     /// No server took the statement in time.
-    pub(super) fn waited(limit: Duration, why: &str) -> Self {
+    pub(super) fn waited(limit: Duration, why: &Why) -> Self {
         Self::Proxy {
             code: message::CANNOT_CONNECT_NOW,
             message: format!("no server took the session within {} s: {why}", limit.as_secs_f32()),

@@ -8,13 +8,14 @@ mod clock;
 mod confirm;
 mod end;
 mod fresh;
+mod notice;
 mod reading;
 mod relay;
 mod resolve;
 mod scan;
 mod slow;
 
-use crate::hub::{Hub, Registered};
+use crate::hub::{Guest, Hub, Registered};
 use crate::pool::link::{Fate, Link, Right};
 use crate::pool::open::Login;
 use crate::pool::{Pool, Pools};
@@ -66,6 +67,8 @@ pub(crate) struct Session {
     hub: Arc<Hub>,
     shard: Rc<Shard>,
     registered: Registered,
+    #[expect(dead_code, reason = "held for its drop")]
+    guest: Guest,
     seated: Seated,
     port: Port,
     source: Source,
@@ -102,7 +105,7 @@ impl Session {
     /// A session whose client has proved who it is.
     pub(crate) fn new(
         shard: &Rc<Shard>,
-        registered: Registered,
+        (registered, guest): (Registered, Guest),
         port: Port,
         client: Stream,
         mut startup: Startup,
@@ -138,6 +141,7 @@ impl Session {
             shard: Rc::clone(shard),
             seated: shard.seat(registered.key.pid, who),
             registered,
+            guest,
             port,
             source,
             client,
@@ -345,7 +349,7 @@ impl Session {
             self.backend = Some(link);
             return;
         }
-        if !self.greeted {
+        if !self.greeted && !self.seated.seat.let_in.get() {
             message::put_authentication_ok(&mut self.to_client);
         }
         if !self.track.memory().reported().is(&link.reported) {

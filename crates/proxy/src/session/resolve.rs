@@ -3,6 +3,7 @@
 
 use super::Session;
 use super::end::{End, ROLLED_BACK, UNKNOWN};
+use super::notice::{Board, Why};
 use crate::pool::link::Right;
 use crate::track::Doubt;
 use dauphin_model::Term;
@@ -40,7 +41,9 @@ impl Session {
         let fate = match doubt.xid {
             // A COMMIT may do more than write: tell listeners, commit elsewhere, find that it cannot be serialized.
             None => Fate::Unknown,
-            Some(xid) => self.fate_of(xid, term).await,
+            Some(xid) => {
+                self.waiting(async |session: &mut Self, board: &Board| session.fate_of(xid, term, board).await).await
+            }
         };
         if let Fate::Committed = fate {
             self.hub.stats.resolved.add();
@@ -61,9 +64,11 @@ impl Session {
         Ok(())
     }
 
-    async fn fate_of(&mut self, xid: u64, term: Term) -> Fate {
+    async fn fate_of(&mut self, xid: u64, term: Term, board: &Board) -> Fate {
         let begun = Instant::now();
         let deadline = begun + self.hub.rules().limits.wait;
+        board.post(Why::Doubt);
+        board.post_end(Some(deadline));
         let mut views = self.hub.subscribe();
         loop {
             let view = Arc::clone(&views.borrow_and_update());

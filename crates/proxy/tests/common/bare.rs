@@ -45,6 +45,13 @@ pub(crate) fn startup(minor: u16, more: &[(&str, &str)]) -> Vec<u8> {
 
 /// Logs in with this packet: all messages that are told, but those of the password.
 pub(crate) fn log_in_with(stream: &mut TcpStream, startup: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut told = log_in_whole(stream, startup, |_| {});
+    told.retain(|(tag, _)| *tag != b'R');
+    told
+}
+
+/// The same with what is told once the password is proved; each message's type is passed on as it comes.
+pub(crate) fn log_in_whole(stream: &mut TcpStream, startup: &[u8], came: impl Fn(u8)) -> Vec<(u8, Vec<u8>)> {
     stream.write_all(startup).expect("written");
     let (mut exchange, first) = ClientExchange::begin("nonce".to_owned());
     let mut told = Vec::new();
@@ -65,9 +72,9 @@ pub(crate) fn log_in_with(stream: &mut TcpStream, startup: &[u8]) -> Vec<(u8, Ve
     loop {
         let next = message(stream);
         let ready = next.0 == b'Z';
+        came(next.0);
         told.push(next);
         if ready {
-            told.retain(|(tag, _)| *tag != b'R');
             return told;
         }
     }

@@ -123,6 +123,11 @@ pub fn put_warning(out: &mut Vec<u8>, message: &str, hint: &str) {
     put_report(out, "WARNING", "01000", message, None, Some(hint));
 }
 
+/// Appends a notice, which is for people only.
+pub fn put_notice(out: &mut Vec<u8>, message: &str, detail: &str) {
+    put_report(out, "NOTICE", "00000", message, Some(detail), None);
+}
+
 fn put_report(out: &mut Vec<u8>, severity: &str, code: &str, message: &str, detail: Option<&str>, hint: Option<&str>) {
     let mut body = Vec::new();
     let fields = [
@@ -141,7 +146,7 @@ fn put_report(out: &mut Vec<u8>, severity: &str, code: &str, message: &str, deta
         }
     }
     body.push(0);
-    put(out, if severity == "WARNING" { b'N' } else { b'E' }, &body);
+    put(out, if matches!(severity, "WARNING" | "NOTICE") { b'N' } else { b'E' }, &body);
 }
 
 /// The fields of an error or notice that decide something. Missing ones are empty.
