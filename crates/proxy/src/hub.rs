@@ -11,6 +11,7 @@ use crate::reload::{Answer, Reloaded};
 use crate::settings::Setting;
 use crate::stats::Stats;
 use crate::table::View;
+use crate::takeover::Succession;
 use dauphin_model::{MemberName, Target, Term};
 use dauphin_wire::postgres::cancel::{CancelKey, SHORT_BYTES};
 use dauphin_wire::postgres::startup::MINOR_MAX;
@@ -86,6 +87,8 @@ pub(crate) struct Hub {
     settings: Mutex<Arc<[Setting]>>,
     /// Who reads the configuration again.
     pub(crate) reloads: OnceLock<mpsc::Sender<Answer>>,
+    /// Processes before and after this one.
+    pub(crate) succession: Succession,
     /// How servers are connected to.
     pub(crate) dial: Dial,
     pub(crate) stats: Stats,
@@ -113,6 +116,7 @@ impl Hub {
             rules: Mutex::new(Arc::new(rules)),
             settings: Mutex::new(Arc::new([])),
             reloads: OnceLock::new(),
+            succession: Succession::default(),
             dial,
             stats: Stats::default(),
             marks,
