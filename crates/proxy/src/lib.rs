@@ -168,7 +168,7 @@ pub struct Proxy {
     /// Ends every accept loop when dropped.
     accepting: Arc<watch::Sender<Accepting>>,
     /// Where a new process asks for the listening sockets.
-    place: Option<Arc<Place>>,
+    place: Option<Place>,
     /// The process that has taken over.
     heir: watch::Receiver<Option<u32>>,
     /// Ends the shards when dropped.
@@ -329,7 +329,7 @@ impl Proxy {
                 heir: told,
             };
             tokio::spawn(takeover::give(Arc::new(estate), listener));
-            Arc::new(place)
+            place
         });
         let metrics = listeners.metrics;
         Self { hub, shards, cluster: name, write, read, metrics, accepting, place, heir, life, ended }

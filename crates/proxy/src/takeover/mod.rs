@@ -31,7 +31,7 @@ const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 const STEP_MAX: Duration = Duration::from_secs(5);
 
 /// How long a new process may take until it has heard from the agents.
-const READY_MAX: Duration = Duration::from_secs(30);
+const READY_MAX: Duration = Duration::from_secs(15);
 
 /// Most cancel requests that are passed on at once, and most that are done for the other process at once.
 const CANCELS_MAX: usize = 64;
