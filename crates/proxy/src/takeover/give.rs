@@ -157,7 +157,7 @@ impl Heir {
         let accepting = estate.accepting.upgrade().ok_or(WireError::Gone)?;
         // Who comes from here on waits in the sockets' queues for whichever process goes on.
         accepting.send_replace(Accepting::Held);
-        if let Err(error) = self.give_way().await {
+        if let Err(error) = self.give_way(estate.hub.stats.clients.get()).await {
             accepting.send_replace(Accepting::Yes);
             return Err(error);
         }
@@ -180,9 +180,9 @@ impl Heir {
     }
 
     /// The last step: the new process goes on, or this one.
-    async fn give_way(&mut self) -> Result<(), WireError> {
+    async fn give_way(&mut self, clients: u64) -> Result<(), WireError> {
         self.wire.send(&Said::Yours, &[]).await?;
         let Said::Serving = self.wire.recv_within(STEP_MAX).await? else { return Err(WireError::Nonsense) };
-        self.wire.send(&Said::Draining, &[]).await
+        self.wire.send(&Said::Draining { clients }, &[]).await
     }
 }

@@ -3,7 +3,7 @@
 
 use super::place::Place;
 use super::wire::{Said, Wire, WireError};
-use super::{PROGRAM, READY_MAX, STEP_MAX, VERSION, tie};
+use super::{FormerProcess, PROGRAM, READY_MAX, STEP_MAX, VERSION, tie};
 use crate::hub::Hub;
 use crate::{ProxyError, ports};
 use dauphin_model::{ClusterName, Term};
@@ -25,6 +25,8 @@ pub(crate) struct Former {
     /// What it knows of the cluster.
     term: Term,
     open: bool,
+    /// How many clients it goes on to serve.
+    clients: u64,
 }
 
 /// Before it is known who it is.
@@ -46,7 +48,7 @@ impl Former {
             wire.send(&hello, &[]).await?;
             match wire.recv_within(STEP_MAX).await? {
                 Said::Greeting { version: VERSION, pid, program, term, open } => {
-                    Ok(Self { wire, pid, program, term: Term(term), open })
+                    Ok(Self { wire, pid, program, term: Term(term), open, clients: 0 })
                 }
                 Said::Refused { why } => Err(WireError::Refused(why)),
                 _ => Err(WireError::Nonsense),
@@ -62,8 +64,8 @@ impl Former {
     /// Waits until this process knows as much of the cluster as that one does: clients are not sent back in time.
     ///
     /// # Errors
-    /// [`ProxyError::NotReady`] when the agents do not say it in time.
-    pub(crate) async fn await_known(&self, hub: &Hub) -> Result<(), ProxyError> {
+    /// [`ProxyError::NotReady`] when the agents do not say it in time; [`ProxyError::TakeOver`] when that process ends meanwhile.
+    pub(crate) async fn await_known(&mut self, hub: &Hub) -> Result<(), ProxyError> {
         let least = self.term.max(Term(1));
         let mut views = hub.subscribe();
         let known = async {
@@ -76,8 +78,13 @@ impl Former {
                 let _ = timeout(LOOK_EVERY, views.changed()).await;
             }
         };
-        let known = timeout(READY_MAX, known).await;
-        known.map_err(|_| ProxyError::NotReady { pid: self.pid, least, heard: hub.term() })
+        tokio::select! {
+            known = timeout(READY_MAX, known) => {
+                known.map_err(|_| ProxyError::NotReady { pid: self.pid, least, heard: hub.term() })
+            }
+            // It has nothing to say now.
+            said = self.wire.recv() => Err(self.failed(&said.err().unwrap_or(WireError::Nonsense))),
+        }
     }
 
     async fn hear(&mut self) -> Result<Said, ProxyError> {
@@ -117,7 +124,10 @@ impl Former {
         let Said::Yours = self.hear().await? else { return Err(self.failed(&WireError::Nonsense)) };
         self.say(&Said::Serving).await?;
         match self.wire.recv_within(STEP_MAX).await {
-            Ok(Said::Draining) => Ok(()),
+            Ok(Said::Draining { clients }) => {
+                self.clients = clients;
+                Ok(())
+            }
             Ok(_) => Err(self.failed(&WireError::Nonsense)),
             // It has been told, and stands still: it will find that when it goes on.
             Err(WireError::Silent) => Ok(()),
@@ -136,6 +146,9 @@ impl Former {
             self.pid,
             self.program
         );
-        tie::follow(hub, self.wire);
+        let Self { wire, pid, program, clients, .. } = self;
+        let left_s = hub.rules().limits.drain.as_secs();
+        // Until it tells more, in a moment.
+        tie::follow(hub, wire, FormerProcess { pid, program, clients, in_transaction: 0, drains_s: 0, left_s });
     }
 }

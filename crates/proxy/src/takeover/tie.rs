@@ -74,9 +74,10 @@ async fn processes(estate: &Estate) -> Vec<FormerProcess> {
 }
 
 /// The new process's end, until the former one has gone.
-pub(super) fn follow(hub: &Arc<Hub>, wire: Wire) {
+pub(super) fn follow(hub: &Arc<Hub>, wire: Wire, former: FormerProcess) {
     let (cancels, asked) = mpsc::channel(CANCELS_MAX);
-    *hub.succession.before() = Before { cancels: Some(cancels), processes: Vec::new() };
+    hub.stats.former.set(former.clients);
+    *hub.succession.before() = Before { cancels: Some(cancels), processes: vec![former] };
     hub.succession.alone.send_replace(false);
     let hub = Arc::downgrade(hub);
     tokio::spawn(async move {

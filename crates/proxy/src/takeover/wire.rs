@@ -48,7 +48,7 @@ pub(super) enum Said {
     /// The new process: it accepts. From here on there is no way back.
     Serving,
     /// The process that ran: it only serves the clients that it has.
-    Draining,
+    Draining { clients: u64 },
     /// The process that ran: how it and those before it get on.
     Status { processes: Vec<FormerProcess> },
     /// The new process: a cancel request whose key it does not know.
