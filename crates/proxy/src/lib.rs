@@ -190,7 +190,7 @@ impl Proxy {
         place: &Place,
         (heard, agents, reader): (mpsc::Receiver<Heard>, Option<Agents>, Option<Reader>),
     ) -> Result<(Former, Inside, Ports, Listeners), ProxyError> {
-        let inside = Inside::new(config, heard, agents, reader)?;
+        let inside = Inside::new(config, files(config)?, heard, agents, reader)?;
         former.await_known(&inside.hub).await?;
         let ports = Ports::open(config, former.sockets().await?)?;
         let listeners = Listeners { clients: ports.to_accept()?, metrics: ports.metrics()? };
@@ -204,6 +204,7 @@ impl Proxy {
         agents: Option<Agents>,
         reader: Option<Reader>,
     ) -> Result<Self, ProxyError> {
+        let files = files(config)?;
         let place = config.run_dir.as_deref().map(Place::open).transpose()?;
         let meets = match place {
             None => None,
@@ -218,7 +219,7 @@ impl Proxy {
         let ports = Ports::open(config, Vec::new())?;
         ports.watch(config.rules.limits.client_keepalive)?;
         let listeners = Listeners { clients: ports.to_accept()?, metrics: ports.metrics()? };
-        let inside = Inside::new(config, heard, agents, reader)?;
+        let inside = Inside::new(config, files, heard, agents, reader)?;
         // Last: until here another process may have been faster with the ports.
         meets.as_ref().map_or(Ok(()), |(place, _)| place.publish())?;
         Ok(Self::serve(inside, ports, listeners, meets))
@@ -361,12 +362,12 @@ struct Listeners {
 impl Inside {
     fn new(
         config: &Config,
+        (password, front): (String, Front),
         heard: mpsc::Receiver<Heard>,
         agents: Option<Agents>,
         reader: Option<Reader>,
     ) -> Result<Self, ProxyError> {
-        let password = read_password(&config.password_file)?;
-        let (front, entrance) = watch::channel(Front::new(config)?);
+        let (front, entrance) = watch::channel(front);
         let hub =
             Hub::new(config.rules.clone(), Dial::new(config)?, Marks::new(&config.auth_database, password.clone()));
         hub.set(config.rules.clone(), settings::settings(config));
@@ -389,6 +390,11 @@ impl Inside {
         let _ = hub.reloads.set(reloads);
         Ok(Self { hub, shards, door, cluster: config.cluster.clone(), life })
     }
+}
+
+/// What is read before anything is done: the proxy's password, and how clients are let in.
+fn files(config: &Config) -> Result<(String, Front), ProxyError> {
+    Ok((read_password(&config.password_file)?, Front::new(config)?))
 }
 
 fn read_password(path: &Path) -> Result<String, ProxyError> {
