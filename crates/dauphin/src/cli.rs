@@ -38,7 +38,7 @@ pub(crate) enum Verb {
     /// Run a member: its agent, guard and database server
     Agent(Service),
     /// Run a proxy: clients reach the leader, or replicas, through it
-    Proxy(Service),
+    Proxy(ProxyRun),
     /// Real clusters in a folder of this machine, and faults for them
     #[command(subcommand)]
     Lab(Lab),
@@ -102,6 +102,15 @@ pub(crate) struct Service {
     /// Leave the caller's session, so that its end does not end this
     #[arg(long, hide = true)]
     pub(crate) own_session: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ProxyRun {
+    /// Take over from the process that runs with this configuration, if one does: it serves its clients to their end
+    #[arg(long)]
+    pub(crate) takeover: bool,
+    #[command(flatten)]
+    pub(crate) service: Service,
 }
 
 #[derive(Subcommand)]

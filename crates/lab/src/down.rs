@@ -58,7 +58,7 @@ pub(crate) fn stop(lab: &Lab) -> Result<(), LabError> {
 fn ask(lab: &Lab) {
     let leader = Client::new(lab.endpoints(), None).cluster().ok().and_then(|c| c.leader);
     let leads = |member: &LabMember| leader.as_deref() == Some(member.name.as_str());
-    if let Some(handle) = find::proxy(lab, &Process::all()).as_ref().and_then(Process::handle) {
+    for handle in find::proxies(lab, &Process::all()).iter().filter_map(Process::handle) {
         handle.signal(Signal::TERM);
     }
     ask_some(lab, |member| !leads(member));
@@ -87,7 +87,7 @@ fn ask_some(lab: &Lab, whose: impl Fn(&LabMember) -> bool) {
 /// Every living process of these members, and the proxy.
 fn living(lab: &Lab, whose: impl Fn(&LabMember) -> bool) -> Vec<Process> {
     let all = Process::all();
-    let mut found: Vec<Process> = find::proxy(lab, &all).into_iter().collect();
+    let mut found: Vec<Process> = find::proxies(lab, &all);
     for member in lab.members.iter().filter(|m| whose(m)) {
         found.extend(find::node(lab, member, &all).all().cloned());
     }

@@ -137,7 +137,7 @@ fn proxy(lab: &Lab) -> String {
     let Some(proxy) = &lab.proxy else { return String::new() };
     format!(
         "\n[proxy]\nlisten_write = \"{0}:{1}\"\nlisten_read = \"{0}:{2}\"\nclients_max = {PROXY_CLIENTS_MAX}\n\
-         admin_users = [\"{4}\"]\ntoken_file = \"{3}/token\"\n",
+         admin_users = [\"{4}\"]\nrun_dir = \"{3}/run\"\ntoken_file = \"{3}/token\"\n",
         proxy.host,
         proxy.write_port,
         proxy.read_port,

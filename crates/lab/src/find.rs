@@ -47,9 +47,16 @@ pub(crate) fn node(lab: &Lab, member: &LabMember, all: &[Process]) -> Node {
     Node { agent, guard, server, server_tree: pick(&tree), others: pick(&others) }
 }
 
-/// The proxy's process, among `all`.
+/// The proxy's processes, among `all`, the one that takes clients last: after a takeover the one before may still have some.
+pub(crate) fn proxies(lab: &Lab, all: &[Process]) -> Vec<Process> {
+    let mut found: Vec<_> = all.iter().filter(|p| is_service(p, "proxy", &lab.proxy_dir())).cloned().collect();
+    found.sort_by_key(|p| p.start);
+    found
+}
+
+/// The process of the proxy that takes clients.
 pub(crate) fn proxy(lab: &Lab, all: &[Process]) -> Option<Process> {
-    all.iter().find(|p| is_service(p, "proxy", &lab.proxy_dir())).cloned()
+    proxies(lab, all).pop()
 }
 
 /// `dauphin VERB … --config FILE` with a file in this folder.

@@ -129,6 +129,10 @@ pub struct ProxyFile {
     pub metrics_listen: Option<SocketAddr>,
     /// Statements that take this long are logged.
     pub log_slow: Option<Span>,
+    /// How long clients may stay with a process that another one has taken over from.
+    pub drain_limit: Span,
+    /// Folder of the socket by which another process takes over; none: none can.
+    pub run_dir: Option<PathBuf>,
     /// Threads; none: half of the processors.
     pub threads: Option<u32>,
     /// File with the token for the members' HTTP.
@@ -160,7 +164,7 @@ impl ClusterFile {
             [&mut local.data_dir, &mut local.bin_dir, &mut local.watchdog].into_iter().flatten().for_each(whole);
         }
         if let Some(proxy) = &mut self.proxy {
-            [&mut proxy.token_file, &mut proxy.client_ca].into_iter().flatten().for_each(whole);
+            [&mut proxy.token_file, &mut proxy.client_ca, &mut proxy.run_dir].into_iter().flatten().for_each(whole);
         }
     }
 

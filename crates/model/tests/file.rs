@@ -145,6 +145,8 @@ admin_users = ["postgres", "Ops"]
 stats_users = ["monitor"]
 metrics_listen = "127.0.0.1:6434"
 log_slow = "250ms"
+drain_limit = "10min"
+run_dir = "run"
 threads = 3
 "#;
 
@@ -169,6 +171,7 @@ fn every_key_is_read() {
     assert_eq!((proxy.wait_limit, proxy.clients_max), (Span::ms(1_500), 10));
     assert_eq!((proxy.clients_max_user, proxy.clients_max_database), (Some(4), Some(6)));
     assert_eq!((proxy.notice_after, proxy.zone.as_deref()), (Span::ms(0), Some("a")));
+    assert_eq!((proxy.drain_limit, proxy.run_dir.as_deref()), (Span::ms(600_000), Some(Path::new("/etc/dauphin/run"))));
     assert_eq!((proxy.pool, proxy.pool_size, proxy.threads), (Pooling::Session, 7, Some(3)));
     assert_eq!(proxy.client_keepalive, Span::ms(10_000));
     assert_eq!(proxy.client_certificates, ClientCertificates::RequireUser);

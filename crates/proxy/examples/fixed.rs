@@ -31,6 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         auth_database: rest.first().cloned().unwrap_or_else(|| "postgres".to_owned()),
         tls: None,
         server_tls: None,
+        run_dir: None,
         shards: 1,
         rules,
     };

@@ -16,10 +16,10 @@ use tokio::task::spawn_local;
 /// How long a server may take to take a cancel request.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Forwards, or drops a key that is not known or runs nothing.
+/// Forwards, or drops a key that runs nothing. One that is not known may be of a client of the process before this one.
 pub(crate) async fn forward(hub: &Hub, shards: &Shards, key: &CancelKey) {
     let pid = key.pid;
-    let Some(shard) = hub.find(key) else { return };
+    let Some(shard) = hub.find(key) else { return hub.succession.cancel(key).await };
     let done = shards.ask(shard, move |shard, done| {
         let Some(target) = shard.running_on(pid) else { return shard.interrupt(pid) };
         // From now on the server is given to nobody else; for good, if it may still be cancelled later.

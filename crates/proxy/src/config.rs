@@ -84,6 +84,8 @@ pub struct Limits {
     pub client_keepalive: Duration,
     /// How long running transactions may go on when the proxy is told to stop.
     pub stop: Duration,
+    /// How long clients may stay once another process has taken over; their transactions may end for as long again.
+    pub drain: Duration,
 }
 
 impl Default for Limits {
@@ -99,6 +101,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             client_keepalive: Duration::from_secs(60),
             stop: Duration::from_secs(5),
+            drain: Duration::from_secs(3600),
         }
     }
 }
@@ -178,6 +181,8 @@ pub struct Config {
     pub tls: Option<ClientTls>,
     /// TLS to servers; none: connections to them are plain.
     pub server_tls: Option<ServerTls>,
+    /// Folder with the socket by which another process takes over; none: none can.
+    pub run_dir: Option<PathBuf>,
     /// Threads that sessions live on.
     pub shards: usize,
     /// What sessions go by.

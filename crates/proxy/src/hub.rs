@@ -13,6 +13,7 @@ use crate::reload::{Answer, Reloaded};
 use crate::settings::Setting;
 use crate::stats::Stats;
 use crate::table::View;
+use crate::takeover::Succession;
 use dauphin_model::{MemberName, Target, Term};
 use dauphin_wire::postgres::cancel::{CancelKey, SHORT_BYTES};
 use dauphin_wire::postgres::startup::MINOR_MAX;
@@ -102,6 +103,8 @@ pub(crate) struct Hub {
     settings: Mutex<Arc<[Setting]>>,
     /// Who reads the configuration again.
     pub(crate) reloads: OnceLock<mpsc::Sender<Answer>>,
+    /// Processes before and after this one.
+    pub(crate) succession: Succession,
     /// How servers are connected to.
     pub(crate) dial: Dial,
     pub(crate) stats: Stats,
@@ -130,6 +133,7 @@ impl Hub {
             rules: Mutex::new(Arc::new(rules)),
             settings: Mutex::new(Arc::new([])),
             reloads: OnceLock::new(),
+            succession: Succession::default(),
             dial,
             stats: Stats::default(),
             marks,

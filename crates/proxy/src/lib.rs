@@ -9,12 +9,14 @@ mod config;
 mod console;
 mod crowd;
 mod dial;
+mod error;
 mod hub;
 mod journal;
 mod login;
 mod marks;
 mod metrics;
 mod pool;
+mod ports;
 mod reload;
 mod seat;
 mod server;
@@ -27,6 +29,7 @@ mod stats;
 mod stream;
 mod survey;
 mod table;
+mod takeover;
 mod tally;
 mod tls;
 mod track;
@@ -38,91 +41,39 @@ pub use track::fuzz::track as fuzz_track;
 pub use config::{
     AgentLink, Certificates, ClientTls, Config, Demand, Limits, Operators, PROXY_ROLE, Reads, Rules, ServerTls,
 };
+pub use error::ProxyError;
 pub use reload::{Change, Reader, Reloaded};
 pub use source::Heard;
 pub use stats::Snapshot;
 pub use table::{RouteTable, View};
 
+use dauphin_model::ClusterName;
 use dauphin_wire::postgres::message::TOO_MANY_CONNECTIONS;
 use dial::Dial;
 use hub::Hub;
 use login::{Door, Entered};
 use marks::Marks;
+use ports::{Accepting, Ports};
 use reload::{Front, RELOADS_MAX, Reloader};
 use session::{Port, Session};
 use shard::{Shard, Shards};
 use socket::Socket;
 use source::Agents;
-use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream::Stream;
-use thiserror::Error;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use takeover::{Estate, Former, Place};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// Connections that may wait to be accepted: a storm of clients after a failover must not be refused.
-const BACKLOG: u32 = 4096;
-
-/// Pause after the system refuses to accept (no file descriptors left, most likely).
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-
-/// Why the proxy does not run.
-#[derive(Debug, Error)]
-pub enum ProxyError {
-    /// A port cannot be listened on.
-    #[error("cannot listen on {address}: {source}; is another program using it?")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A secret that others can read.
-    #[error("{} can be read by others: chmod 600 it", path.display())]
-    Permissions {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The password file is empty.
-    #[error("{} holds no password: write the password of {PROXY_ROLE} into it", path.display())]
-    NoPassword {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Certificate or key for clients cannot be used.
-    #[error("the certificate or key for clients cannot be used: {0}")]
-    Tls(String),
-    /// The CA that clients' certificates are checked against cannot be used.
-    #[error("clients' certificates cannot be checked: {0}")]
-    ClientTrust(String),
-    /// The CA that servers' certificates are checked against cannot be used.
-    #[error("servers' certificates cannot be checked: {0}")]
-    Trust(String),
-    /// The system gives no thread, or no way to wait for sockets.
-    #[error("cannot start a thread: {0}")]
-    Threads(io::Error),
-    /// The certificates for the agents' links cannot be used.
-    #[error("{0}")]
-    Identity(#[from] dauphin_net::IdentityError),
-    /// An agent's name cannot be one.
-    #[error("no agents are configured: nothing would tell the proxy where the leader is")]
-    NoAgents,
-}
+/// How often clients that are to end are looked at: those in a transaction have ended it, perhaps.
+const END_LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A running proxy.
 pub struct Proxy {
@@ -131,13 +82,27 @@ pub struct Proxy {
     cluster: String,
     write: Vec<SocketAddr>,
     read: Vec<SocketAddr>,
+    metrics: Option<TcpListener>,
     /// Ends every accept loop when dropped.
-    accepting: mpsc::Sender<()>,
+    accepting: Arc<watch::Sender<Accepting>>,
+    /// Where a new process asks for the listening sockets.
+    place: Option<Place>,
+    /// The process that has taken over.
+    heir: watch::Receiver<Option<u32>>,
     /// Ends the shards when dropped.
     #[expect(dead_code, reason = "held for its drop")]
     life: watch::Sender<()>,
     /// Closed once every connection's task has ended.
     ended: mpsc::Receiver<()>,
+}
+
+/// All that a proxy is made of but its ports.
+struct Inside {
+    hub: Arc<Hub>,
+    shards: Shards,
+    door: Arc<Door>,
+    cluster: ClusterName,
+    life: watch::Sender<()>,
 }
 
 /// What can be asked of a running proxy from outside.
@@ -184,50 +149,109 @@ impl Proxy {
         Self::start_with(config, heard, Some(agents), Some(reader))
     }
 
+    /// Takes over from the process that runs with this configuration, if one does, once this one could take clients: it has heard
+    /// what there is to know, from the agents unless `heard` brings it. Not one connection is refused or reset on the way, and
+    /// while it is not done the other process goes on. It then serves its own clients to their end.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and [`ProxyError::TakeOver`] and [`ProxyError::NotReady`] when the other process goes on.
+    pub async fn take_over(
+        config: &Config,
+        heard: Option<mpsc::Receiver<Heard>>,
+        reader: Option<Reader>,
+    ) -> Result<Self, ProxyError> {
+        let place = Place::open(config.run_dir.as_ref().ok_or(ProxyError::NoRunDir)?)?;
+        let (agents, heard) = match heard {
+            Some(heard) => (None, heard),
+            None => Agents::start(config).map(|(agents, heard)| (Some(agents), heard))?,
+        };
+        let Some(stream) = place.call()? else {
+            tracing::info!("there is no process to take over from");
+            return Self::start_with(config, heard, agents, reader);
+        };
+        let former = Former::greet(stream, &config.cluster).await?;
+        let listener = place.listen()?;
+        let taken = Box::pin(Self::take_from(former, config, &place, (heard, agents, reader))).await;
+        let (former, inside, ports, listeners) = taken?;
+        let hub = Arc::clone(&inside.hub);
+        if let Err(error) = ports.watch(config.rules.limits.client_keepalive) {
+            tracing::warn!("client_keepalive is that of the process before: {error}");
+        }
+        if let Err(error) = place.publish() {
+            tracing::warn!("no process can take over from this one: {error}");
+        }
+        let proxy = Self::serve(inside, ports, listeners, Some((place, listener)));
+        former.follow(&hub);
+        Ok(proxy)
+    }
+
+    /// Everything that may fail.
+    async fn take_from(
+        mut former: Former,
+        config: &Config,
+        place: &Place,
+        (heard, agents, reader): (mpsc::Receiver<Heard>, Option<Agents>, Option<Reader>),
+    ) -> Result<(Former, Inside, Ports, Listeners), ProxyError> {
+        let inside = Inside::new(config, files(config)?, heard, agents, reader)?;
+        former.await_known(&inside.hub).await?;
+        let ports = Ports::open(config, former.sockets().await?)?;
+        let listeners = Listeners { clients: ports.to_accept()?, metrics: ports.metrics()? };
+        former.replace(place).await?;
+        Ok((former, inside, ports, listeners))
+    }
+
     fn start_with(
         config: &Config,
         heard: mpsc::Receiver<Heard>,
         agents: Option<Agents>,
         reader: Option<Reader>,
     ) -> Result<Self, ProxyError> {
-        let password = read_password(&config.password_file)?;
-        let (front, entrance) = watch::channel(Front::new(config)?);
-        let listen = |addresses: &[SocketAddr]| {
-            addresses.iter().map(|at| bind(*at, config.rules.limits.client_keepalive)).collect::<Result<Vec<_>, _>>()
+        let files = files(config)?;
+        let place = config.run_dir.as_deref().map(Place::open).transpose()?;
+        let meets = match place {
+            None => None,
+            Some(place) if place.call()?.is_some() => {
+                return Err(ProxyError::Runs { path: config.run_dir.clone().unwrap_or_default() });
+            }
+            Some(place) => {
+                let listener = place.listen()?;
+                Some((place, listener))
+            }
         };
-        let (write, read) = (listen(&config.listen_write)?, listen(&config.listen_read)?);
-        let addresses = |listeners: &[(SocketAddr, TcpListener)]| listeners.iter().map(|(at, _)| *at).collect();
+        let ports = Ports::open(config, Vec::new())?;
+        ports.watch(config.rules.limits.client_keepalive)?;
+        let listeners = Listeners { clients: ports.to_accept()?, metrics: ports.metrics()? };
+        let inside = Inside::new(config, files, heard, agents, reader)?;
+        // Last: until here another process may have been faster with the ports.
+        meets.as_ref().map_or(Ok(()), |(place, _)| place.publish())?;
+        Ok(Self::serve(inside, ports, listeners, meets))
+    }
 
-        let hub =
-            Hub::new(config.rules.clone(), Dial::new(config)?, Marks::new(&config.auth_database, password.clone()));
-        hub.set(config.rules.clone(), settings::settings(config));
-        Marks::start(&hub);
-        tokio::spawn(journal::publish(Arc::clone(&hub), RouteTable::new(config.cluster.clone()), heard));
-        let verifiers = verifier::Verifiers::start(Arc::clone(&hub), &config.auth_database, password.clone());
-        let (life, alive) = watch::channel(());
-        let shards = Shards::start(&hub, config.shards, &alive)?;
-        let door = Arc::new(Door {
-            hub: Arc::clone(&hub),
-            shards: shards.clone(),
-            verifiers,
-            front: entrance,
-            mock_secret: password.into_bytes(),
-        });
-        let (accepting, _) = mpsc::channel(1);
+    /// Accepts, and answers processes that want to take over.
+    fn serve(inside: Inside, ports: Ports, listeners: Listeners, meets: Option<(Place, UnixListener)>) -> Self {
+        let Inside { hub, shards, door, cluster, life } = inside;
+        let accepting = Arc::new(watch::Sender::new(Accepting::Yes));
         let (running, ended) = mpsc::channel(1);
-        let (reloads, asked) = mpsc::channel(RELOADS_MAX);
-        let reloader = Reloader { hub: Arc::downgrade(&hub), reader, front, agents, cluster: config.cluster.clone() };
-        tokio::spawn(reloader.run(asked));
-        // Set once, here.
-        let _ = hub.reloads.set(reloads);
-        let cluster = config.cluster.to_string();
-        let proxy =
-            Self { hub, shards, cluster, write: addresses(&write), read: addresses(&read), accepting, life, ended };
-        let ports = write.into_iter().map(|listener| (Port::Write, listener));
-        for (port, (_, listener)) in ports.chain(read.into_iter().map(|listener| (Port::Read, listener))) {
-            tokio::spawn(accept(Arc::clone(&door), listener, port, running.clone(), proxy.accepting.downgrade()));
+        for (port, listener) in listeners.clients {
+            tokio::spawn(ports::accept(Arc::clone(&door), listener, port, running.clone(), accepting.subscribe()));
         }
-        Ok(proxy)
+        let (write, read) = (ports.addresses(Port::Write), ports.addresses(Port::Read));
+        let (told, heir) = watch::channel(None);
+        let name = cluster.to_string();
+        let place = meets.map(|(place, listener)| {
+            let estate = Estate {
+                hub: Arc::clone(&hub),
+                shards: shards.clone(),
+                cluster,
+                ports: Mutex::new(Some(ports)),
+                accepting: Arc::downgrade(&accepting),
+                heir: told,
+            };
+            tokio::spawn(takeover::give(Arc::new(estate), listener));
+            place
+        });
+        let metrics = listeners.metrics;
+        Self { hub, shards, cluster: name, write, read, metrics, accepting, place, heir, life, ended }
     }
 
     /// Where it takes sessions that write.
@@ -260,14 +284,119 @@ impl Proxy {
         self.hub.view()
     }
 
+    /// Where metrics are asked for, if the configuration says so: whoever runs the proxy serves them there, until another process has
+    /// taken over. Given once.
+    pub fn metrics_listener(&mut self) -> Option<TcpListener> {
+        self.metrics.take()
+    }
+
+    /// Waits until another process has taken over: this one has clients to [`Self::drain`] then, and nothing else to do.
+    pub async fn taken_over(&self) {
+        let mut heir = self.heir.clone();
+        if heir.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Serves the clients that are there until they have left, after another process has taken over. At the limit those at rest are
+    /// ended, and transactions may end for as long again.
+    pub async fn drain(&mut self) {
+        let begun = Instant::now();
+        let heir = self.heir.borrow().unwrap_or_default();
+        let limit = self.hub.rules().limits.drain;
+        let clients = self.hub.stats.clients.get();
+        tracing::info!(
+            "draining: {clients} clients stay until they leave, at most {} s; process {heir} takes new ones",
+            limit.as_secs()
+        );
+        let mut views = self.hub.subscribe();
+        let stayed = loop {
+            let limit = self.hub.rules().limits.drain;
+            tokio::select! {
+                _ = self.ended.recv() => break 0,
+                () = sleep_until(begun + limit) => break self.hub.stats.clients.get(),
+                // A reload is among the changes.
+                _ = views.changed() => {}
+            }
+        };
+        let limit = self.hub.rules().limits.drain;
+        let cut = if stayed == 0 || self.end_clients(limit).await { 0 } else { self.hub.stats.clients.get() };
+        // It tells of those before it, and passes on what is cancelled there; they have limits of their own.
+        let _ = timeout(limit, self.hub.succession.alone()).await;
+        tracing::info!(
+            "drained: {} clients left by themselves, {stayed} were ended at the limit, {cut} of them in a transaction; it took {} s",
+            clients.saturating_sub(stayed),
+            begun.elapsed().as_secs(),
+        );
+    }
+
+    /// Ends clients at rest, and others once they are. Whether all have ended within the limit.
+    async fn end_clients(&mut self, limit: Duration) -> bool {
+        self.hub.stop();
+        let until = Instant::now() + limit;
+        loop {
+            tokio::select! {
+                _ = self.ended.recv() => return true,
+                () = sleep_until(until) => return false,
+                () = sleep(END_LOOK_EVERY) => self.hub.stir(),
+            }
+        }
+    }
+
     /// Takes no more clients, ends those at rest, and gives running transactions until the limit.
     pub async fn stop(mut self) {
-        drop(self.accepting);
-        self.hub.stop();
-        if tokio::time::timeout(self.hub.rules().limits.stop, self.ended.recv()).await.is_err() {
+        self.accepting.send_replace(Accepting::No);
+        if let Some(place) = self.place.as_ref().filter(|_| !self.hub.succession.is_over()) {
+            place.leave();
+        }
+        if !self.end_clients(self.hub.rules().limits.stop).await {
             tracing::warn!(clients = self.hub.stats.clients.get(), "stopping with transactions still running");
         }
     }
+}
+
+/// Sockets that this process accepts from.
+struct Listeners {
+    clients: Vec<(Port, TcpListener)>,
+    metrics: Option<TcpListener>,
+}
+
+impl Inside {
+    fn new(
+        config: &Config,
+        (password, front): (String, Front),
+        heard: mpsc::Receiver<Heard>,
+        agents: Option<Agents>,
+        reader: Option<Reader>,
+    ) -> Result<Self, ProxyError> {
+        let (front, entrance) = watch::channel(front);
+        let hub =
+            Hub::new(config.rules.clone(), Dial::new(config)?, Marks::new(&config.auth_database, password.clone()));
+        hub.set(config.rules.clone(), settings::settings(config));
+        Marks::start(&hub);
+        tokio::spawn(journal::publish(Arc::clone(&hub), RouteTable::new(config.cluster.clone()), heard));
+        let verifiers = verifier::Verifiers::start(Arc::clone(&hub), &config.auth_database, password.clone());
+        let (life, alive) = watch::channel(());
+        let shards = Shards::start(&hub, config.shards, &alive)?;
+        let door = Arc::new(Door {
+            hub: Arc::clone(&hub),
+            shards: shards.clone(),
+            verifiers,
+            front: entrance,
+            mock_secret: password.into_bytes(),
+        });
+        let (reloads, asked) = mpsc::channel(RELOADS_MAX);
+        let reloader = Reloader { hub: Arc::downgrade(&hub), reader, front, agents, cluster: config.cluster.clone() };
+        tokio::spawn(reloader.run(asked));
+        // Set once, here.
+        let _ = hub.reloads.set(reloads);
+        Ok(Self { hub, shards, door, cluster: config.cluster.clone(), life })
+    }
+}
+
+/// What is read before anything is done: the proxy's password, and how clients are let in.
+fn files(config: &Config) -> Result<(String, Front), ProxyError> {
+    Ok((read_password(&config.password_file)?, Front::new(config)?))
 }
 
 fn read_password(path: &Path) -> Result<String, ProxyError> {
@@ -278,50 +407,6 @@ fn read_password(path: &Path) -> Result<String, ProxyError> {
     }
     let password = std::fs::read_to_string(path).map_err(failed)?.trim_end_matches(['\r', '\n']).to_owned();
     if password.is_empty() { Err(ProxyError::NoPassword { path: path.to_owned() }) } else { Ok(password) }
-}
-
-fn bind(address: SocketAddr, client_keepalive: Duration) -> Result<(SocketAddr, TcpListener), ProxyError> {
-    let open = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        // Accepted sockets inherit it: a client that is gone without a word is noticed at last.
-        socket::watch(&socket, client_keepalive)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
-        Ok((listener.local_addr()?, listener))
-    };
-    open().map_err(|source| ProxyError::Listen { address, source })
-}
-
-async fn accept(
-    door: Arc<Door>,
-    listener: TcpListener,
-    port: Port,
-    running: mpsc::Sender<()>,
-    accepting: mpsc::WeakSender<()>,
-) {
-    let mut stopped = door.hub.subscribe();
-    let mut turns = (0..door.shards.count()).cycle();
-    while accepting.upgrade().is_some() {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                // What cannot be taken off its first thread is gone already.
-                Ok((stream, _)) => if let Ok(stream) = stream.into_std() {
-                    let (entered, running) = (Arc::clone(&door), running.clone());
-                    let job = move |shard| {
-                        spawn_local(connection(shard, entered, stream, port, running));
-                    };
-                    door.shards.run(turns.next().unwrap_or_default(), Box::new(job)).await;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                }
-            },
-            // Wakes at every change, the proxy's stop among them.
-            _ = stopped.changed() => {}
-        }
-    }
 }
 
 async fn connection(

@@ -16,10 +16,15 @@ type Plain = (&'static str, &'static str, fn(&Snapshot) -> u64);
 type Counted = (&'static str, &'static str, fn(&Totals) -> u64);
 
 /// Those that rise and fall.
-pub(crate) const GAUGES: [Plain; 3] = [
+pub(crate) const GAUGES: [Plain; 4] = [
     ("dauphin_proxy_clients", "Clients connected, those that log in among them.", |s| s.clients),
     ("dauphin_proxy_clients_logging_in", "Clients that log in.", |s| s.logging_in),
     ("dauphin_proxy_clients_held", "Clients that wait for a server.", |s| s.held),
+    (
+        "dauphin_proxy_former_clients",
+        "Clients that processes before this one, which it took over from, still have.",
+        |s| s.former,
+    ),
 ];
 
 /// Those that only rise.

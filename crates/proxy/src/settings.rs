@@ -50,6 +50,8 @@ pub(crate) fn settings(config: &Config) -> Vec<Setting> {
         restart("listen_read", addresses(&config.listen_read)),
         restart("metrics_listen", addresses(config.listen_metrics.as_slice())),
         restart("threads", config.shards.to_string()),
+        restart("run_dir", config.run_dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default()),
+        live("drain_limit", length(limits.drain)),
         live("wait_limit", length(limits.wait)),
         live("notice_after", length(limits.notice)),
         live("clients_max", limits.clients.to_string()),

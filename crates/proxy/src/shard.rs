@@ -164,6 +164,23 @@ impl Shard {
         }
     }
 
+    /// Another process has taken over: what waits for a RESUME, which nobody can give any more, goes on, and connections that
+    /// are free are left to it.
+    pub(crate) fn hand_over(&self) {
+        self.pause(None, false);
+        self.close_idle(None);
+    }
+
+    /// Whether new transactions wait for a RESUME anywhere.
+    pub(crate) fn has_paused(&self) -> bool {
+        self.paused.get() || self.databases(None).iter().any(|database| database.paused.get())
+    }
+
+    /// How many clients are in a transaction.
+    pub(crate) fn in_transaction(&self) -> u64 {
+        self.seats().values().filter(|seat| seat.transaction.get().is_some()).count() as u64
+    }
+
     /// Has each connection for these databases closed once it is free.
     pub(crate) fn reconnect(&self, name: Option<&str>) {
         let now = tokio::time::Instant::now();
@@ -221,7 +238,7 @@ impl Shard {
         self.databases.borrow().values().for_each(|database| database.roll(now));
         let mut all = self.pools.borrow_mut();
         all.retain(|_, pools| {
-            pools.sweep(|right| self.fate(right));
+            pools.sweep(self.hub.succession.is_over(), |right| self.fate(right));
             !pools.is_unused()
         });
     }

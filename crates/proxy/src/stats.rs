@@ -16,6 +16,10 @@ impl Count {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -44,6 +48,7 @@ pub(crate) struct Stats {
     pub(crate) clients: Count,
     pub(crate) logging_in: Count,
     pub(crate) held: Count,
+    pub(crate) former: Count,
     pub(crate) logins: Count,
     pub(crate) refused: Count,
     pub(crate) reattached: Count,
@@ -68,6 +73,8 @@ pub struct Snapshot {
     pub logging_in: u64,
     /// Clients that wait for a server now.
     pub held: u64,
+    /// Clients that processes before this one still have.
+    pub former: u64,
     /// Logins that succeeded.
     pub logins: u64,
     /// Logins refused.
@@ -102,6 +109,7 @@ impl Stats {
             clients: self.clients.get(),
             logging_in: self.logging_in.get(),
             held: self.held.get(),
+            former: self.former.get(),
             logins: self.logins.get(),
             refused: self.refused.get(),
             reattached: self.reattached.get(),

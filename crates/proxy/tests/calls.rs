@@ -60,6 +60,10 @@ async fn a_query_costs_no_more_calls_than_messages_and_waits() {
         lab.lead("m1", &server).await;
         let its = replica("m2", &server, level == ReadLevel::Any);
         lab.route(|route| route.replicas = vec![its]).await;
+        // A thread has its name only once it runs.
+        while shards().is_empty() {
+            tokio::task::yield_now().await;
+        }
         let [shard] = &shards()[..] else { panic!("one shard") };
         let (mut stream, _) = log_in(lab.write_port());
         ask(&mut stream, &bare::prepare("select 7"));

@@ -118,7 +118,7 @@ fn renew(file: &ClusterFile, out: &Path, json: bool) -> Outcome {
         let host = host.as_ref().map_or_else(|| format!("each {name}, "), |host| format!("{host}:"));
         say::line(&format!("  {}  ->  {host}{HOME}/identity", dir.display()));
     }
-    say::line("then send each agent SIGHUP (links stay up), and restart each proxy");
+    say::line("then send each agent and each proxy SIGHUP (links stay up)");
     Ok(DONE)
 }
 

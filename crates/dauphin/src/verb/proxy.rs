@@ -1,29 +1,35 @@
-//! `dauphin proxy`: runs a proxy until it is asked to end; SIGHUP has its file read again. Its certificates are in `identity`, the
+//! `dauphin proxy`: runs a proxy until it is asked to end, or another process has taken over and its clients have left; SIGHUP has its
+//! file read again. Its certificates are in `identity`, the
 //! password of its role in `password`, both beside its configuration file.
 
-use crate::cli::{Service, Target};
+use crate::cli::{ProxyRun, Target};
 use crate::failure::{DONE, Failure, Outcome};
 use crate::target;
 use crate::verb::service;
 use dauphin_model::{ClientCertificates, ClusterFile, ProxyFile};
 use dauphin_net::ca::{CA_FILE, CERT_FILE, KEY_FILE};
 use dauphin_proxy::{
-    AgentLink, Certificates, ClientTls, Config, Demand, Handle, Limits, Operators, Proxy, Reads, Rules, ServerTls,
+    AgentLink, Certificates, ClientTls, Config, Demand, Handle, Limits, Operators, Proxy, ProxyError, Reads, Rules,
+    ServerTls,
 };
 use std::future::Future;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// The database in which the proxy asks for verifiers: every cluster has it.
 const AUTH_DATABASE: &str = "postgres";
 
-pub(crate) fn run(target: &Target, options: &Service) -> Outcome {
+pub(crate) fn run(target: &Target, options: &ProxyRun) -> Outcome {
     let path = target::config_path(target)?.to_owned();
     let config = read(&path)?;
-    service::run(options, |stop| async move { serve(config, &path, stop.asked()).await })?;
+    if options.takeover && config.run_dir.is_none() {
+        let text = format!("{} has no run_dir in [proxy]: nobody can be met there to take over from", path.display());
+        return Err(Failure::usage(text, "add run_dir to [proxy], and restart the proxy once without --takeover"));
+    }
+    let takeover = options.takeover;
+    service::run(&options.service, |stop| async move { serve(config, &path, takeover, stop.asked()).await })?;
     Ok(DONE)
 }
 
@@ -37,45 +43,68 @@ fn read(path: &Path) -> Result<Config, Failure> {
     Ok(config(&file, proxy, &target::folder_of(path)))
 }
 
-async fn serve(config: Config, path: &Path, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+async fn serve(config: Config, path: &Path, takeover: bool, stop: impl Future<Output = ()>) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string(), "");
     let again = path.to_owned();
     let reader = Arc::new(move || read(&again).map_err(|failure| failure.message));
-    let metrics = match config.listen_metrics {
-        Some(address) => Some(bind(address).await?),
-        None => None,
-    };
-    let proxy = Proxy::open(&config, reader).map_err(|error| failed(&error))?;
     let mut hangups = signal(SignalKind::hangup()).map_err(|error| failed(&error))?;
+    tokio::pin!(stop);
+    let mut proxy = if takeover {
+        tokio::select! {
+            started = Proxy::take_over(&config, None, Some(reader)) => started.map_err(not_started)?,
+            () = &mut stop => return Ok(()),
+        }
+    } else {
+        Proxy::open(&config, reader).map_err(not_started)?
+    };
     let handle = proxy.handle();
-    if let Some(listener) = metrics {
+    // Another process answers for metrics once this is dropped.
+    let (answers, answers_no_more) = oneshot::channel::<()>();
+    if let Some(listener) = proxy.metrics_listener() {
         let handle = handle.clone();
         let text = move || {
             let handle = handle.clone();
             async move { handle.metrics().await }
         };
-        tokio::spawn(dauphin_api::serve_metrics(listener, text, std::future::pending()));
+        let shutdown = async { drop(answers_no_more.await) };
+        tokio::spawn(dauphin_api::serve_metrics(listener, text, shutdown));
     }
-    tokio::pin!(stop);
-    loop {
+    let is_over = loop {
         tokio::select! {
-            () = &mut stop => break,
+            () = &mut stop => break false,
+            () = proxy.taken_over() => break true,
             _ = hangups.recv() => reload(&handle).await,
+        }
+    };
+    drop(answers);
+    if is_over {
+        let drained = proxy.drain();
+        tokio::pin!(drained);
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                () = &mut drained => break,
+                _ = hangups.recv() => reload(&handle).await,
+            }
         }
     }
     proxy.stop().await;
     Ok(())
 }
 
+/// Why there is no proxy, and what to do.
+fn not_started(error: ProxyError) -> Failure {
+    let next = match &error {
+        ProxyError::Runs { .. } => "dauphin proxy --takeover takes over from it; or stop it first",
+        ProxyError::NotReady { .. } => "dauphin status, and look whether the agents can be reached from here",
+        _ => "",
+    };
+    Failure::failed(error.to_string(), next)
+}
+
 /// What comes of it the proxy logs itself.
 async fn reload(handle: &Handle) {
     let _ = handle.reload().await;
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::failed(format!("cannot listen on {address} for metrics: {error}"), "is another program using it?")
-    })
 }
 
 /// As many as the file says, else half of the processors: a server may stand beside the proxy.
@@ -108,6 +137,7 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         pool: proxy.pool_size as usize,
         wait: proxy.wait_limit.duration(),
         client_keepalive: proxy.client_keepalive.duration(),
+        drain: proxy.drain_limit.duration(),
         ..Limits::default()
     };
     let operators = Operators { admins: proxy.admin_users.clone(), watchers: proxy.stats_users.clone() };
@@ -132,6 +162,7 @@ fn config(file: &ClusterFile, proxy: &ProxyFile, folder: &Path) -> Config {
         auth_database: AUTH_DATABASE.to_owned(),
         tls: Some(clients),
         server_tls,
+        run_dir: proxy.run_dir.clone(),
         shards: threads(proxy),
         rules: Rules {
             limits,

@@ -66,3 +66,13 @@ fn verbs_without_a_lab_say_how_to_make_one() {
     fault("partition").ended(2, "there is no lab");
     fault("earthquake").ended(2, "kill-server, kill-agent");
 }
+
+#[test]
+fn who_is_to_take_over_needs_a_place_to_meet() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = cluster_file(folder.path(), 1);
+    let text = std::fs::read_to_string(&file).expect("readable") + "\n[proxy]\nlisten_write = \"127.0.0.1:1\"\n";
+    std::fs::write(&file, text).expect("writable");
+    let ran = dauphin(&["proxy", "--takeover", "--config", &file.to_string_lossy()]);
+    ran.ended(2, "has no run_dir in [proxy]").ended(2, "add run_dir");
+}

@@ -9,6 +9,7 @@ mod hosts;
 mod lag;
 mod restored;
 mod stage;
+mod takeover;
 
 use serde_json::Value;
 use stage::Stage;

@@ -243,6 +243,14 @@ pub const KEYS: &[Key] = &[
     key("proxy", "log_slow", "a duration").example("\"250ms\"").about(
         "Statements that take this long or longer are logged, without their literals. Left out: none.",
     ),
+    key("proxy", "drain_limit", "a duration").default("\"1h\"").about(
+        "How long clients may stay with a process that another one has taken over from: after that idle ones are ended, and \
+         transactions may end for as long again.",
+    ),
+    key("proxy", "run_dir", "a path").example("\"/run/dauphin\"").about(
+        "Folder for the socket by which `dauphin proxy --takeover` takes over from the process that runs: see docs/operating.md. Left \
+         out: a restart ends every client's connection.",
+    ),
     key("proxy", "threads", "a whole number, 1 to 256").example("4").about(
         "Threads that clients are spread over. Left out: half of the processors.",
     ),

@@ -375,6 +375,7 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
         section.fault(section.place("metrics_listen"), "`metrics_listen` is an address that clients come to");
     }
     let log_slow = section.duration("log_slow");
+    let (drain_limit, run_dir) = (section.duration("drain_limit"), section.path("run_dir"));
     let threads = section.number("threads", 1..257).and_then(|n| u32::try_from(n).ok());
     let token_file = section.path("token_file");
     Some(ProxyFile {
@@ -397,6 +398,8 @@ fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
         stats_users,
         metrics_listen,
         log_slow,
+        drain_limit: drain_limit?,
+        run_dir,
         threads,
         token_file,
     })

@@ -234,6 +234,10 @@ fn proxy(out: &mut Out, proxy: &ProxyFile) {
     if let Some(slow) = proxy.log_slow {
         out.put("log_slow", unit::duration_text(slow));
     }
+    out.differing("drain_limit", unit::duration_text(proxy.drain_limit));
+    if let Some(path) = &proxy.run_dir {
+        out.path("run_dir", path);
+    }
     if let Some(threads) = proxy.threads {
         out.put("threads", i64::from(threads));
     }

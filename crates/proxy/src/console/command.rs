@@ -12,6 +12,7 @@ pub(super) enum Shown {
     Clients,
     Config,
     Databases,
+    Former,
     Help,
     Lists,
     Pools,
@@ -27,10 +28,11 @@ pub(super) enum Shown {
 }
 
 /// The word behind SHOW for each, and what it shows.
-pub(super) const SHOWN: [(&str, Shown, &str); 15] = [
+pub(super) const SHOWN: [(&str, Shown, &str); 16] = [
     ("clients", Shown::Clients, "every client: who, from where, what it does, on which server"),
     ("config", Shown::Config, "the settings of [proxy] in dauphin.toml, and which of them RELOAD changes"),
     ("databases", Shown::Databases, "databases that clients came for, and whether they are paused"),
+    ("former", Shown::Former, "processes that this one took over from, while they still have clients"),
     ("help", Shown::Help, "this"),
     ("lists", Shown::Lists, "how many of everything"),
     ("pools", Shown::Pools, "clients and connections for each database and user"),

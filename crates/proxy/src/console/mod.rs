@@ -159,6 +159,10 @@ impl Console {
                     self.send(&End::stopping().encode()).await;
                     return;
                 }
+                if self.hub.succession.is_over() {
+                    self.send(&End::taken_over().encode()).await;
+                    return;
+                }
                 tokio::select! {
                     next = self.next() => break next,
                     _ = views.changed() => {}
@@ -279,7 +283,7 @@ impl Console {
             return true;
         }
         tokio::time::sleep_until(until).await;
-        self.seated.seat.interrupted.get() || self.hub.is_stopping()
+        self.seated.seat.interrupted.get() || self.hub.is_stopping() || self.hub.succession.is_over()
     }
 
     /// Whether the client took it.

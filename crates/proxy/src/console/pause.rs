@@ -19,6 +19,16 @@ impl Console {
     /// Holds new transactions and waits until none runs.
     pub(super) async fn pause(&mut self, name: Option<String>) -> Result<(), Refusal> {
         self.known(name.as_deref()).await?;
+        let formers: u64 = self.hub.succession.formers().iter().map(|process| process.clients).sum();
+        if formers > 0 {
+            let text = format!(
+                "{formers} clients are still with the process that this one took over from: nothing pauses them"
+            );
+            return Err(Refusal::new("55000", text).hint(
+                "SHOW FORMER tells its pid and how long they may stay. SIGTERM to it ends idle ones at once, and the others \
+                 after their transaction.",
+            ));
+        }
         let was = self.is_paused(name.clone()).await;
         self.set_paused(name.clone(), true).await;
         tracing::info!(user = self.user(), database = name.as_deref().unwrap_or("all"), "paused");

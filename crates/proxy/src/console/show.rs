@@ -25,6 +25,7 @@ pub(super) async fn table(hub: &Hub, shards: &Shards, shown: Shown) -> Table {
         Shown::Clients => clients(shards.gather(survey::clients).await),
         Shown::Config => config(hub),
         Shown::Databases => databases(hub, pooled(shards).await, known(shards).await),
+        Shown::Former => former(hub),
         Shown::Help => help(),
         Shown::Lists => lists(hub, &pooled(shards).await, &known(shards).await),
         Shown::Pools => pools(hub, pooled(shards).await),
@@ -386,6 +387,28 @@ fn route(hub: &Hub) -> Table {
         let state = if replica.usable { "reads" } else { "no reads" };
         let more = (replica.lag_bytes, replica.reporting);
         row(Some(&replica.target), "replica", state, view.replicas_of.0, more);
+    }
+    table
+}
+
+fn former(hub: &Hub) -> Table {
+    let mut table = Table::new(&[
+        ("pid", Number),
+        ("version", Text),
+        ("clients", Number),
+        ("in_transaction", Number),
+        ("drains_s", Number),
+        ("left_s", Number),
+    ]);
+    for process in hub.succession.formers() {
+        table.row(vec![
+            u64::from(process.pid).into(),
+            process.program.into(),
+            process.clients.into(),
+            process.in_transaction.into(),
+            process.drains_s.into(),
+            process.left_s.into(),
+        ]);
     }
     table
 }

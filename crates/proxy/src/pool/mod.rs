@@ -37,6 +37,9 @@ const OPENING_MAX: usize = 4;
 /// How long a connection that nobody needs is kept.
 const IDLE_MAX: Duration = Duration::from_secs(600);
 
+/// The same once another process has taken over, which needs connections as well.
+const IDLE_DRAINING_MAX: Duration = Duration::from_secs(10);
+
 /// Of so many connections that are given back, one goes to sessions of other shards that wait.
 const SHARE_EVERY: u32 = 8;
 
@@ -155,11 +158,12 @@ impl Pools {
     }
 
     /// Closes what may not be used any more, and what nobody has needed for long.
-    pub(crate) fn sweep(&self, fate: impl Fn(&Right) -> Fate) {
+    pub(crate) fn sweep(&self, is_over: bool, fate: impl Fn(&Right) -> Fate) {
+        let idle_max = if is_over { IDLE_DRAINING_MAX } else { IDLE_MAX };
         for pool in self.all() {
             let kept = |(link, since): &mut (Link, Instant)| {
                 let usable = matches!(fate(&link.right), Fate::Admitted | Fate::Hold);
-                usable && since.elapsed() < IDLE_MAX && !pool.is_closing(link) && link.is_quiet()
+                usable && since.elapsed() < idle_max && !pool.is_closing(link) && link.is_quiet()
             };
             pool.idle.borrow_mut().retain_mut(kept);
         }

@@ -138,6 +138,11 @@ impl End {
         Self::fatal(ADMIN_SHUTDOWN, "the proxy is stopping".into())
     }
 
+    /// Another process answers in its place.
+    pub(crate) fn taken_over() -> Self {
+        Self::fatal(ADMIN_SHUTDOWN, "another process has taken over from this proxy: connect again".into())
+    }
+
     /// The message for the client.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();

@@ -12,7 +12,7 @@ pub(crate) mod host;
 use dauphin_model::{ClusterName, MemberName, Pooling, ReplicaTarget, Route, RouteState, Target, Term};
 use dauphin_net::Peer;
 use dauphin_net::ca::{CA_FILE, CERT_FILE, Ca, KEY_FILE};
-use dauphin_proxy::{Config, Heard, Proxy, Reader, Rules};
+use dauphin_proxy::{Config, Heard, Proxy, ProxyError, Reader, Rules};
 use host::Host;
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -309,7 +309,9 @@ pub(crate) struct Lab {
     pub(crate) proxy: Option<Proxy>,
     heard: mpsc::Sender<Heard>,
     pub(crate) route: Route,
-    _folder: TempDir,
+    /// As it was started, with the ports that it has.
+    pub(crate) config: Config,
+    folder: Arc<TempDir>,
 }
 
 pub(crate) fn config(folder: &Path) -> Config {
@@ -328,6 +330,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         auth_database: "postgres".into(),
         tls: None,
         server_tls: None,
+        run_dir: None,
         shards: 2,
         rules: Rules { pooling: Pooling::Session, ..Rules::default() },
     }
@@ -345,8 +348,10 @@ impl Lab {
         change(&mut config, folder.path());
         let (heard, receiver) = mpsc::channel(16);
         let proxy = Proxy::start(&config, receiver, reader).expect("the proxy starts");
+        config.listen_write = proxy.write_addresses().to_vec();
+        config.listen_read = proxy.read_addresses().to_vec();
         let route = Route {
-            cluster: config.cluster,
+            cluster: config.cluster.clone(),
             from: name("m1"),
             term: Term(0),
             state: RouteState::Closed,
@@ -356,7 +361,17 @@ impl Lab {
             fences: Vec::new(),
             generation: 0,
         };
-        Self { proxy: Some(proxy), heard, route, _folder: folder }
+        Self { proxy: Some(proxy), heard, route, config, folder: Arc::new(folder) }
+    }
+
+    /// A proxy that takes over from this one, and knows where clients go.
+    pub(crate) async fn heir(&self, change: impl FnOnce(&mut Config)) -> Result<Self, ProxyError> {
+        let mut config = self.config.clone();
+        change(&mut config);
+        let (heard, receiver) = mpsc::channel(16);
+        heard.send(Heard::Route(Box::new(self.route.clone()))).await.expect("room");
+        let proxy = Proxy::take_over(&config, Some(receiver), None).await?;
+        Ok(Self { proxy: Some(proxy), heard, route: self.route.clone(), config, folder: Arc::clone(&self.folder) })
     }
 
     /// Publishes a change of the route and waits until the proxy has it.
