@@ -2,6 +2,7 @@
 //! and decides; nothing is changed here.
 
 use crate::mysql::client::{ClientError, Row};
+use crate::mysql::status::first_hand;
 use crate::mysql::{Channel, Error, Flavour, Mysql, Reached, Result, Version};
 use dauphin_model::{BinlogState, GtidSet, Held, MariaPosition};
 use std::time::Duration;
@@ -11,6 +12,9 @@ const DOING: &str = "looking at the server";
 const MYSQL: &str = "SELECT VERSION() AS version, @@GLOBAL.server_id AS id, @@GLOBAL.server_uuid AS uuid, \
      @@GLOBAL.read_only AS read_only, @@GLOBAL.super_read_only AS super_read_only, \
      @@GLOBAL.gtid_executed AS executed, @@GLOBAL.gtid_purged AS purged";
+/// MySQL's workers; the table is there without the rest of the performance schema too.
+const WORKERS: &str = "SELECT CHANNEL_NAME AS channel, LAST_ERROR_NUMBER AS number, LAST_ERROR_MESSAGE AS message \
+     FROM performance_schema.replication_applier_status_by_worker";
 const MARIADB: &str = "SELECT VERSION() AS version, @@GLOBAL.server_id AS id, @@GLOBAL.read_only AS read_only, \
      @@GLOBAL.gtid_slave_pos AS applied, @@GLOBAL.gtid_binlog_pos AS logged, @@GLOBAL.gtid_binlog_state AS state";
 
@@ -99,8 +103,14 @@ impl Mysql {
         let ask = async |sql: &str| self.looks.query(sql, limit).await.map_err(Error::sql(DOING));
         // what was received first: what is executed later is never less
         let rows = ask(self.dialect().replica_status()).await?;
-        let channels: Vec<Channel> =
+        let mut channels: Vec<Channel> =
             rows.iter().map(|row| Channel::read(flavour, row).map_err(|e| unclear(&e))).collect::<Result<_>>()?;
+        if flavour == Flavour::Mysql && channels.iter().any(|channel| channel.applier_fault.is_some()) {
+            let workers = ask(WORKERS).await?;
+            for channel in &mut channels {
+                channel.applier_fault = channel.applier_fault.take().map(|told| first_hand(told, &channel.name, &workers));
+            }
+        }
         let rows = ask(match flavour {
             Flavour::Mysql => MYSQL,
             Flavour::Mariadb => MARIADB,

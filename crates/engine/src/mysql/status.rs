@@ -44,6 +44,19 @@ impl fmt::Display for Fault {
     }
 }
 
+/// MySQL's coordinator, or a worker behind the one that failed: it stopped because another one did.
+const STOPPED_FOR_ANOTHER: u32 = 3_030;
+
+/// Which of MySQL's workers failed first-hand. The channel's own error may be that of one which only stopped because another
+/// did, and names no statement then.
+pub(crate) fn first_hand(told: Fault, channel: &str, workers: &[Row]) -> Fault {
+    let of = |row: &Row| {
+        let number = row.parse("number").filter(|n| *n != 0 && row.get("channel") == Some(channel))?;
+        Some(Fault { number, text: row.get("message").unwrap_or_default().to_owned() })
+    };
+    workers.iter().filter_map(of).find(|fault| fault.number != STOPPED_FOR_ANOTHER).unwrap_or(told)
+}
+
 /// A channel of replication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Channel {
@@ -132,6 +145,21 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value != "NULL").then(|| (*value).to_owned())))
             .collect()
+    }
+
+    #[test]
+    fn the_worker_that_failed_is_told_not_one_that_stopped_for_it() {
+        let worker = |channel, number, message| row(&[("channel", channel), ("number", number), ("message", message)]);
+        let told = || Fault { number: 3030, text: "another worker stopped".to_owned() };
+        let workers = [
+            worker("", "0", ""),
+            worker("", "3030", "another worker stopped"),
+            worker("other", "1032", "a row is not there"),
+            worker("", "1062", "a row is there already"),
+        ];
+        assert_eq!(first_hand(told(), "", &workers).to_string(), "error 1062: a row is there already");
+        assert_eq!(first_hand(told(), "other", &workers).number, 1032);
+        assert_eq!(first_hand(told(), "", &workers[..2]), told(), "what the channel says is all there is");
     }
 
     #[test]
