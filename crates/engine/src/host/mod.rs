@@ -1,14 +1,17 @@
 //! What every engine needs of the machine: files replaced whole, processes held by pidfds, tools run with a limit, folders,
 //! secrets, and how a server is started. It knows no database.
 
+pub(crate) mod aside;
 pub mod command;
 pub mod files;
 pub mod folders;
 pub mod process;
+pub mod progress;
 pub mod secret;
 pub mod tool;
 
 pub use command::{GuardDeath, ServerCommand};
+pub use progress::Progress;
 pub use secret::Secret;
 
 use std::io;

@@ -8,12 +8,14 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// Most of a tool's output that is kept, in bytes; the end of it.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Most of it that goes into an error, in characters.
 const SAID_CHARS_MAX: usize = 600;
+/// How long a tool may take to end after its pipes broke.
+const BROKEN_LIMIT: Duration = Duration::from_secs(5);
 
 /// A tool about to run.
 pub struct Tool {
@@ -52,6 +54,16 @@ pub enum ToolError {
         tool: &'static str,
         /// How long it had.
         limit: Duration,
+    },
+    /// What should go into it or come out of it broke off.
+    #[error("the stream of {tool} broke: {source}; it said: {said}")]
+    Stream {
+        /// Its name.
+        tool: &'static str,
+        /// What broke.
+        source: std::io::Error,
+        /// The end of what it wrote to standard error.
+        said: String,
     },
     /// It could not be started.
     #[error(transparent)]
@@ -124,6 +136,58 @@ impl Tool {
         self
     }
 
+    /// Runs it in this folder.
+    #[must_use]
+    pub fn cwd(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// Runs it to its end while `body` writes to its standard input and reads from its standard output; both are closed when
+    /// `body` is done.
+    ///
+    /// # Errors
+    /// [`ToolError::Stream`] with what `body` met, unless the tool failed by itself.
+    pub async fn stream<T>(
+        mut self,
+        limit: Duration,
+        body: impl AsyncFnOnce(ChildStdin, ChildStdout) -> std::io::Result<T>,
+    ) -> Result<T, ToolError> {
+        let path = self.command.as_std().get_program().to_owned();
+        let at = |source| ToolError::File(FileError::at("run", path.as_ref())(source));
+        let child = self.command.stdin(Stdio::piped()).spawn().map_err(at)?;
+        let mut group = Group { child };
+        let tool = self.name;
+        let pipes = (group.child.stdin.take(), group.child.stdout.take());
+        let (Some(stdin), Some(stdout)) = pipes else { return Err(at(std::io::ErrorKind::BrokenPipe.into())) };
+        let stderr = tail(group.child.stderr.take(), self.watch.take());
+        let ended = async {
+            let given = body(stdin, stdout).await;
+            // without its pipes it ends, or hangs: what it says then is worth a moment, not more
+            let patience = if given.is_ok() { limit } else { BROKEN_LIMIT };
+            let status = tokio::time::timeout(patience, group.child.wait()).await;
+            if status.is_err() {
+                group.kill();
+            }
+            (given, status)
+        };
+        let run = async { tokio::join!(ended, stderr) };
+        let Ok(((given, status), stderr)) = tokio::time::timeout(limit, run).await else {
+            return Err(ToolError::TimedOut { tool, limit });
+        };
+        let said = end_of(&stderr);
+        match (given, status) {
+            (Ok(value), Ok(Ok(status))) if status.success() => Ok(value),
+            (Err(source), _) if source.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(ToolError::Stream { tool, source, said })
+            }
+            (_, Ok(Ok(status))) => Err(ToolError::Failed { tool, status: status.to_string(), said }),
+            (_, Ok(Err(source))) => Err(at(source)),
+            (Err(source), Err(_)) => Err(ToolError::Stream { tool, source, said }),
+            (Ok(_), Err(_)) => Err(ToolError::TimedOut { tool, limit }),
+        }
+    }
+
     /// Runs it to its end.
     ///
     /// # Errors
@@ -140,16 +204,20 @@ impl Tool {
         if status.success() {
             return Ok(output);
         }
-        let all = format!("{}{}", output.stderr, if output.stderr.is_empty() { &output.stdout } else { "" });
-        let skip = all.trim_end().chars().count().saturating_sub(SAID_CHARS_MAX);
-        let said = all.trim_end().chars().skip(skip).collect();
+        let said = end_of(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
         Err(ToolError::Failed { tool: self.name, status: status.to_string(), said })
     }
 }
 
+/// What of a tool's output goes into an error.
+pub(crate) fn end_of(said: &str) -> String {
+    let skip = said.trim_end().chars().count().saturating_sub(SAID_CHARS_MAX);
+    said.trim_end().chars().skip(skip).collect()
+}
+
 /// The child and all it started; killed together when dropped.
-struct Group {
-    child: Child,
+pub(crate) struct Group {
+    pub(crate) child: Child,
 }
 
 impl Group {
@@ -171,13 +239,19 @@ impl Group {
     }
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
+impl Group {
+    fn kill(&self) {
         // the id is gone once the child has been waited for, so nothing else can be hit
         let group = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(group) = group {
             let _ = kill_process_group(group, Signal::KILL);
         }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -196,4 +270,49 @@ async fn tail(pipe: Option<impl AsyncRead + Unpin>, watch: Option<Watch>) -> Str
         }
     }
     String::from_utf8_lossy(&kept).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn shell(script: &str) -> Tool {
+        Tool::of(Path::new("/bin/sh"), "sh", None).args(["-c", script])
+    }
+
+    async fn through(script: &str) -> Result<Vec<u8>, ToolError> {
+        let body = async |mut stdin: ChildStdin, mut stdout: ChildStdout| {
+            stdin.write_all(b"in").await?;
+            drop(stdin);
+            let mut read = Vec::new();
+            stdout.read_to_end(&mut read).await?;
+            Ok(read)
+        };
+        shell(script).stream(LIMIT, body).await
+    }
+
+    #[tokio::test]
+    async fn a_stream_goes_through_a_tool_and_its_status_counts() {
+        assert_eq!(through("read x; echo $x out").await.expect("it ends well"), b"in out\n");
+        let failed = through("cat; echo disk full >&2; exit 3").await.expect_err("it failed").to_string();
+        assert!(failed.contains("disk full"), "{failed}");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_ends_the_tool_and_tells_both_sides() {
+        let body = async |_, _| Err::<(), _>(std::io::Error::other("the other machine is gone"));
+        let script = "echo at work >&2; cat; echo ended >&2";
+        let said = shell(script).stream(LIMIT, body).await.expect_err("it broke").to_string();
+        assert!(said.contains("the other machine is gone") && said.contains("at work"), "{said}");
+        // a tool that closed its own pipe has the reason
+        let body = async |mut stdin: ChildStdin, mut stdout: ChildStdout| {
+            let mut end = Vec::new();
+            stdout.read_to_end(&mut end).await?;
+            stdin.write_all(&[0; 1 << 20]).await
+        };
+        let said = shell("echo no space >&2; exit 1").stream(LIMIT, body).await.expect_err("it failed").to_string();
+        assert!(said.contains("no space"), "{said}");
+    }
 }

@@ -9,6 +9,8 @@ use crate::mysql::{Error, Flavour, Result};
 pub const REPLICATION: &str = "dauphin_replication";
 /// Looks at the server.
 pub const MONITOR: &str = "dauphin_monitor";
+/// Copies a whole MySQL member from another machine. MariaDB has it not: there the member's own agent reads.
+pub const COPY: &str = "dauphin_copy";
 /// The agent's own account on MySQL, where an account may belong to a system user of another name.
 const AGENT: &str = "dauphin";
 
@@ -19,6 +21,8 @@ pub struct Credentials {
     pub replication: Secret,
     /// Of [`MONITOR`].
     pub monitor: Secret,
+    /// Of [`COPY`].
+    pub copy: Secret,
 }
 
 impl Credentials {
@@ -27,9 +31,11 @@ impl Credentials {
     /// # Errors
     /// [`Error::Setting`].
     pub fn check(&self) -> Result<()> {
-        for (key, secret) in
-            [("password of replication", &self.replication), ("password of the monitor", &self.monitor)]
-        {
+        for (key, secret) in [
+            ("password of replication", &self.replication),
+            ("password of the monitor", &self.monitor),
+            ("password of copies", &self.copy),
+        ] {
             if secret.expose().is_empty() || secret.expose().chars().any(char::is_control) {
                 let why = "it is empty or holds a control character; take printable characters".to_owned();
                 return Err(Error::Setting { key: key.to_owned(), why });
@@ -75,9 +81,12 @@ pub(crate) fn statements(flavour: Flavour, os_user: &str, credentials: &Credenti
         Flavour::Mysql => "PROCESS, REPLICATION CLIENT",
         Flavour::Mariadb => "PROCESS, SLAVE MONITOR, BINLOG MONITOR",
     };
-    for (user, secret, rights) in
-        [(REPLICATION, &credentials.replication, "REPLICATION SLAVE"), (MONITOR, &credentials.monitor, looks)]
-    {
+    let mut accounts =
+        vec![(REPLICATION, &credentials.replication, "REPLICATION SLAVE"), (MONITOR, &credentials.monitor, looks)];
+    if flavour == Flavour::Mysql {
+        accounts.push((COPY, &credentials.copy, "BACKUP_ADMIN"));
+    }
+    for (user, secret, rights) in accounts {
         lines.push(format!("CREATE USER '{user}'@'%' IDENTIFIED BY {}", literal(secret.expose())));
         lines.push(format!("GRANT {rights} ON *.* TO '{user}'@'%'"));
     }
@@ -96,6 +105,7 @@ mod tests {
         let with = |text: &str| Credentials {
             replication: Secret::new(text.to_owned()),
             monitor: Secret::new("m".to_owned()),
+            copy: Secret::new("c".to_owned()),
         };
         assert!(with("a\nb").check().is_err() && with("").check().is_err());
         assert!(with("it's \\ fine").check().is_ok());

@@ -87,7 +87,12 @@ impl Binaries {
             ["lib/mysql/plugin", "lib64/mysql/plugin", "lib/plugin", "lib/mariadb/plugin", "lib64/mariadb/plugin"];
         // MariaDB has what Dauphin needs built in
         let plugins = match flavour {
-            Flavour::Mysql => first_with(&prefix, &libs, "semisync_source.so").ok_or_else(|| missing("no plugins"))?,
+            Flavour::Mysql => {
+                let dir = first_with(&prefix, &libs, "semisync_source.so").ok_or_else(|| missing("no plugins"))?;
+                // every server loads it: one without could give no copy, and would say so too late
+                let clone = dir.join("mysql_clone.so");
+                clone.is_file().then_some(dir).ok_or_else(|| missing("no plugin mysql_clone.so"))?
+            }
             Flavour::Mariadb => first_with(&prefix, &libs, "").unwrap_or_else(|| prefix.join("lib/mysql/plugin")),
         };
         let found = Self { prefix, server, share, plugins, version, dialect };

@@ -191,6 +191,7 @@ pub fn render(instance: &Instance, settings: &Settings) -> String {
         Flavour::Mysql => &[
             ("plugin_load_add", "semisync_source.so"),
             ("plugin_load_add", "semisync_replica.so"),
+            ("plugin_load_add", "mysql_clone.so"),
             ("gtid_mode", "ON"),
             ("enforce_gtid_consistency", "ON"),
             ("replica_preserve_commit_order", "ON"),

@@ -105,6 +105,14 @@ pub enum Error {
         /// How many.
         sessions: usize,
     },
+    /// A stream between two agents broke.
+    #[error("{doing}: {source}")]
+    Stream {
+        /// What was on its way.
+        doing: &'static str,
+        /// What broke.
+        source: io::Error,
+    },
     /// A setting did not take.
     #[error("{key} is {found:?} instead of {wanted:?}; look at the server's log")]
     NotTaken {
@@ -149,6 +157,28 @@ pub enum Refusal {
         /// The number that they share.
         id: u32,
     },
+    /// The source runs a plugin that this member's programs have not.
+    #[error(
+        "the source runs the plugin {name}, and this member cannot ({said}); put {library} into its plugins' folder"
+    )]
+    Plugin {
+        /// Its name.
+        name: String,
+        /// Its file.
+        library: String,
+        /// What the server said.
+        said: String,
+    },
+    /// The member's data cannot be copied here.
+    #[error("a copy of {source_version} onto {own} is refused: {why}. Nothing was changed")]
+    Copy {
+        /// Ours.
+        own: Version,
+        /// The source's.
+        source_version: Version,
+        /// Why it does not go, and what to do.
+        why: String,
+    },
     /// The source's server is another one or a newer one.
     #[error("this server is {own} and the source {source_version}: {why}")]
     SourceVersion {
@@ -166,6 +196,11 @@ impl Error {
     pub(crate) fn file(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let at = FileError::at(doing, path);
         move |source| Self::File(at(source))
+    }
+
+    /// For `map_err` on streams.
+    pub(crate) fn stream(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Stream { doing, source }
     }
 
     /// For `map_err` on queries.

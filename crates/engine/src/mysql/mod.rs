@@ -4,15 +4,19 @@
 //! What the servers call things is in [`dialect`]; it is chosen from the programs' own version, never by trial.
 
 pub mod accounts;
+pub mod backup;
 pub mod binaries;
 pub mod client;
+pub mod clone;
 pub mod config;
+pub mod copying;
 pub mod demote;
 pub mod dialect;
 pub mod error;
 pub mod follow;
 pub mod instance;
 pub mod observe;
+pub mod offer;
 pub mod position;
 pub mod promote;
 pub mod provision;
@@ -25,17 +29,21 @@ pub mod sessions;
 pub mod start;
 pub mod status;
 pub mod stop;
+mod stream;
 pub mod threads;
 pub mod version;
 
 pub use accounts::Credentials;
 pub use binaries::Binaries;
+pub use clone::CloneSource;
 pub use config::{Settings, Tls};
+pub use copying::Copied;
 pub use dialect::Dialect;
 pub use error::{Error, Refusal};
 pub use follow::{Check, Source, SourceTls};
 pub use instance::Instance;
 pub use observe::{View, Writes};
+pub use offer::{Offer, check_copy};
 pub use position::Reached;
 pub use semi_sync::{Acknowledges, SemiSync};
 pub use server::Mysql;

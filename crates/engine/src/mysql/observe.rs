@@ -108,7 +108,8 @@ impl Mysql {
         if flavour == Flavour::Mysql && channels.iter().any(|channel| channel.applier_fault.is_some()) {
             let workers = ask(WORKERS).await?;
             for channel in &mut channels {
-                channel.applier_fault = channel.applier_fault.take().map(|told| first_hand(told, &channel.name, &workers));
+                channel.applier_fault =
+                    channel.applier_fault.take().map(|told| first_hand(told, &channel.name, &workers));
             }
         }
         let rows = ask(match flavour {

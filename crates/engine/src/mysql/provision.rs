@@ -59,16 +59,4 @@ impl Instance {
         let run = self.bin.server_tool().arg("--bootstrap").arg(setting("datadir", staging)).input(accounts);
         run.run(INITIALIZE_LIMIT).await.map(|_| ()).map_err(Error::from)
     }
-
-    fn take_into_place(&self, staging: &Path) -> Result<()> {
-        let rename = || -> std::io::Result<()> {
-            match std::fs::remove_dir(&self.data_dir) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            std::fs::rename(staging, &self.data_dir)?;
-            files::sync_parent(&self.data_dir)
-        };
-        rename().map_err(Error::file("move the new data to", &self.data_dir))
-    }
 }

@@ -66,7 +66,7 @@ impl Mysql {
         let text = |name: &str| row.get(name).unwrap_or_default();
         let user = text("User");
         let own = accounts::agent(self.dialect().flavour(), &self.instance.os_user);
-        let ours = [own, accounts::REPLICATION, accounts::MONITOR, "system user", "event_scheduler"];
+        let ours = [own, accounts::REPLICATION, accounts::MONITOR, accounts::COPY, "system user", "event_scheduler"];
         if ours.contains(&user) || text("Command") == "Daemon" || text("Command").starts_with("Binlog Dump") {
             return None;
         }

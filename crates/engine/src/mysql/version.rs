@@ -1,6 +1,7 @@
 //! Which server a program is, from what it says of itself. The dialect follows from it, and who may follow whom.
 //! Nothing is ever tried out.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Two servers that went apart.
@@ -57,6 +58,19 @@ impl fmt::Display for Version {
     }
 }
 
+impl Serialize for Version {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("no version of a server: {text:?}")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +95,10 @@ mod tests {
         assert_eq!(of("11.8.9-MariaDB-0+deb13u1 from Debian"), mariadb(11, 8, 9));
         assert_eq!(of("postgres (PostgreSQL) 15.18"), None);
         assert_eq!(of("Ver 9"), None);
+        for text in ["9.7.4-2", "10.11.18-MariaDB-0+deb12u1-log"] {
+            let version = Version::parse(text).expect("a version");
+            let json = serde_json::to_string(&version).expect("text");
+            assert_eq!(serde_json::from_str::<Version>(&json).expect("a version"), version);
+        }
     }
 }

@@ -1,63 +1,26 @@
 //! Copies a member's data from another one with pg_basebackup. The copy grows in a staging folder, starts over cleanly
 //! after a crash, loses what made it another member, and is renamed into place whole.
 
+pub use crate::host::Progress;
 use crate::postgres::config::{FILE, Settings, Upstream, conninfo};
 use crate::postgres::roles::Credentials;
 use crate::postgres::tool::Tool;
 use crate::postgres::{Error, Instance, Result, check, disk, files, history};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long one copy may take in all: a year's worth of patience, the caller drops it sooner.
 const CLONE_LIMIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// How far a copy has come. Shared with whoever shows it.
-#[derive(Debug)]
-pub struct Progress {
-    begun: Instant,
-    done: AtomicU64,
-    total: AtomicU64,
-}
-
-impl Default for Progress {
-    fn default() -> Self {
-        Self { begun: Instant::now(), done: AtomicU64::new(0), total: AtomicU64::new(0) }
-    }
-}
-
-impl Progress {
-    /// Bytes copied.
-    #[must_use]
-    pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    /// Bytes there are to copy, as the source estimates; 0 while unknown.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
-    }
-
-    /// Bytes a second since the beginning.
-    #[must_use]
-    pub fn rate(&self) -> u64 {
-        let ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-        self.done().saturating_mul(1_000) / ms
-    }
-
-    /// Takes what pg_basebackup says: `  12345/67890 kB (18%), 0/1 tablespace`.
-    fn hear(&self, said: &str) {
-        for line in said.split(['\r', '\n']) {
-            let Some((done, total)) = line.split_once(" kB").and_then(|(numbers, _)| numbers.trim().split_once('/'))
-            else {
-                continue;
-            };
-            if let (Ok(done), Ok(total)) = (done.parse::<u64>(), total.parse::<u64>()) {
-                self.done.store(done << 10, Ordering::Relaxed);
-                self.total.store(total << 10, Ordering::Relaxed);
-            }
+/// Takes what pg_basebackup says: `  12345/67890 kB (18%), 0/1 tablespace`.
+fn hear(progress: &Progress, said: &str) {
+    for line in said.split(['\r', '\n']) {
+        let Some((done, total)) = line.split_once(" kB").and_then(|(numbers, _)| numbers.trim().split_once('/')) else {
+            continue;
+        };
+        if let (Ok(done), Ok(total)) = (done.parse::<u64>(), total.parse::<u64>()) {
+            progress.set(done << 10, total << 10);
         }
     }
 }
@@ -93,7 +56,7 @@ impl Instance {
         if let Some(slot) = &source.slot {
             tool = tool.arg("--slot").arg(slot);
         }
-        tool.watch(move |said| progress.hear(said)).run(CLONE_LIMIT).await?;
+        tool.watch(move |said| hear(&progress, said)).run(CLONE_LIMIT).await?;
         let copied = Self { data_dir: staging.clone(), ..self.clone() };
         copied.check_data(expected_system)?;
         forget_source(&staging)?;
@@ -142,8 +105,8 @@ mod tests {
     #[test]
     fn progress_is_read_from_what_pg_basebackup_says() {
         let progress = Progress::default();
-        progress.hear("waiting for checkpoint\n");
-        progress.hear("     1024/2048 kB (50%), 0/1 tablespace\r     2048/2048 kB (100%), 1/1 tablespace\n");
+        hear(&progress, "waiting for checkpoint\n");
+        hear(&progress, "     1024/2048 kB (50%), 0/1 tablespace\r     2048/2048 kB (100%), 1/1 tablespace\n");
         assert_eq!((progress.done(), progress.total()), (2 << 20, 2 << 20));
     }
 }

@@ -152,6 +152,7 @@ impl From<ToolError> for Error {
         match error {
             ToolError::Failed { tool, status, said } => Self::Tool { tool, status, said },
             ToolError::TimedOut { tool, limit } => Self::TimedOut { doing: tool, limit, hint: "" },
+            ToolError::Stream { tool, source, said } => Self::Tool { tool, status: source.to_string(), said },
             ToolError::File(error) => error.into(),
         }
     }

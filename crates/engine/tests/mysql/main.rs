@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, clippy::print_stderr, reason = "what runs here, and what is not to be had, is said")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod copies;
 mod relay_logs;
 #[path = "../support/run.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of it")]
@@ -24,6 +25,11 @@ macro_rules! on_every_server {
                 waiting::what_was_received_is_not_thrown_away
                 told::what_a_waiting_client_is_told
                 relay_logs::what_drops_received_events
+                copies::a_copy_is_whole_and_a_server_of_its_own
+                copies::a_replica_gives_copies_too
+                copies::a_copy_that_broke_off_is_no_data_and_is_begun_again
+                copies::what_cannot_be_copied_is_refused_before_anything_is_done
+                copies::a_clone_checks_whom_it_copies
             );
         })*
     };

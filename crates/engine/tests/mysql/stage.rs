@@ -15,6 +15,9 @@ use std::process::{Child, Command, Stdio};
 /// What the replication account's password is; it must be found nowhere.
 pub const PASSWORD: &str = "re'pl\\ica \"tion";
 
+/// The same of the account that copies.
+pub const COPY_PASSWORD: &str = "co'py\\ \"all";
+
 pub struct Stage {
     pub dir: tempfile::TempDir,
     pub bin: Binaries,
@@ -39,7 +42,8 @@ impl Stage {
     }
 
     pub fn credentials() -> Credentials {
-        Credentials { replication: Secret::new(PASSWORD.to_owned()), monitor: Secret::new("monitor".to_owned()) }
+        let secret = |text: &str| Secret::new(text.to_owned());
+        Credentials { replication: secret(PASSWORD), monitor: secret("monitor"), copy: secret(COPY_PASSWORD) }
     }
 
     pub fn settings(name: &str, user: &[(&str, &str)]) -> Settings {
