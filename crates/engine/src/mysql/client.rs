@@ -12,10 +12,9 @@ pub const CONNECT_LIMIT: Duration = Duration::from_millis(2_000);
 /// Most rows that an answer keeps: looks answer in dozens, lists of sessions in thousands.
 const ROWS_MAX: usize = 100_000;
 
-/// What a session of ours sets first: its statements are in no log of statements, wait for no lock for long, and leave no
-/// transaction in the binary log.
-const SETUP: &str = "SET SESSION sql_log_off = ON, long_query_time = 31536000, sql_log_bin = OFF, lock_wait_timeout = 20, \
-     wait_timeout = 86400, autocommit = ON, sql_mode = ''";
+/// What a session of ours sets first: its statements are in no log of statements and wait for no lock for long.
+const SETUP: &str = "SET SESSION sql_log_off = ON, long_query_time = 31536000, lock_wait_timeout = 20, \
+     wait_timeout = 86400, autocommit = ON, sql_mode = '', sql_log_bin = ";
 
 /// Why a conversation with the server failed.
 #[derive(Debug, thiserror::Error)]
@@ -86,14 +85,21 @@ impl FromIterator<(String, Option<String>)> for Row {
 pub struct Session {
     socket: PathBuf,
     user: String,
+    logged: bool,
     connection: Mutex<Option<Conn>>,
 }
 
 impl Session {
-    /// A session; it connects when it is first used.
+    /// A session that leaves nothing in the binary log; it connects when it is first used.
     #[must_use]
     pub fn new(socket: PathBuf, user: String) -> Self {
-        Self { socket, user, connection: Mutex::new(None) }
+        Self { socket, user, logged: false, connection: Mutex::new(None) }
+    }
+
+    /// The same for what replicas shall have too.
+    #[must_use]
+    pub fn logged(socket: PathBuf, user: String) -> Self {
+        Self { logged: true, ..Self::new(socket, user) }
     }
 
     /// Runs one statement within `limit` (connecting included). A connection that had broken before is made again once.
@@ -128,7 +134,7 @@ impl Session {
             .user(Some(self.user.as_str()))
             .max_allowed_packet(Some(64 << 20));
         let mut conn = Conn::new(opts.wait_timeout(Some(86_400))).await.map_err(said)?;
-        conn.query_drop(SETUP).await.map_err(said)?;
+        conn.query_drop(format!("{SETUP}{}", if self.logged { "ON" } else { "OFF" })).await.map_err(said)?;
         Ok(conn)
     }
 

@@ -88,7 +88,7 @@ fn files_from(data_dir: &Path, at: &FilePosition) -> Result<Vec<(String, u64)>, 
 }
 
 /// Tells `note` of every whole transaction: its GTID and where it begins.
-fn read(path: &Path, offset: u64, note: &mut dyn FnMut(MariaGtid, u64)) -> io::Result<()> {
+pub(crate) fn read(path: &Path, offset: u64, note: &mut dyn FnMut(MariaGtid, u64)) -> io::Result<()> {
     let file = File::open(path)?;
     let end = file.metadata()?.len();
     let mut file = BufReader::new(file);

@@ -18,6 +18,8 @@ pub struct Mysql {
     /// Looks, which must never wait behind an act.
     pub(crate) looks: Session,
     pub(crate) acts: Session,
+    /// What is written through it is replicated: only where this server leads.
+    pub(crate) writes: Session,
 }
 
 impl Mysql {
@@ -27,11 +29,10 @@ impl Mysql {
     /// [`Error::Setting`].
     pub fn new(instance: Instance, settings: Settings) -> Result<Self> {
         config::check_user(&settings.user)?;
-        let session = || {
-            let user = accounts::agent(instance.dialect().flavour(), &instance.os_user).to_owned();
-            Session::new(instance.socket(), user)
-        };
-        Ok(Self { settings: Mutex::new(settings), looks: session(), acts: session(), instance })
+        let user = accounts::agent(instance.dialect().flavour(), &instance.os_user).to_owned();
+        let session = || Session::new(instance.socket(), user.clone());
+        let writes = Session::logged(instance.socket(), user.clone());
+        Ok(Self { settings: Mutex::new(settings), looks: session(), acts: session(), writes, instance })
     }
 
     /// How to speak to it.
@@ -54,6 +55,7 @@ impl Mysql {
     pub async fn forget_connections(&self) {
         self.looks.forget().await;
         self.acts.forget().await;
+        self.writes.forget().await;
     }
 
     /// Runs a statement of an act.

@@ -138,7 +138,7 @@ fn blank(stage: &Stage, name: &str) -> Member {
     stage.blank(name, Stage::settings(name, &[]))
 }
 
-async fn copied(source: &Member, taker: &Member) -> Copied {
+pub async fn copied(source: &Member, taker: &Member) -> Copied {
     copy(source, taker, Link::Good, QUIET, &Progress::default()).await.unwrap()
 }
 

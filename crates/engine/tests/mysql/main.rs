@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod copies;
+mod rejoin;
 mod relay_logs;
 #[path = "../support/run.rs"]
 #[allow(dead_code, reason = "each test binary uses a part of it")]
@@ -30,6 +31,10 @@ macro_rules! on_every_server {
                 copies::a_copy_that_broke_off_is_no_data_and_is_begun_again
                 copies::what_cannot_be_copied_is_refused_before_anything_is_done
                 copies::a_clone_checks_whom_it_copies
+                rejoin::what_becomes_of_an_unacknowledged_tail
+                rejoin::a_leader_that_died_with_commits_of_its_own_comes_back
+                rejoin::errant_transactions_of_a_replica_are_shown_and_passed_over_by_choice_alone
+                rejoin::what_was_received_and_not_applied_is_archived_too
             );
         })*
     };

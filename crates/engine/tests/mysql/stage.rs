@@ -103,6 +103,11 @@ impl Member {
     pub async fn start_with(&mut self, more: &[&str]) {
         let mut command = self.sql.prepare_start().await.unwrap();
         command.args.extend(more.iter().map(Into::into));
+        self.start_as(command).await;
+    }
+
+    /// Starts with this command.
+    pub async fn start_as(&mut self, command: ServerCommand) {
         self.server = Some(spawn(&command));
         if let Err(error) = self.sql.wait_ready(LIMIT).await {
             panic!("{error}\n{}", self.log());
