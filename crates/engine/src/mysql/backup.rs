@@ -105,7 +105,7 @@ impl Mysql {
     ///
     /// # Errors
     /// [`Refusal::Copy`](crate::mysql::Refusal::Copy), [`Refusal::NotEmpty`](crate::mysql::Refusal::NotEmpty),
-    /// [`Error::Running`] before anything is done. [`Error::Tool`], [`Error::Stream`] when it breaks off: try again.
+    /// [`Refusal::Room`](crate::mysql::Refusal::Room), [`Error::Running`] before anything is done. [`Error::Tool`], [`Error::Stream`] when it breaks off: try again.
     pub async fn take_copy(
         &self,
         offer: &Offer,
@@ -118,7 +118,7 @@ impl Mysql {
             let why = "MySQL is copied by its CLONE plugin; use clone_from".to_owned();
             return Err(Error::Setting { key: "copy".to_owned(), why });
         }
-        self.begin_copy().await?;
+        self.begin_copy(offer.bytes).await?;
         progress.set(0, offer.bytes);
         let copy = self.beside(COPY).await?;
         copy.instance.make_dirs()?;

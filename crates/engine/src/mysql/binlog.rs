@@ -7,7 +7,7 @@ use crate::mysql::{Flavour, relay_log};
 use dauphin_model::gtid::{BYTES_MAX, Gtid, MariaGtid};
 use dauphin_model::{BinlogState, GtidSet};
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// Bytes before the first event.
@@ -114,10 +114,12 @@ fn walk(path: &Path, mut visit: impl FnMut(u8, &[u8]) -> io::Result<bool>) -> io
     if &magic != MAGIC {
         return Err(bad("it is encrypted, or no log"));
     }
-    let mut at = MAGIC.len() as u64;
+    let (mut at, mut read_to) = (MAGIC.len() as u64, MAGIC.len() as u64);
     let mut checksum = 0;
     while at + HEAD as u64 <= end {
-        file.seek(SeekFrom::Start(at))?;
+        // within what is buffered, mostly: events are short
+        file.seek_relative(i64::try_from(at - read_to).map_err(bad)?)?;
+        read_to = at + HEAD as u64;
         let mut head = [0; HEAD];
         file.read_exact(&mut head)?;
         let [_, _, _, _, kind, _, _, _, _, z0, z1, z2, z3, ..] = head;
@@ -132,6 +134,7 @@ fn walk(path: &Path, mut visit: impl FnMut(u8, &[u8]) -> io::Result<bool>) -> io
             FORMAT | MYSQL_GTID | MYSQL_TAGGED_GTID | MYSQL_PREVIOUS | MARIADB_LIST if body_size <= BODY_MAX => {
                 let mut body = vec![0; body_size];
                 file.read_exact(&mut body)?;
+                read_to += body_size as u64;
                 if kind == FORMAT {
                     // its last bytes: which checksum follows every event, and that of its own
                     let which = body_size.checked_sub(CHECKSUM + 1).and_then(|at| body.get(at));

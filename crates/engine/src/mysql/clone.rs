@@ -38,7 +38,7 @@ impl Mysql {
     /// folder is thrown away first. Nothing new may come for at most `quiet`.
     ///
     /// # Errors
-    /// [`Refusal::Copy`], [`Refusal::NotEmpty`], [`Error::Running`] before anything is done. [`Error::Sql`] with what the
+    /// [`Refusal::Copy`], [`Refusal::NotEmpty`], [`Refusal::Room`], [`Error::Running`] before anything is done. [`Error::Sql`] with what the
     /// plugin said; [`Error::TimedOut`] when nothing comes: try again.
     pub async fn clone_from(
         &self,
@@ -53,7 +53,7 @@ impl Mysql {
             let why = "MySQL's CLONE takes no IPv6 address; name the host".to_owned();
             return Err(Error::Setting { key: "host".to_owned(), why });
         }
-        self.begin_copy().await?;
+        self.begin_copy(offer.bytes).await?;
         let copy = self.beside(COPY).await?;
         copy.instance.make_dirs()?;
         let copier = self.beside(COPIER).await?;

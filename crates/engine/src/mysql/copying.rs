@@ -6,7 +6,7 @@ use crate::host::aside::{Aside, end_of_log};
 use crate::host::files;
 use crate::host::tool::ToolError;
 use crate::mysql::threads::LOOK_LIMIT;
-use crate::mysql::{Error, Flavour, Instance, Mysql, Reached, Result, StopMode};
+use crate::mysql::{Error, Flavour, Instance, Mysql, Reached, Refusal, Result, StopMode};
 use dauphin_model::{BinlogState, Held, MariaPosition};
 use std::fs::File;
 use std::io::ErrorKind;
@@ -91,12 +91,17 @@ impl Mysql {
         Self::new(Instance::new(bin, cluster, member, &dir, port, &os_user), settings)
     }
 
-    /// Throws away what an earlier copy left, its servers first. Refuses when the member has data or a server.
-    pub(crate) async fn begin_copy(&self) -> Result<()> {
+    /// Throws away what an earlier copy left, its servers first. Refuses when the member has data or a server, or no room for
+    /// `bytes`.
+    pub(crate) async fn begin_copy(&self, bytes: u64) -> Result<()> {
         self.instance.require_stopped()?;
         self.instance.require_empty()?;
         self.instance.make_dirs()?;
-        self.end_copy().await
+        self.end_copy().await?;
+        let dir = &self.instance.member_dir;
+        let system = rustix::fs::statvfs(dir).map_err(|e| Error::file("look at the disk of", dir)(e.into()))?;
+        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        if free < bytes { Err(Refusal::Room { dir: dir.clone(), bytes, free }.into()) } else { Ok(()) }
     }
 
     async fn end_copy(&self) -> Result<()> {

@@ -157,6 +157,16 @@ pub enum Refusal {
         /// The number that they share.
         id: u32,
     },
+    /// A copy would not fit.
+    #[error("{} has room for {free} bytes, and the copy has about {bytes}; make room there", dir.display())]
+    Room {
+        /// The member's folder.
+        dir: PathBuf,
+        /// About how many bytes there are to copy.
+        bytes: u64,
+        /// How many may be written.
+        free: u64,
+    },
     /// The source runs a plugin that this member's programs have not.
     #[error(
         "the source runs the plugin {name}, and this member cannot ({said}); put {library} into its plugins' folder"

@@ -295,16 +295,20 @@ pub async fn what_cannot_be_copied_is_refused_before_anything_is_done(stage: &St
     let alien = Offer { version: Version::parse(other).unwrap(), ..offer.clone() };
     assert!(matches!(check_copy(&stage.bin.version, &alien), Err(Refusal::Copy { .. })));
     let three = blank(stage, "m3");
-    let refused = match stage.flavour() {
+    let take = async |offer: &Offer| match stage.flavour() {
         Flavour::Mysql => {
             let from = clone_source(one.sql.instance.port, None);
-            clone_from(&three, &from, &alien, &Progress::default(), QUIET).await
+            clone_from(&three, &from, offer, &Progress::default(), QUIET).await
         }
         Flavour::Mariadb => {
-            Box::pin(three.sql.take_copy(&alien, tokio::io::empty(), &Progress::default(), QUIET)).await
+            let progress = Progress::default();
+            Box::pin(three.sql.take_copy(offer, tokio::io::empty(), &progress, QUIET)).await
         }
     };
+    let refused = take(&alien).await;
     assert!(matches!(refused, Err(Error::Refused(Refusal::Copy { .. }))), "{refused:?}");
+    let refused = take(&Offer { bytes: u64::MAX, ..offer.clone() }).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::Room { .. }))), "{refused:?}");
     assert!(!three.sql.instance.staging_dir().exists() && !three.sql.instance.has_data());
     // MariaDB's backups bring every table; MySQL's clones would leave the rows of some behind
     let mut root = one.root().await;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod copies;
+mod lag;
 mod rejoin;
 mod relay_logs;
 #[path = "../support/run.rs"]
@@ -31,6 +32,9 @@ macro_rules! on_every_server {
                 copies::a_copy_that_broke_off_is_no_data_and_is_begun_again
                 copies::what_cannot_be_copied_is_refused_before_anything_is_done
                 copies::a_clone_checks_whom_it_copies
+                lag::lag_does_not_lie
+                lag::a_delay_on_purpose_is_told_from_a_lag
+                lag::a_heartbeat_is_a_leaders_alone
                 rejoin::what_becomes_of_an_unacknowledged_tail
                 rejoin::a_leader_that_died_with_commits_of_its_own_comes_back
                 rejoin::errant_transactions_of_a_replica_are_shown_and_passed_over_by_choice_alone
