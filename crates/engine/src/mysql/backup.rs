@@ -5,6 +5,7 @@
 use crate::host::folders::make_private;
 use crate::host::tool::Tool;
 use crate::host::{Progress, files};
+use crate::mysql::binaries::setting;
 use crate::mysql::copying::{COPY, COPY_LIMIT, Copied, Place};
 use crate::mysql::offer::{Offer, check_copy};
 use crate::mysql::stream::{BLOCK_BYTES_MAX, PULSE, Receiver, Sender};
@@ -35,7 +36,7 @@ impl Mysql {
     /// still for the moment in which its end is fixed. No write may wait longer than `quiet`.
     ///
     /// # Errors
-    /// [`Error::Tool`] with what mariadb-backup said, or that `into` broke; [`Error::Stream`]. The taker is told, if it is there.
+    /// [`Error::BackupWaits`]; [`Error::Tool`] with what mariadb-backup said, or that `into` broke; [`Error::Stream`]. The taker is told, if it is there.
     pub async fn give_copy(
         &self,
         taker: &MemberName,
@@ -69,11 +70,12 @@ impl Mysql {
         let options = folder.join("options.cnf");
         let socket = self.instance.socket();
         files::replace(&options, &format!("[mariadb-backup]\nuser={user}\nsocket={}\n", socket.display()), false)?;
+        self.require_acknowledged().await?;
         let before = self.state().await?;
         let tool = Tool::of(&self.instance.bin.program("mariadb-backup")?, "mariadb-backup", None)
-            .arg(crate::mysql::binaries::setting("defaults-file", &options))
+            .arg(setting("defaults-file", &options))
             .args(["--backup", "--stream=mbstream"])
-            .arg(crate::mysql::binaries::setting("target-dir", &folder.join("work")))
+            .arg(setting("target-dir", &folder.join("work")))
             .cwd(folder);
         let body = async |stdin, mut stdout: tokio::process::ChildStdout| {
             drop(stdin);
@@ -87,13 +89,25 @@ impl Mysql {
                             progress.add(bytes.len() as u64);
                         }
                     },
-                    // it waits for a lock, or looks through its log
-                    Err(_) => sender.pulse().await.map_err(std::io::Error::other)?,
+                    // it looks through its log, or waits for a lock
+                    Err(_) => {
+                        self.require_acknowledged().await.map_err(std::io::Error::other)?;
+                        sender.pulse().await.map_err(std::io::Error::other)?;
+                    }
                 }
             }
         };
         tool.stream(COPY_LIMIT, body).await?;
         Ok(About { before, after: self.state().await? })
+    }
+
+    /// A commit that waits for a replica holds the backup's last lock off, and that lock every other commit: where the copy
+    /// is to be the replica, for ever.
+    async fn require_acknowledged(&self) -> Result<()> {
+        match self.look(LOOK_LIMIT).await?.semi_sync.waiting {
+            0 => Ok(()),
+            sessions => Err(Error::BackupWaits { sessions }),
+        }
     }
 
     async fn state(&self) -> Result<BinlogState> {
@@ -126,8 +140,10 @@ impl Mysql {
         make_private(&[&copy.instance.member_dir, data_dir])?;
         let about = self.unpack(data_dir, from, progress, quiet).await?;
         let prepare = Tool::of(&self.instance.bin.program("mariadb-backup")?, "mariadb-backup", None);
-        let prepare = prepare.args(["--no-defaults", "--prepare"]).cwd(data_dir);
-        prepare.arg(crate::mysql::binaries::setting("target-dir", data_dir)).run(COPY_LIMIT).await?;
+        // the backup's own note of the source's page size and the like
+        let prepare = prepare.arg(setting("defaults-file", &data_dir.join("backup-my.cnf")));
+        let prepare = prepare.arg("--prepare").cwd(data_dir);
+        prepare.arg(setting("target-dir", data_dir)).run(COPY_LIMIT).await?;
         let position = position_of(data_dir)?;
         let state = state_at(&about.before, &about.after, &position);
         remove_traces(data_dir)?;

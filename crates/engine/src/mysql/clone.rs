@@ -57,7 +57,7 @@ impl Mysql {
         let copy = self.beside(COPY).await?;
         copy.instance.make_dirs()?;
         let copier = self.beside(COPIER).await?;
-        copier.instance.initialize(credentials).await?;
+        copier.initialize(credentials).await?;
         // nothing of the copier's own is worth a log, and its progress is told by the performance schema
         let copier = Private::start(copier, &["--disable-log-bin", "--performance-schema=ON"]).await?;
         copier.sql.open_writes().await?;

@@ -113,6 +113,15 @@ pub enum Error {
         /// What broke.
         source: io::Error,
     },
+    /// Commits wait for replicas to acknowledge them, and a backup would wait for those commits.
+    #[error(
+        "{sessions} commits wait for replicas, and mariadb-backup would wait for them and hold all others up; copy a replica \
+         instead, or see to it first that they are acknowledged"
+    )]
+    BackupWaits {
+        /// How many.
+        sessions: u32,
+    },
     /// A setting did not take.
     #[error("{key} is {found:?} instead of {wanted:?}; look at the server's log")]
     NotTaken {

@@ -41,6 +41,8 @@ pub struct Offer {
     pub plugins: Vec<Plugin>,
     /// Tables whose rows MySQL would not copy; ten at most.
     pub left_out: Vec<String>,
+    /// Commits that wait for replicas there: a copy would wait for them, and may hold others up.
+    pub waiting: u32,
 }
 
 impl Mysql {
@@ -60,7 +62,8 @@ impl Mysql {
         let data_dir = self.instance.data_dir.clone();
         let sized = tokio::task::spawn_blocking(move || bytes_in(&data_dir)).await;
         let lost = |e: tokio::task::JoinError| Error::Answer { doing: DOING, answer: e.to_string() };
-        Ok(Offer { version: view.version, uuid: view.uuid, bytes: sized.map_err(lost)?, plugins, left_out })
+        let (bytes, waiting) = (sized.map_err(lost)?, view.semi_sync.waiting);
+        Ok(Offer { version: view.version, uuid: view.uuid, bytes, plugins, left_out, waiting })
     }
 }
 
@@ -101,6 +104,13 @@ pub fn check_copy(own: &Version, offer: &Offer) -> std::result::Result<(), Refus
     if exact && point != theirs.number.2 {
         return refuse(format!("before 8.0.{ANY_POINT_RELEASE} MySQL copies between equal point releases only"));
     }
+    if offer.waiting > 0 {
+        return refuse(format!(
+            "{} commits wait for replicas there, and the copy would wait for them; copy a replica instead, or see to it first \
+             that they are acknowledged",
+            offer.waiting
+        ));
+    }
     if !offer.left_out.is_empty() {
         return refuse(format!(
             "MySQL copies InnoDB tables only, and these would be there without rows: {}; convert them (ALTER TABLE … ENGINE = InnoDB)",
@@ -123,6 +133,7 @@ mod tests {
             bytes: 0,
             plugins: Vec::new(),
             left_out: left_out.iter().map(|t| (*t).to_owned()).collect(),
+            waiting: 0,
         };
         let may = |own: &str, theirs: &str| check_copy(&version(own), &offer(theirs, &[])).map_err(|e| e.to_string());
         for (own, theirs) in [
@@ -147,5 +158,7 @@ mod tests {
         }
         let with_isam = check_copy(&version("9.7.4"), &offer("9.7.4", &["app.old (MyISAM)"]));
         assert!(with_isam.expect_err("left out").to_string().contains("app.old (MyISAM)"));
+        let waits = check_copy(&version("9.7.4"), &Offer { waiting: 2, ..offer("9.7.4", &[]) });
+        assert!(waits.expect_err("it waits").to_string().contains("2 commits wait for replicas there"));
     }
 }

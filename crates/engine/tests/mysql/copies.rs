@@ -7,7 +7,7 @@ use dauphin_engine::host::process::all_in;
 use dauphin_engine::host::{Progress, Secret};
 use dauphin_engine::mysql::offer::Plugin;
 use dauphin_engine::mysql::{
-    CloneSource, Copied, Error, Flavour, Offer, Refusal, Settings, StopMode, Version, Writes, check_copy,
+    CloneSource, Copied, Error, Flavour, Offer, Refusal, SemiSync, Settings, StopMode, Version, Writes, check_copy,
 };
 use dauphin_model::{Held, MemberName};
 use mysql_async::prelude::Queryable;
@@ -214,12 +214,14 @@ pub async fn a_copy_is_whole_and_a_server_of_its_own(stage: &Stage) {
 }
 
 pub async fn a_replica_gives_copies_too(stage: &Stage) {
-    let (one, two) = (stage.leader("m1").await, stage.member("m2").await);
+    // of a shape that must be given when data is made: the copies have it too
+    let shape = [("innodb_page_size", "8192"), ("lower_case_table_names", "1")];
+    let (one, two) = (stage.leader_with("m1", &shape).await, stage.member_with("m2", &shape).await);
     two.follow(&one).await;
     one.insert(1).await.unwrap();
     let reached = one.look().await.executed;
     two.executes(&reached).await;
-    let mut three = blank(stage, "m3");
+    let mut three = stage.blank("m3", Stage::settings("m3", &shape));
     assert_eq!(copied(&two, &three).await.reached, reached);
     three.start().await;
     let view = three.look().await;
@@ -228,6 +230,9 @@ pub async fn a_replica_gives_copies_too(stage: &Stage) {
     one.insert(2).await.unwrap();
     three.executes(&one.look().await.executed).await;
     assert_eq!(three.rows().await, 2);
+    let shape: Option<(u64, u64)> =
+        three.root().await.query_first("SELECT @@innodb_page_size, @@lower_case_table_names").await.unwrap();
+    assert_eq!(shape, Some((8192, 1)));
     // the source noticed nothing
     two.executes(&one.look().await.executed).await;
 }
@@ -255,11 +260,15 @@ pub async fn a_copy_that_broke_off_is_no_data_and_is_begun_again(stage: &Stage) 
     let given_up = tokio::time::timeout(SHORT, copy(&one, &two, Link::Silent, QUIET, &Progress::default())).await;
     assert!(given_up.is_err());
     until("the end of what was started for it", async || nothing_runs(&two)).await;
+    // an agent that was killed leaves its server there
+    let left = two.sql.instance.staging_dir().join("copy/data");
+    std::fs::create_dir_all(&left).unwrap();
+    let mut orphan = std::process::Command::new("sleep").arg("600").current_dir(&left).spawn().unwrap();
     // the source dies
     one.stop(StopMode::Kill).await;
     if stage.flavour() == Flavour::Mysql {
-        let offer =
-            Offer { version: stage.bin.version.clone(), uuid: None, bytes: 0, plugins: vec![], left_out: vec![] };
+        let version = stage.bin.version.clone();
+        let offer = Offer { version, uuid: None, bytes: 0, plugins: vec![], left_out: vec![], waiting: 0 };
         let from = clone_source(one.sql.instance.port, None);
         let dead = clone_from(&two, &from, &offer, &Progress::default(), QUIET).await;
         eprintln!("dead: {}", dead.expect_err("nobody is there"));
@@ -270,6 +279,7 @@ pub async fn a_copy_that_broke_off_is_no_data_and_is_begun_again(stage: &Stage) 
     }
     one.start().await;
     copied(&one, &two).await;
+    assert!(orphan.try_wait().unwrap().is_some(), "what worked there was ended first");
     two.start().await;
     assert_eq!(two.rows().await, 1);
     assert!(!one.sql.instance.member_dir.join("giving-m2").exists());
@@ -347,6 +357,51 @@ async fn plugins_must_be_alike(one: &Member, three: &Member) {
     copied(one, three).await;
 }
 
+pub async fn a_leader_whose_commits_wait_is_copied_or_says_so(stage: &Stage) {
+    let one = stage.leader("m1").await;
+    one.insert(1).await.unwrap();
+    one.sql.set_semi_sync(SemiSync::Wait { required: 1 }).await.unwrap();
+    let waits = async |n: i32| {
+        let mut client = one.app().await;
+        let insert = format!("INSERT INTO app.t VALUES ({n}, 'x')");
+        let commit = Some(tokio::spawn(async move { client.query_drop(insert).await }));
+        until("a waiting commit", async || one.look().await.semi_sync.waiting > 0).await;
+        commit
+    };
+    let commit = waits(2).await.unwrap();
+    let mut two = blank(stage, "m2");
+    let refused = copy(&one, &two, Link::Good, QUIET, &Progress::default()).await;
+    assert!(matches!(&refused, Err(Error::Refused(Refusal::Copy { .. }))), "{refused:?}");
+    // one that began to wait after the offer was made
+    let offer = Offer { waiting: 0, ..one.sql.offer().await.unwrap() };
+    match stage.flavour() {
+        Flavour::Mysql => {
+            let from = clone_source(one.sql.instance.port, None);
+            let refused = clone_from(&two, &from, &offer, &Progress::default(), SHORT).await;
+            assert!(matches!(refused, Err(Error::TimedOut { .. })), "{refused:?}");
+        }
+        Flavour::Mariadb => {
+            let (name, progress) = (MemberName::new("m2").unwrap(), Progress::default());
+            let refused = Box::pin(one.sql.give_copy(&name, tokio::io::sink(), &progress, QUIET)).await;
+            assert!(matches!(refused, Err(Error::BackupWaits { sessions: 1 })), "{refused:?}");
+        }
+    }
+    assert!(!commit.is_finished(), "nobody was told anything");
+    one.sql.set_semi_sync(SemiSync::Off).await.unwrap();
+    commit.await.unwrap().unwrap();
+    // nothing that was given up holds the leader up
+    one.insert(3).await.unwrap();
+    copied(&one, &two).await;
+    one.sql.set_semi_sync(SemiSync::Wait { required: 1 }).await.unwrap();
+    let commit = waits(4).await.unwrap();
+    // the copy is the replica that was missing
+    two.start().await;
+    two.follow(&one).await;
+    tokio::time::timeout(LIMIT, commit).await.unwrap().unwrap().unwrap();
+    two.executes(&one.look().await.executed).await;
+    assert_eq!(two.rows().await, one.rows().await);
+}
+
 pub async fn a_clone_checks_whom_it_copies(stage: &Stage) {
     if stage.flavour() == Flavour::Mariadb {
         // there the stream goes through a link of ours
@@ -354,7 +409,7 @@ pub async fn a_clone_checks_whom_it_copies(stage: &Stage) {
     }
     let files = Certificates::new(stage.dir.path());
     let mut one = stage.blank("m1", Settings { tls: Some(files.tls()), ..Stage::settings("m1", &[]) });
-    one.sql.instance.initialize(&Stage::credentials()).await.unwrap();
+    one.sql.initialize(&Stage::credentials()).await.unwrap();
     one.start().await;
     let offer = one.sql.offer().await.unwrap();
     let two = blank(stage, "m2");

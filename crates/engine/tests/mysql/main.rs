@@ -32,6 +32,7 @@ macro_rules! on_every_server {
                 copies::a_copy_that_broke_off_is_no_data_and_is_begun_again
                 copies::what_cannot_be_copied_is_refused_before_anything_is_done
                 copies::a_clone_checks_whom_it_copies
+                copies::a_leader_whose_commits_wait_is_copied_or_says_so
                 lag::lag_does_not_lie
                 lag::a_delay_on_purpose_is_told_from_a_lag
                 lag::a_heartbeat_is_a_leaders_alone

@@ -71,15 +71,25 @@ impl Stage {
 
     /// A new member, started.
     pub async fn member(&self, name: &str) -> Member {
-        let mut member = self.blank(name, Self::settings(name, &[]));
-        member.sql.instance.initialize(&Self::credentials()).await.unwrap();
+        self.member_with(name, &[]).await
+    }
+
+    /// The same with settings of the user's.
+    pub async fn member_with(&self, name: &str, user: &[(&str, &str)]) -> Member {
+        let mut member = self.blank(name, Self::settings(name, user));
+        member.sql.initialize(&Self::credentials()).await.unwrap();
         member.start().await;
         member
     }
 
     /// A new member that is open, with a table and a client's account.
     pub async fn leader(&self, name: &str) -> Member {
-        let member = self.member(name).await;
+        self.leader_with(name, &[]).await
+    }
+
+    /// The same with settings of the user's.
+    pub async fn leader_with(&self, name: &str, user: &[(&str, &str)]) -> Member {
+        let member = self.member_with(name, user).await;
         member.sql.open_writes().await.unwrap();
         let mut root = member.root().await;
         for sql in [

@@ -11,7 +11,7 @@ use std::path::Path;
 
 pub async fn a_new_member_is_whole_closed_and_keeps_secrets(stage: &Stage) {
     let one = stage.leader("m1").await;
-    let again = one.sql.instance.initialize(&Stage::credentials()).await;
+    let again = one.sql.initialize(&Stage::credentials()).await;
     assert!(matches!(again, Err(Error::Refused(Refusal::NotEmpty { .. }))), "{again:?}");
     let second_start = one.sql.prepare_start().await;
     assert!(matches!(second_start, Err(Error::Running { .. })), "{second_start:?}");
@@ -141,7 +141,7 @@ pub async fn tls_is_kept_and_checked(stage: &Stage) {
     let mut members = Vec::new();
     for name in ["m1", "m2", "m3"] {
         let mut member = stage.blank(name, with_tls(name));
-        member.sql.instance.initialize(&Stage::credentials()).await.unwrap();
+        member.sql.initialize(&Stage::credentials()).await.unwrap();
         member.start().await;
         members.push(member);
     }
