@@ -28,6 +28,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("dauphin-ha", Layer::Pure),
     ("dauphin-merge", Layer::Pure),
     ("dauphin-wire", Layer::Pure),
+    ("dauphin-alerts", Layer::Pure),
     ("dauphin-histories", Layer::Pure),
     ("dauphin-planner", Layer::Pure),
     ("dauphin-store", Layer::Edge),
