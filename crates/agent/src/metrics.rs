@@ -37,7 +37,7 @@ fn truth(b: bool) -> f64 {
 }
 
 /// The text, with its end mark.
-pub(crate) fn text(picture: &Picture, turned_ms_ago: u64) -> String {
+pub(crate) fn text(picture: &Picture, alerts: &[(String, &str, u8)], turned_ms_ago: u64) -> String {
     let cluster = view::cluster(picture, None);
     let labels = format!("cluster=\"{}\",reporter=\"{}\"", picture.spec.cluster, picture.me);
     let mut sheet = Sheet { text: String::new(), labels, name: "" };
@@ -71,6 +71,10 @@ pub(crate) fn text(picture: &Picture, turned_ms_ago: u64) -> String {
     of_members("dauphin_unreceived_bytes", help, &|m| m.unreceived_bytes.map(|b| b as f64));
     let help = "1: settings wait for a restart of the member.";
     of_members("dauphin_pending_restart", help, &|m| Some(truth(m.pending_restart)));
+    sheet.family("dauphin_alert", "An alert that is raised: 1 warning, 2 critical, 3 emergency.");
+    for (member, kind, level) in alerts {
+        sheet.sample(&format!(",member=\"{member}\",kind=\"{kind}\""), f64::from(*level));
+    }
     patroni(&mut sheet, picture);
     sheet.text.push_str("# EOF\n");
     sheet.text

@@ -138,7 +138,9 @@ fn member(spec: &Spec, facts: &Facts, one: &MemberFacts, out: &mut Vec<Observati
     for remark in &one.remarks {
         found(Finding::Remark(remark.clone()));
     }
-    let behind = spec.lag_beyond(&one.name, one.lag, one.lag_bytes).filter(|_| !one.leads);
+    // one that is not there falls behind: that is the same news
+    let there = !matches!(one.standing, Standing::Unreachable | Standing::Down(_) | Standing::Quarantined);
+    let behind = spec.lag_beyond(&one.name, one.lag, one.lag_bytes).filter(|_| !one.leads && there);
     if let Some(limit) = behind {
         found(Finding::Lag { level: Level::of_limit(limit), age: one.lag, bytes: one.lag_bytes });
     }

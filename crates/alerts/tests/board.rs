@@ -309,7 +309,7 @@ fn allowed(seconds: u64) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(60))]
 
     /// Whatever the members do, and whoever speaks: notices are bounded, no news comes twice, nothing is left untold.
     #[test]
