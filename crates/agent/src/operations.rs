@@ -188,7 +188,7 @@ impl Operations for Agent {
     }
 
     fn metrics_text(&self) -> String {
-        metrics::text(&self.picture(), &self.alerts.levels(), self.turned_us_ago() / 1_000)
+        metrics::text(&self.picture(), &self.alerts, self.turned_us_ago() / 1_000)
     }
 
     fn events(&self) -> broadcast::Receiver<dto::Event> {
@@ -285,6 +285,10 @@ impl Operations for Agent {
 
     async fn alerts(&self) -> Answer<dto::Alerts> {
         Ok(self.alerts.document())
+    }
+
+    async fn alerts_test(&self) -> Answer<dto::NotifyTest> {
+        Ok(self.alerts.rehearse().await)
     }
 
     async fn alerts_silence(&self, request: dto::SilenceRequest) -> Answer<dto::Done> {

@@ -167,8 +167,10 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     }
     let version = server.as_ref().map(|s| s.postgres.instance.bin.version.to_string());
     tokio::spawn(Arc::clone(&journal).tell_state(picture.subscribe(), version));
-    let alerts = Alerts::new(member.name.clone(), store.clone(), picture.subscribe());
+    let post = dauphin_notify::Post::open(&local.state_dir.join("outbox"));
+    let alerts = Alerts::new(member.name.clone(), store.clone(), picture.subscribe(), post);
     tokio::spawn(Arc::clone(&alerts).run());
+    tokio::spawn(Arc::clone(&alerts).send());
     let agent = Arc::new(Agent {
         me: member.name.clone(),
         store: store.clone(),

@@ -2,7 +2,6 @@
 
 use crate::keys::{CutRecord, HistoryRecord};
 use crate::picture::Picture;
-use dauphin_alerts::Level;
 use dauphin_api::dto;
 use dauphin_api::health::HealthView;
 use dauphin_ha::{Beat, IntentKind, Leading, Role};
@@ -133,7 +132,7 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
     let lag_seconds = lag.map(|lag| lag.ms as f64 / 1_000.0);
     let trend = lag.and_then(|lag| lag.trend);
     let age = lag.filter(|_| !leads).map(|lag| Span::ms(lag.ms));
-    let alert = picture.spec.lag_beyond(&spec.name, age, lag_bytes).map_or("ok", |limit| Level::of_limit(limit).word());
+    let alert = picture.spec.lag_beyond(&spec.name, age, lag_bytes).map_or("ok", |level| level.word());
     let stuck = beat.filter(|b| b.role == Role::Quarantined).map(|_| "needs a person: dauphin explain".to_owned());
     let detail = stuck.or_else(|| beat.and_then(|b| b.busy.clone())).or_else(|| {
         picture.others.get(&spec.name).filter(|h| !h.fresh).map(|_| "nothing is heard of its agent".to_owned())

@@ -1,10 +1,10 @@
 //! One alert: since when it has been how bad, and what people know of it. A level counts once it has held for long enough,
 //! and is over once it has been gone for long enough. The board asks it; it tells nobody.
 
-use crate::condition::{Kind, Level};
+use crate::condition::Kind;
 use crate::facts::Seen;
 use crate::memory::{Acknowledged, KeptAlert};
-use dauphin_model::{MemberName, Mono, Span};
+use dauphin_model::{Level, MemberName, Mono, Span};
 
 /// Which alert.
 pub(crate) type Key = (Kind, Option<MemberName>);

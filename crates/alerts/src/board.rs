@@ -6,8 +6,8 @@ use crate::condition::Kind;
 use crate::facts::{Observation, Seen};
 use crate::memory::{ALERTS_MAX, Memory, Silence};
 use crate::notice::{Change, Item, Notice};
-use crate::{Level, people};
-use dauphin_model::{MemberName, Mono, Span, Spec};
+use crate::people;
+use dauphin_model::{Level, MemberName, Mono, Span, Spec};
 use std::collections::BTreeMap;
 
 /// Notices that may come close together.
@@ -76,6 +76,7 @@ impl Board {
             last_notice: self.last_notice,
             alerts: raised.map(|(key, alert)| alert.keep(key)).collect(),
             silences: self.silences.iter().map(|(_, s)| s.clone()).collect(),
+            failing: BTreeMap::new(),
         }
     }
 
@@ -201,7 +202,7 @@ impl Board {
             (Some(told), Some(level)) if level < told => Change::Better,
             (Some(_), Some(_)) => Change::Reminder,
         };
-        let level = alert.level.or(alert.told)?;
+        let (level, before) = (alert.level.or(alert.told)?, alert.told);
         (alert.told, alert.told_at, alert.told_unix, alert.differs) = (alert.level, now, unix, None);
         let id = alert.id;
         if change == Change::Cleared {
@@ -213,6 +214,7 @@ impl Board {
             kind: key.0,
             member: key.1.clone(),
             level,
+            before,
             text: alert.text.clone(),
             next: alert.next.clone(),
             raised_unix: alert.raised_unix,

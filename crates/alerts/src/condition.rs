@@ -6,55 +6,6 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// Look at it today.
-    Warning,
-    /// Look at it now.
-    Critical,
-    /// Get up for it.
-    Emergency,
-}
-
-impl Level {
-    /// All, the mildest first.
-    pub const ALL: [Self; 3] = [Self::Warning, Self::Critical, Self::Emergency];
-
-    /// One word.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-            Self::Emergency => "emergency",
-        }
-    }
-
-    /// As a metric: 1, 2, 3.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Warning => 1,
-            Self::Critical => 2,
-            Self::Emergency => 3,
-        }
-    }
-
-    /// The level of a limit, counted from 0.
-    #[must_use]
-    pub fn of_limit(number: usize) -> Self {
-        Self::ALL.get(number).copied().unwrap_or(Self::Emergency)
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
-
 macro_rules! kinds {
     ($($(#[$about:meta])* $name:ident = $code:literal,)*) => {
         /// What is wrong.

@@ -1,7 +1,7 @@
 //! What an agent knows of the cluster, and which conditions follow from it. What it cannot know is said to be unknown: an
 //! alert is not cleared because nobody can look.
 
-use crate::condition::{Kind, Level};
+use crate::condition::Kind;
 use crate::finding::Finding;
 use dauphin_model::{MemberKind, MemberName, Remark, Span, Spec};
 
@@ -51,7 +51,7 @@ pub struct MemberFacts {
     pub leads: bool,
     /// How it is.
     pub standing: Standing,
-    /// Age of the last replayed transaction.
+    /// For how long it has been behind.
     pub lag: Option<Span>,
     /// Log that it has not replayed.
     pub lag_bytes: Option<u64>,
@@ -141,8 +141,8 @@ fn member(spec: &Spec, facts: &Facts, one: &MemberFacts, out: &mut Vec<Observati
     // one that is not there falls behind: that is the same news
     let there = !matches!(one.standing, Standing::Unreachable | Standing::Down(_) | Standing::Quarantined);
     let behind = spec.lag_beyond(&one.name, one.lag, one.lag_bytes).filter(|_| !one.leads && there);
-    if let Some(limit) = behind {
-        found(Finding::Lag { level: Level::of_limit(limit), age: one.lag, bytes: one.lag_bytes });
+    if let Some(level) = behind {
+        found(Finding::Lag { level, age: one.lag, bytes: one.lag_bytes });
     }
     if one.standing == Standing::Unreachable {
         OWN_WORD.into_iter().for_each(|kind| add(kind, Seen::Unknown));

@@ -1,8 +1,8 @@
 //! One condition as it was found, with what is needed to say it: level, sentence, what to do next. Every face shows these
 //! texts; docs/alerts.md explains them.
 
-use crate::condition::{Kind, Level};
-use dauphin_model::{MemberName, Remark, Span};
+use crate::condition::Kind;
+use dauphin_model::{Level, MemberName, Remark, Span};
 
 /// Days that are left from which on a certificate's end is critical.
 const CERTIFICATE_DAYS_CRITICAL: i64 = 7;
@@ -40,7 +40,7 @@ pub enum Finding {
     Lag {
         /// How bad.
         level: Level,
-        /// Age of what it replayed last.
+        /// For how long it has been.
         age: Option<Span>,
         /// What it has not replayed.
         bytes: Option<u64>,

@@ -11,7 +11,7 @@ mod notice;
 mod people;
 
 pub use board::{Board, NOTICE_EVERY, NOTICES_BURST};
-pub use condition::{Kind, Level, NoSuchKind};
+pub use condition::{Kind, NoSuchKind};
 pub use facts::{Facts, MemberFacts, Observation, Seen, Standing, look};
 pub use finding::Finding;
 pub use memory::{ALERTS_MAX, Acknowledged, KeptAlert, Memory, SILENCES_MAX, Silence};

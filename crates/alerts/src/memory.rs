@@ -1,9 +1,10 @@
 //! What must not be forgotten when another agent speaks: what is raised, what was told, who silenced what. The agents keep
 //! it in the store; it is small, and it changes only when there is news.
 
-use crate::condition::{Kind, Level};
-use dauphin_model::MemberName;
+use crate::condition::Kind;
+use dauphin_model::{Level, MemberName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Most alerts at a time; further ones wait until one is over.
 pub const ALERTS_MAX: usize = 200;
@@ -24,6 +25,37 @@ pub struct Memory {
     pub alerts: Vec<KeptAlert>,
     /// The silences.
     pub silences: Vec<Silence>,
+    /// Places that do not take what the speaker sends, and why.
+    pub failing: BTreeMap<String, String>,
+}
+
+impl Memory {
+    /// Whether both say the same of what is raised and told, whatever people wished meanwhile.
+    #[must_use]
+    pub fn tells_like(&self, other: &Self) -> bool {
+        let told = |alerts: &[KeptAlert]| -> Vec<KeptAlert> {
+            alerts.iter().map(|a| KeptAlert { acknowledged: None, ..a.clone() }).collect()
+        };
+        self.last_notice == other.last_notice && told(&self.alerts) == told(&other.alerts)
+    }
+
+    /// Takes in what another agent told while this memory could not be written: it would never be told to be over.
+    pub fn take_in(&mut self, told: &Self) {
+        self.last_id = self.last_id.max(told.last_id);
+        self.last_notice = self.last_notice.max(told.last_notice);
+        for alert in told.alerts.iter().filter(|a| a.told.is_some()) {
+            let known = self.alerts.iter().any(|a| (a.kind, &a.member) == (alert.kind, &alert.member));
+            if known || self.alerts.len() >= ALERTS_MAX {
+                continue;
+            }
+            let mut alert = alert.clone();
+            if self.alerts.iter().any(|a| a.id == alert.id) {
+                self.last_id += 1;
+                alert.id = self.last_id;
+            }
+            self.alerts.push(alert);
+        }
+    }
 }
 
 /// One alert, as it is kept.

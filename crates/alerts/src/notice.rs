@@ -1,7 +1,7 @@
 //! What is told to people in one go: what was raised, got worse or better, was cleared, or still lasts.
 
-use crate::condition::{Kind, Level};
-use dauphin_model::MemberName;
+use crate::condition::Kind;
+use dauphin_model::{Level, MemberName};
 use serde::{Deserialize, Serialize};
 
 /// What became of an alert.
@@ -33,6 +33,8 @@ pub struct Item {
     pub member: Option<MemberName>,
     /// How bad it is; of one that is over, how bad it was told to be last.
     pub level: Level,
+    /// How bad people were told that it is before; `None`: it is new.
+    pub before: Option<Level>,
     /// In a sentence.
     pub text: String,
     /// What to do about it.

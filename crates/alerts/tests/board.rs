@@ -248,6 +248,33 @@ fn another_agent_goes_on_where_the_one_before_stopped() {
 }
 
 #[test]
+fn what_was_told_while_nothing_could_be_written_is_told_to_be_over_by_the_next() {
+    let mut alone = Story::new();
+    let mut dark = gone(&[0, 2]);
+    (dark.open, dark.majority) = (false, false);
+    alone.stays(&dark, 60);
+    // meanwhile the store knows of another alert under the same number
+    let mut next = Story::new();
+    next.second = 60;
+    next.stays(&lag(61), 30);
+    let (mut memory, told) = (next.board.memory(&name("m3")), alone.board.memory(&name("m2")));
+    assert!(!memory.tells_like(&told) && memory.tells_like(&memory.clone()));
+    memory.take_in(&told);
+    let ids: std::collections::BTreeSet<u64> = memory.alerts.iter().map(|a| a.id).collect();
+    assert_eq!(ids.len(), memory.alerts.len(), "numbers differ: {memory:#?}");
+    next.board = Board::load(&memory, next.now(), next.unix());
+    next.told.clear();
+    next.stays(&well(), 60);
+    next.told(expect![[r#"
+        125  #2 Cleared emergency 6: no leader takes writes
+        125  #2 Cleared critical 1: m2 is behind: 61.0 s
+        125  #2 Cleared critical 2: no majority of the store answers: nothing can be decided, no takeover either
+        125  #2 Cleared warning 4: m1 is unreachable
+        125  #2 Cleared warning 5: m3 is unreachable
+    "#]]);
+}
+
+#[test]
 fn wishes_have_bounds() {
     let mut memory = Memory::default();
     for (wish, expected) in [

@@ -3,7 +3,9 @@
 
 mod alerts;
 
-pub use alerts::{AcknowledgeRequest, Alert, Alerts, Silence, SilenceRequest, UnsilenceRequest};
+pub use alerts::{
+    AcknowledgeRequest, Alert, Alerts, NotifyAnswer, NotifyPlace, NotifyTest, Silence, SilenceRequest, UnsilenceRequest,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -67,6 +67,8 @@ pub trait Operations: Send + Sync + 'static {
     /// What people are told of, and what is silenced.
     fn alerts(&self) -> impl Future<Output = Answer<dto::Alerts>> + Send;
 
+    /// Sends a test message to each place.
+    fn alerts_test(&self) -> impl Future<Output = Answer<dto::NotifyTest>> + Send;
     /// Keeps some alerts from being told for a while.
     fn alerts_silence(&self, request: dto::SilenceRequest) -> impl Future<Output = Answer<dto::Done>> + Send;
     /// Ends a silence.

@@ -50,6 +50,7 @@ pub fn router<O: Operations>(operations: Arc<O>, access: Access) -> Router {
         .route("/v1/store/remove", post(commands::store_remove::<O>))
         .route("/v1/store/snapshot", post(commands::store_snapshot::<O>))
         .route("/v1/alerts", get(reads::alerts::<O>))
+        .route("/v1/alerts/test", post(commands::alerts_test::<O>))
         .route("/v1/alerts/silence", post(commands::alerts_silence::<O>))
         .route("/v1/alerts/unsilence", post(commands::alerts_unsilence::<O>))
         .route("/v1/alerts/ack", post(commands::alerts_ack::<O>))

@@ -275,6 +275,8 @@ pub(crate) enum AlertsVerb {
     Unsilence(Number),
     /// An alert is in hand: no reminders until it gets worse
     Ack(Number),
+    /// Send a test message to each place, and show what each answered
+    Test,
 }
 
 #[derive(Args)]

@@ -17,7 +17,7 @@ pub mod sync_set;
 pub mod time;
 pub mod token;
 
-pub use alerts::AlertSpec;
+pub use alerts::{AlertSpec, Level, TargetKind, TargetSpec};
 pub use file::{ClientCertificates, ClusterFile, FileErrors, Local, Pooling, ProxyFile};
 pub use gtid::{
     BinlogState, FilePosition, Furthest, Gtid, GtidSet, Held, MariaGtid, MariaPosition, Standing, furthest,

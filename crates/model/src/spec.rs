@@ -1,6 +1,6 @@
 //! The shared specification of a cluster: what a person asked for. It lives in the store after `init`.
 
-use crate::alerts::AlertSpec;
+use crate::alerts::{AlertSpec, TargetSpec};
 use crate::name::{ClusterName, MemberName};
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
@@ -210,6 +210,9 @@ pub struct Spec {
     /// What people are told of, and when.
     #[serde(default)]
     pub alerts: AlertSpec,
+    /// Where notices are sent.
+    #[serde(default)]
+    pub notify: Vec<TargetSpec>,
 }
 
 impl Spec {

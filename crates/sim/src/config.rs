@@ -149,6 +149,7 @@ pub fn spec(members: u64, durability: Durability) -> Spec {
         postgres: PostgresSpec::default(),
         read_lag_max_bytes: 1 << 24,
         alerts: AlertSpec::default(),
+        notify: Vec::new(),
     }
 }
 

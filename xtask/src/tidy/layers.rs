@@ -36,6 +36,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("dauphin-backup", Layer::Edge),
     ("dauphin-net", Layer::Edge),
     ("dauphin-guard", Layer::Edge),
+    ("dauphin-notify", Layer::Edge),
     ("dauphin-agent", Layer::Service),
     ("dauphin-proxy", Layer::Service),
     ("dauphin-mesh", Layer::Service),

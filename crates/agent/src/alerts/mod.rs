@@ -10,6 +10,7 @@ use crate::keys;
 use crate::picture::Picture;
 use dauphin_alerts::{Board, Change, Memory, Notice, look};
 use dauphin_model::{MemberName, Mono};
+use dauphin_notify::{Letter, Post};
 use dauphin_store::{Rev, Store, StoreHealth, Txn, TxnOutcome};
 use speaker::Turn;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,11 +24,15 @@ const WRITE_EVERY: Duration = Duration::from_secs(2);
 /// How long one write may take; the board stands still meanwhile.
 const WRITE_WITHIN: Duration = Duration::from_secs(2);
 
+/// What is kept of why a place fails, in characters.
+const FAILURE_CHARS_MAX: usize = 200;
+
 /// What this agent does about alerts.
 pub(crate) struct Alerts {
     me: MemberName,
     store: Store,
     picture: watch::Receiver<Arc<Picture>>,
+    post: Arc<Post>,
     /// What the board holds while this agent speaks; newer than the store's by one write.
     speaking: Mutex<Option<Memory>>,
 }
@@ -43,8 +48,25 @@ struct Podium {
 }
 
 impl Alerts {
-    pub(crate) fn new(me: MemberName, store: Store, picture: watch::Receiver<Arc<Picture>>) -> Arc<Self> {
-        Arc::new(Self { me, store, picture, speaking: Mutex::default() })
+    pub(crate) fn new(
+        me: MemberName,
+        store: Store,
+        picture: watch::Receiver<Arc<Picture>>,
+        post: Arc<Post>,
+    ) -> Arc<Self> {
+        Arc::new(Self { me, store, picture, post, speaking: Mutex::default() })
+    }
+
+    /// The picture as it is now. Never two borrows at a time: a second one waits for the loop that wants to write, which
+    /// waits for the first.
+    fn picture(&self) -> Arc<Picture> {
+        Arc::clone(&self.picture.borrow())
+    }
+
+    /// Sends what waits, also what this agent put there when it spoke last. Runs until the agent ends.
+    pub(crate) async fn send(self: Arc<Self>) {
+        let targets = || self.picture().spec.notify.clone();
+        Arc::clone(&self.post).run(targets).await;
     }
 
     /// Steps the board while it is this agent's turn. Runs until the agent ends.
@@ -54,21 +76,32 @@ impl Alerts {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let picture = Arc::clone(&self.picture.borrow());
+            let picture = self.picture();
             let health = self.store.health().borrow().clone();
             let now = dauphin_guard::boottime();
             if !turn.is_ours(now, &picture, &health) {
-                podium = None;
                 self.show(None);
+                if let Some(at) = &podium
+                    && (self.tells_nothing_new(at) || self.hand_over(at, &health).await)
+                {
+                    podium = None;
+                }
                 continue;
             }
             let at = podium.get_or_insert_with(|| self.take_the_podium(now));
             self.listen(at, now);
             let (unix, seen) = (unix_now(), look(&picture.spec, &facts::of(&picture, &health)));
-            if let Some(notice) = at.board.step(now, unix, &picture.spec, &seen) {
-                tell(&notice);
+            let notice = at.board.step(now, unix, &picture.spec, &seen);
+            if notice.is_some() {
+                // at once: an agent that dies now must not leave the next one to tell it again
+                at.written = Mono::default();
             }
-            self.show(Some(at.board.memory(&self.me)));
+            if let Some(notice) = notice {
+                tell(&notice);
+                // on the disk before the memory says that people know
+                self.put(&picture, notice).await;
+            }
+            self.show(Some(self.remember(&at.board)));
             self.keep(at, now, &health).await;
         }
     }
@@ -84,7 +117,7 @@ impl Alerts {
         if known == at.known {
             return;
         }
-        if kept.speaker.as_ref() == Some(&self.me) || kept.speaker == at.kept.speaker {
+        if kept.speaker.as_ref() == Some(&self.me) || kept.tells_like(&at.kept) {
             at.board.take_wishes(&kept, now, unix_now());
         } else {
             at.board = Board::load(&kept, now, unix_now());
@@ -92,9 +125,28 @@ impl Alerts {
         (at.known, at.kept) = (known, kept);
     }
 
+    /// Whether the store knows all that this agent told.
+    fn tells_nothing_new(&self, at: &Podium) -> bool {
+        self.remember(&at.board).tells_like(&at.kept)
+    }
+
+    /// Another agent's turn has come, and it has not heard what this one told while nothing could be written. Whether it has
+    /// now.
+    async fn hand_over(&self, at: &Podium, health: &StoreHealth) -> bool {
+        if !speaker::majority(health) {
+            return false;
+        }
+        let (rev, mut memory) = self.stored();
+        memory.take_in(&self.remember(&at.board));
+        memory.speaker = Some(self.me.clone());
+        let value = serde_json::to_vec(&memory).unwrap_or_default();
+        let txn = Txn { expect: vec![(keys::alerts(), rev)], put: vec![(keys::alerts(), value)], delete: Vec::new() };
+        matches!(self.store.txn(txn, WRITE_WITHIN).await, Ok(TxnOutcome::Committed { .. }))
+    }
+
     /// Writes the memory if there is news.
     async fn keep(&self, at: &mut Podium, now: Mono, health: &StoreHealth) {
-        let wanted = at.board.memory(&self.me);
+        let wanted = self.remember(&at.board);
         let unchanged = Memory { speaker: at.kept.speaker.clone(), ..wanted.clone() } == at.kept;
         if unchanged || !speaker::majority(health) || now.since(at.written).duration() < WRITE_EVERY {
             return;
@@ -109,6 +161,27 @@ impl Alerts {
             Ok(TxnOutcome::Conflict { .. }) => {}
             Err(error) => tracing::debug!(%error, "the alerts' memory is not written yet"),
         }
+    }
+
+    /// Puts a notice into the outbox, for each place that it concerns.
+    async fn put(&self, picture: &Picture, notice: Notice) {
+        let (cluster, reporter) = (picture.spec.cluster.to_string(), self.me.to_string());
+        let letter = Letter { cluster, reporter, notice, test: false };
+        let (post, targets) = (Arc::clone(&self.post), picture.spec.notify.clone());
+        match tokio::task::spawn_blocking(move || post.take(&targets, &letter)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a notice cannot be kept for sending; it stands in this log alone")
+            }
+            Err(error) => tracing::error!(%error, "a notice was not kept for sending"),
+        }
+    }
+
+    /// What must be kept: the board's memory, and which places fail.
+    fn remember(&self, board: &Board) -> Memory {
+        let failing = self.post.standings().into_iter().filter_map(|(place, s)| Some((place, s.failing?)));
+        let short = |why: String| why.chars().take(FAILURE_CHARS_MAX).collect();
+        Memory { failing: failing.map(|(place, why)| (place, short(why))).collect(), ..board.memory(&self.me) }
     }
 
     fn stored(&self) -> (Option<Rev>, Memory) {

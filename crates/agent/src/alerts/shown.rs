@@ -1,23 +1,65 @@
 //! Alerts in the words of the HTTP interface and of the metrics. It only translates.
 
 use super::{Alerts, speaker, unix_now};
+use crate::picture::Picture;
 use dauphin_alerts::{Change, KeptAlert, Memory, Silence};
 use dauphin_api::dto;
+use dauphin_model::TargetSpec;
+use dauphin_notify::{Letter, Standing};
+use std::collections::BTreeMap;
 
 impl Alerts {
     /// `GET /v1/alerts`.
     pub(crate) fn document(&self) -> dto::Alerts {
-        let (memory, now) = (self.memory(), unix_now());
+        let (memory, now, picture) = (self.memory(), unix_now(), self.picture());
         let lasting: Vec<&Silence> = memory.silences.iter().filter(|s| s.until_unix > now).collect();
         let mut raised: Vec<&KeptAlert> = raised(&memory).collect();
         raised.sort_by_key(|a| (std::cmp::Reverse(a.level), a.id));
         let health = self.store.health().borrow().clone();
         dto::Alerts {
             reporter: self.me.to_string(),
-            speaker: speaker::of(&self.picture.borrow(), &health).map(|m| m.to_string()),
+            speaker: speaker::of(&picture, &health).map(|m| m.to_string()),
             alerts: raised.into_iter().map(|a| alert(a, &lasting)).collect(),
+            places: self.places(&picture, &memory),
             silences: lasting.into_iter().map(silence).collect(),
         }
+    }
+
+    /// Where notices are sent, and how that goes.
+    fn places(&self, picture: &Picture, memory: &Memory) -> Vec<dto::NotifyPlace> {
+        let standings = self.post.standings();
+        let place = |target: &TargetSpec| dto::NotifyPlace {
+            name: target.name.clone(),
+            kind: target.kind.word().to_owned(),
+            level: target.level.to_string(),
+            failing: memory.failing.get(&target.name).cloned(),
+            waiting: standings.get(&target.name).map_or(0, |s| s.waiting),
+        };
+        picture.spec.notify.iter().map(place).collect()
+    }
+
+    /// For the metrics: how this agent's sending goes, by place.
+    pub(crate) fn sending(&self) -> BTreeMap<String, Standing> {
+        self.post.standings()
+    }
+
+    /// Sends a test message to each place, past the outbox.
+    pub(crate) async fn rehearse(&self) -> dto::NotifyTest {
+        let spec = self.picture().spec.clone();
+        let letter = Letter::rehearsal(spec.cluster.as_str(), self.me.as_str(), unix_now());
+        let mut all = tokio::task::JoinSet::new();
+        for (index, target) in spec.notify.into_iter().enumerate() {
+            let letter = letter.clone();
+            all.spawn(async move {
+                let answer = dauphin_notify::send(&target, &letter).await;
+                let delivered = answer.is_ok();
+                let answer = answer.unwrap_or_else(|error| error.to_string());
+                (index, dto::NotifyAnswer { name: target.name, delivered, answer })
+            });
+        }
+        let mut places = all.join_all().await;
+        places.sort_by_key(|(index, _)| *index);
+        dto::NotifyTest { reporter: self.me.to_string(), places: places.into_iter().map(|(_, place)| place).collect() }
     }
 
     /// Lines for the metrics: member (empty: the cluster), kind, level.

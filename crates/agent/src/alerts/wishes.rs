@@ -22,7 +22,7 @@ const NEXT: &str = "dauphin alerts";
 impl Alerts {
     /// Keeps some alerts from being told; says what was granted.
     pub(crate) async fn silence(&self, request: dto::SilenceRequest) -> Result<String, ApiError> {
-        let picture = self.picture.borrow().clone();
+        let picture = self.picture();
         let member = match request.member.as_deref() {
             Some(name) => Some(view::known(&picture, name).ok_or_else(|| {
                 let all: Vec<&str> = picture.spec.members.iter().map(|m| m.name.as_str()).collect();

@@ -13,6 +13,44 @@ pub struct Alerts {
     pub alerts: Vec<Alert>,
     /// What nobody is told of.
     pub silences: Vec<Silence>,
+    /// Where people are told.
+    #[serde(default)]
+    pub places: Vec<NotifyPlace>,
+}
+
+/// One place that notices are sent to, in [`Alerts`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NotifyPlace {
+    /// Its name.
+    pub name: String,
+    /// `webhook`, `slack`, `alertmanager` or `command`.
+    pub kind: String,
+    /// From which level on it is told.
+    pub level: String,
+    /// Why the speaker's last attempt failed; null: it did not.
+    pub failing: Option<String>,
+    /// Notices that wait in the reporter's own outbox.
+    pub waiting: usize,
+}
+
+/// `POST /v1/alerts/test`: what each place answered to a test message.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NotifyTest {
+    /// The member whose agent sent it.
+    pub reporter: String,
+    /// The answers.
+    pub places: Vec<NotifyAnswer>,
+}
+
+/// What a place answered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NotifyAnswer {
+    /// Its name.
+    pub name: String,
+    /// It took the message.
+    pub delivered: bool,
+    /// In its words, or why it did not.
+    pub answer: String,
 }
 
 /// One alert, in [`Alerts`].

@@ -208,7 +208,18 @@ impl Operations for Fake {
                 by: "eva".into(),
                 because: "a new disk".into(),
             }],
+            places: vec![NotifyPlace {
+                name: "ops".into(),
+                kind: "webhook".into(),
+                level: "warning".into(),
+                failing: Some("no answer within 10 s".into()),
+                waiting: 2,
+            }],
         })
+    }
+    async fn alerts_test(&self) -> Answer<NotifyTest> {
+        let answer = NotifyAnswer { name: "ops".into(), delivered: true, answer: "200 OK".into() };
+        Ok(NotifyTest { reporter: "m1".into(), places: vec![answer] })
     }
     async fn alerts_silence(&self, request: SilenceRequest) -> Answer<Done> {
         self.done(format!("silence {:?} {:?} {}", request.member, request.kind, request.seconds))

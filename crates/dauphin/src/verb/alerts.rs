@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// How often `--watch` looks.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// The exit code where a place failed.
+const FAILED: u8 = 1;
 /// How it is said that a silence is about everybody.
 const ALL: &str = "all";
 
@@ -22,10 +24,30 @@ pub(crate) fn run(target: &Target, options: Alerts) -> Outcome {
         None => show(target),
         Some(AlertsVerb::Silence(silence)) => give(target, "/v1/alerts/silence", &request(silence)?),
         Some(AlertsVerb::Unsilence(one)) => give(target, "/v1/alerts/unsilence", &dto::UnsilenceRequest { id: one.id }),
+        Some(AlertsVerb::Test) => rehearse(target),
         Some(AlertsVerb::Ack(one)) => {
             give(target, "/v1/alerts/ack", &dto::AcknowledgeRequest { id: one.id, by: person() })
         }
     }
+}
+
+/// Exit 1 where a place did not take it.
+fn rehearse(target: &Target) -> Outcome {
+    let client = target::client(target)?;
+    let test: dto::NotifyTest = client.post("/v1/alerts/test", &dto::NoArguments {}, &mut |_| {})?;
+    let code = if test.places.iter().all(|place| place.delivered) { DONE } else { FAILED };
+    if target.json {
+        say::json(&test)?;
+        return Ok(code);
+    }
+    if test.places.is_empty() {
+        say::line("notices are sent nowhere: no [[notify]] is in the configuration");
+    }
+    for place in &test.places {
+        let word = if place.delivered { "delivered" } else { "not delivered" };
+        say::line(&format!("{}: {word}: {}", place.name, place.answer));
+    }
+    Ok(code)
 }
 
 fn request(silence: Silence) -> Result<dto::SilenceRequest, Failure> {
@@ -90,6 +112,10 @@ fn lines(alerts: &dto::Alerts, colours: bool) -> Vec<String> {
         for alert in &alerts.alerts {
             lines.push(format!("{:>4} -> {}", alert.id, alert.next));
         }
+    }
+    for place in alerts.places.iter().filter(|place| place.failing.is_some()) {
+        let text = format!("notices do not reach {}: {}", place.name, place.failing.as_deref().unwrap_or_default());
+        lines.push(Tone::Bad.paint(&text, colours));
     }
     for silence in &alerts.silences {
         let whom = silence.member.as_deref().unwrap_or(ALL);

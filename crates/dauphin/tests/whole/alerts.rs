@@ -1,6 +1,7 @@
 //! Alerts on real servers: raised by real causes, told once, over when the cause is gone, whoever speaks.
 
 use crate::EXPECTED;
+use crate::place::Place;
 use crate::stage::{LOOK_EVERY, Stage, WAIT_MAX};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -36,11 +37,17 @@ fn other_than<'a>(names: &[&'a str], not: &[&str]) -> &'a str {
 #[test]
 fn alerts_are_raised_by_real_causes_and_are_over_when_these_are() {
     let stage = Stage::up("alerts", &[]);
-    stage.run(&[&["config", "set"][..], &SOON].concat()).ended(0);
+    // nobody listens there yet
+    let mut place = Place::down();
+    let url = format!("notify.ops.url=http://127.0.0.1:{}/hook", place.port);
+    stage.run(&[&["config", "set", "notify.ops.kind=webhook", &url][..], &SOON].concat()).ended(0);
     stage.write_until_acknowledged("CREATE TABLE IF NOT EXISTS t (i int)");
     let leader = stage.leader();
     let replica = other_than(&["m1", "m2", "m3"], &[&leader]);
     stage.until_alerts("all is well", |d| raised(d).is_empty());
+
+    let rehearsed = stage.until_said(&["alerts", "test"], "ops: not delivered: it cannot be reached");
+    assert_eq!(rehearsed.code, 1, "{}", rehearsed.out);
 
     // a replay that somebody paused, and what it leads to
     stage.sql_on(replica, "SELECT pg_wal_replay_pause()");
@@ -52,21 +59,30 @@ fn alerts_are_raised_by_real_causes_and_are_over_when_these_are() {
         c["members"].as_array().is_some_and(|all| all.iter().any(|m| m["name"] == replica && m["alert"] == "warning"))
     });
     assert_eq!(stage.run(&["check"]).code, 1);
-    until_measured(&stage, &format!("member=\"{replica}\",kind=\"lag\"}} 1"));
+    until_measured(&stage, "dauphin_alert{", &format!("member=\"{replica}\",kind=\"lag\"}} 1"));
     wishes_are_kept(&stage, replica);
+    stage.until_said(&["doctor"], "notices do not reach ops");
+    until_measured(&stage, "dauphin_notify_failing", "place=\"ops\"} 1");
     stage.sql_on(replica, "SELECT pg_wal_replay_resume()");
     stage.until_alerts("it is over", |d| raised(d).is_empty());
+    // all of that was told while the place was down, and comes once it is up
+    place.comes_up();
+    place.until_told(&[("lag", replica, "raised"), ("lag", replica, "cleared"), ("replay_paused", replica, "cleared")]);
+    stage.run(&["alerts", "test"]).said(0, &["ops: delivered: 200"]);
 
     // the agent that speaks dies: another one goes on
     let speaker = stage.until_alerts("somebody speaks", |d| d["speaker"].is_string())["speaker"].clone();
     let speaker = speaker.as_str().expect("a name").to_owned();
     stage.run(&["lab", "fault", "--member", &speaker, "--kind", "kill-node"]).ended(0);
     let down = format!("member_down {speaker}");
+    let told = place.marks();
     let seen = stage.until_alerts("the loss is raised", |d| raised(d).contains(&down));
     assert_ne!(seen["speaker"], speaker.as_str());
     assert_eq!(stage.until_alerts("its kinds", |d| raised(d).len() == 2)["alerts"].as_array().map(Vec::len), Some(2));
     stage.until_healed();
     stage.until_alerts("it is back", |d| raised(d).is_empty());
+    place.until_told_after(told, &[("member_down", &speaker, "raised"), ("member_down", &speaker, "cleared")]);
+    let told = place.marks();
 
     // two of three die: nobody can decide anything, and the last one says so
     let leader = stage.leader();
@@ -84,19 +100,24 @@ fn alerts_are_raised_by_real_causes_and_are_over_when_these_are() {
     assert_eq!(stage.run(&["check"]).code, 2);
     stage.until_healed();
     stage.until_alerts("all is well", |d| raised(d).is_empty());
-    stage.down_after(EXPECTED);
+    place.until_told_after(told, &[("no_leader", "-", "raised"), ("no_majority", "-", "raised")]);
+    place.until_told_after(told, &[("no_leader", "-", "cleared"), ("no_majority", "-", "cleared")]);
+    place.nothing_came_twice();
+    stage.down_after(&[EXPECTED, &["notices cannot be delivered"]].concat());
 }
 
-/// Asks a member until its metrics have this sample of `dauphin_alert`.
-fn until_measured(stage: &Stage, sample: &str) {
-    let port = stage.show()["members"][0]["api_port"].to_string();
+/// Asks the members until the metrics of one have this sample.
+fn until_measured(stage: &Stage, metric: &str, sample: &str) {
+    let members = stage.show()["members"].as_array().cloned().expect("members");
+    let mut ports = members.iter().map(|m| m["api_port"].to_string()).cycle();
     let deadline = Instant::now() + WAIT_MAX;
     loop {
+        let port = ports.next().expect("members");
         let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("connected");
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("sent");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("answered");
-        if answer.lines().any(|line| line.starts_with("dauphin_alert{") && line.trim_end().ends_with(sample)) {
+        if answer.lines().any(|line| line.starts_with(metric) && line.trim_end().ends_with(sample)) {
             return;
         }
         assert!(Instant::now() < deadline, "{sample} is not in {answer}");

@@ -8,6 +8,7 @@ mod disks;
 mod failpoints;
 mod hosts;
 mod lag;
+mod place;
 mod restored;
 mod stage;
 mod takeover;

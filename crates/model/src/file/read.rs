@@ -4,7 +4,7 @@
 use super::section::{Faults, Section, shown};
 use super::{
     ClientCertificates, ClusterFile, FAULTS_MAX, FILE_BYTES_MAX, FileError, FileErrors, Local, Pooling, ProxyFile,
-    check, keys, nearest, owned,
+    check, keys, nearest, notify, owned,
 };
 use crate::alerts::AlertSpec;
 use crate::name::{ClusterName, MemberName};
@@ -106,12 +106,17 @@ impl<'a, 'i> Document<'a, 'i> {
     }
 
     fn members(&self) -> Vec<Section<'a, 'i>> {
-        let Some(value) = self.table.get("member") else {
+        if self.table.get("member").is_none() {
             self.faults.add(0, "no member: at least one [[member]] is needed");
-            return Vec::new();
-        };
+        }
+        self.sections("member", "[[member]], one for each member")
+    }
+
+    /// The tables of an array of them.
+    fn sections(&self, name: &'static str, form: &str) -> Vec<Section<'a, 'i>> {
+        let Some(value) = self.table.get(name) else { return Vec::new() };
         let wrong = |value: &Spanned<DeValue<'_>>| {
-            self.faults.add(value.span().start, "`member` must be written as [[member]], one for each member");
+            self.faults.add(value.span().start, format!("`{name}` must be written as {form}"));
         };
         let Some(array) = value.get_ref().as_array() else {
             wrong(value);
@@ -120,7 +125,7 @@ impl<'a, 'i> Document<'a, 'i> {
         let mut sections = Vec::new();
         for item in array.iter() {
             match item.get_ref().as_table() {
-                Some(table) => sections.push(Section::new("member", item.span().start, table, self.faults)),
+                Some(table) => sections.push(Section::new(name, item.span().start, table, self.faults)),
                 None => wrong(item),
             }
         }
@@ -143,6 +148,8 @@ impl<'a, 'i> Document<'a, 'i> {
         let postgres_spec = postgres_spec(&postgres);
         let alerts = self.section("alerts").unwrap_or_else(|| Section::new("alerts", 0, &nothing, self.faults));
         let alerts = alert_spec(&alerts);
+        let places = self.sections("notify", "[[notify]], one for each place");
+        let notify = notify::targets(&places);
         let (cluster, mut spec) = (cluster?, spec?);
         if whole {
             // Without PostgreSQL's part: its values were checked one by one, each with its own place.
@@ -160,6 +167,7 @@ impl<'a, 'i> Document<'a, 'i> {
         }
         spec.postgres = postgres_spec;
         spec.alerts = alerts?;
+        spec.notify = notify?;
         Some(spec)
     }
 }
@@ -200,6 +208,7 @@ fn cluster_spec(cluster: &Section<'_, '_>, members: Vec<Option<MemberSpec>>) -> 
         postgres: PostgresSpec::default(),
         read_lag_max_bytes: read_lag_max_bytes?,
         alerts: AlertSpec::default(),
+        notify: Vec::new(),
     })
 }
 

@@ -3,7 +3,7 @@
 
 use super::keys::{self, SECTIONS};
 use super::{ClientCertificates, ClusterFile, Local, Pooling, ProxyFile, unit};
-use crate::alerts::AlertSpec;
+use crate::alerts::{AlertSpec, TargetSpec};
 use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
 use std::path::Path;
 use toml::Value;
@@ -23,6 +23,10 @@ pub(super) fn file(file: &ClusterFile) -> String {
     for (index, one) in file.spec.members.iter().enumerate() {
         out.section("member", index == 0);
         member(&mut out, one);
+    }
+    for (index, one) in file.spec.notify.iter().enumerate() {
+        out.section("notify", index == 0);
+        notify(&mut out, one);
     }
     if let Some(one) = &file.local {
         local(&mut out, one);
@@ -161,6 +165,26 @@ fn alerts(out: &mut Out, alerts: &AlertSpec) {
     ] {
         out.differing(name, unit::duration_text(span));
     }
+}
+
+fn notify(out: &mut Out, target: &TargetSpec) {
+    out.put("name", target.name.as_str());
+    out.put("kind", target.kind.word());
+    if let Some(url) = &target.url {
+        out.put("url", url.as_str());
+    }
+    for (name, path) in [
+        ("url_file", &target.url_file),
+        ("secret_file", &target.secret_file),
+        ("token_file", &target.token_file),
+        ("ca_file", &target.ca_file),
+        ("command", &target.command),
+    ] {
+        if let Some(path) = path {
+            out.path(name, path);
+        }
+    }
+    out.differing("level", target.level.word());
 }
 
 fn member(out: &mut Out, member: &MemberSpec) {
