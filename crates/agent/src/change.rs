@@ -132,9 +132,21 @@ fn edited(text: &str, request: &dto::ConfigSetRequest) -> Result<String, ApiErro
         if path.is_empty() {
             return Err(usage(format!("{key:?} names no section: a server's setting is postgres.parameters.{key}")));
         }
+        let unknown = |part: &str| usage(format!("there is no section {part:?} in {key:?}"));
         let mut at = &mut table;
-        for part in path {
-            at = step_into(at, part).ok_or_else(|| usage(format!("there is no section {part:?} in {key:?}")))?;
+        match path {
+            [PLACES] if value.is_none() => {
+                if remove_place(at, last) {
+                    continue;
+                }
+                return Err(usage(format!("{key:?} is not set")));
+            }
+            [PLACES, name] => at = place(at, name).ok_or_else(|| unknown(PLACES))?,
+            _ => {
+                for part in path {
+                    at = step_into(at, part).ok_or_else(|| unknown(part))?;
+                }
+            }
         }
         match value {
             Some(value) => {
@@ -146,6 +158,29 @@ fn edited(text: &str, request: &dto::ConfigSetRequest) -> Result<String, ApiErro
         }
     }
     Ok(table.to_string())
+}
+
+/// The places that notices are sent to: an array, whose tables are made and removed by their names.
+const PLACES: &str = "notify";
+
+/// The place of that name; a new one if there is none.
+fn place<'a>(table: &'a mut toml::Table, name: &str) -> Option<&'a mut toml::Table> {
+    let list = table.entry(PLACES).or_insert_with(|| toml::Value::Array(Vec::new())).as_array_mut()?;
+    let at = list.iter().position(|p| p.get("name").and_then(toml::Value::as_str) == Some(name));
+    let at = at.unwrap_or_else(|| {
+        let new = toml::Table::from_iter([("name".to_owned(), toml::Value::String(name.to_owned()))]);
+        list.push(toml::Value::Table(new));
+        list.len() - 1
+    });
+    list.get_mut(at)?.as_table_mut()
+}
+
+/// Whether there was a place of that name; it is gone then.
+fn remove_place(table: &mut toml::Table, name: &str) -> bool {
+    let Some(list) = table.get_mut(PLACES).and_then(toml::Value::as_array_mut) else { return false };
+    let before = list.len();
+    list.retain(|p| p.get("name").and_then(toml::Value::as_str) != Some(name));
+    list.len() < before
 }
 
 fn step_into<'a>(table: &'a mut toml::Table, part: &str) -> Option<&'a mut toml::Table> {
@@ -361,5 +396,30 @@ async fn keep_networks(server: &Server) -> bool {
             tracing::warn!(%error, "the access rules do not take the new networks yet");
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_notices_are_sent_to_are_made_changed_and_removed_by_their_names() {
+        let request = |set: &[(&str, &str)], unset: &[&str]| dto::ConfigSetRequest {
+            set: set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            unset: unset.iter().map(|k| (*k).to_owned()).collect(),
+            ..dto::ConfigSetRequest::default()
+        };
+        let made = [("notify.ops.kind", "webhook"), ("notify.ops.url", "http://a/"), ("notify.m1.kind", "slack")];
+        let text = edited("[[member]]\nname = \"m1\"\n", &request(&made, &[])).unwrap();
+        let at = |text: &str, key: &str| values(text).get(key).cloned();
+        assert_eq!(at(&text, "notify.ops.url").as_deref(), Some("http://a/"));
+        assert_eq!(at(&text, "notify.m1.kind").as_deref(), Some("slack"), "no member is meant");
+        assert_eq!(at(&text, "member.m1.kind"), None);
+        let text = edited(&text, &request(&[("notify.ops.url", "http://b/")], &["notify.m1"])).unwrap();
+        assert_eq!(at(&text, "notify.ops.url").as_deref(), Some("http://b/"));
+        assert_eq!(at(&text, "notify.m1.kind"), None);
+        let error = edited(&text, &request(&[], &["notify.m9"])).unwrap_err();
+        assert!(error.message.contains("not set"), "{error:?}");
     }
 }

@@ -64,6 +64,7 @@ keys! {
     spec_before = "spec-before";
     system = "system";
     cut_off = "cut-off";
+    alerts = "alerts";
 }
 
 /// Where a member keeps its latest decisions for the others to read.

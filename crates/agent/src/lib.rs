@@ -3,6 +3,7 @@
 //! `dauphin agent` calls [`run`]. Decisions are `dauphin-ha`'s; this crate joins them to the store, the link, the engine
 //! and the guard, and never decides who leads.
 
+mod alerts;
 mod asks;
 mod change;
 mod desk;

@@ -1,10 +1,12 @@
 //! What the agent measures, as OpenMetrics text. docs/metrics.md explains each. Under Patroni's names too, for boards and rules
 //! that are there already.
 
+use crate::alerts::Alerts;
 use crate::picture::Picture;
 use crate::view;
 use dauphin_ha::Role;
 use dauphin_model::{MemberKind, Run};
+use dauphin_notify::Standing;
 use std::fmt::Write;
 
 /// A sheet of gauges in the making.
@@ -37,7 +39,7 @@ fn truth(b: bool) -> f64 {
 }
 
 /// The text, with its end mark.
-pub(crate) fn text(picture: &Picture, turned_ms_ago: u64) -> String {
+pub(crate) fn text(picture: &Picture, alerts: &Alerts, turned_ms_ago: u64) -> String {
     let cluster = view::cluster(picture, None);
     let labels = format!("cluster=\"{}\",reporter=\"{}\"", picture.spec.cluster, picture.me);
     let mut sheet = Sheet { text: String::new(), labels, name: "" };
@@ -71,9 +73,31 @@ pub(crate) fn text(picture: &Picture, turned_ms_ago: u64) -> String {
     of_members("dauphin_unreceived_bytes", help, &|m| m.unreceived_bytes.map(|b| b as f64));
     let help = "1: settings wait for a restart of the member.";
     of_members("dauphin_pending_restart", help, &|m| Some(truth(m.pending_restart)));
+    sheet.family("dauphin_alert", "An alert that is raised: 1 warning, 2 critical, 3 emergency.");
+    for (member, kind, level) in alerts.levels() {
+        sheet.sample(&format!(",member=\"{member}\",kind=\"{kind}\""), f64::from(level));
+    }
+    places(&mut sheet, alerts);
     patroni(&mut sheet, picture);
     sheet.text.push_str("# EOF\n");
     sheet.text
+}
+
+/// How the reporter's sending of notices goes, by place.
+fn places(sheet: &mut Sheet, alerts: &Alerts) {
+    let sending = alerts.sending();
+    let mut family = |name, help, value: &dyn Fn(&Standing) -> f64| {
+        sheet.family(name, help);
+        for (place, standing) in &sending {
+            sheet.sample(&format!(",place=\"{place}\""), value(standing));
+        }
+    };
+    let help = "1: the last attempt to deliver a notice there failed.";
+    family("dauphin_notify_failing", help, &|s| truth(s.failing.is_some()));
+    family("dauphin_notify_waiting", "Notices that wait to be delivered there.", &|s| s.waiting as f64);
+    family("dauphin_notify_sent", "Notices that were delivered there, since the agent's start.", &|s| s.sent as f64);
+    let help = "Notices for it that were given up, since the agent's start.";
+    family("dauphin_notify_dropped", help, &|s| s.dropped as f64);
 }
 
 /// What Patroni calls it, of this member: names and meanings of its REST API's `/metrics`. What has no meaning here is left out.

@@ -1,6 +1,7 @@
 //! What people ask of an agent over HTTP: answered from the picture, handed to the core, or passed on to the member that
 //! can do it. The checks are the core's; this module only carries questions and answers.
 
+use crate::alerts::Alerts;
 use crate::asks::Ask;
 use crate::change;
 use crate::journal::{Entry, Journal};
@@ -46,6 +47,7 @@ pub(crate) struct Agent {
     pub(crate) picture: watch::Receiver<Arc<Picture>>,
     pub(crate) server: Option<Arc<Server>>,
     pub(crate) turned: Arc<AtomicU64>,
+    pub(crate) alerts: Arc<Alerts>,
 }
 
 impl Agent {
@@ -186,7 +188,7 @@ impl Operations for Agent {
     }
 
     fn metrics_text(&self) -> String {
-        metrics::text(&self.picture(), self.turned_us_ago() / 1_000)
+        metrics::text(&self.picture(), &self.alerts, self.turned_us_ago() / 1_000)
     }
 
     fn events(&self) -> broadcast::Receiver<dto::Event> {
@@ -279,6 +281,29 @@ impl Operations for Agent {
             snapshot: status.snapshot,
             members: voters.chain(learners).collect(),
         })
+    }
+
+    async fn alerts(&self) -> Answer<dto::Alerts> {
+        Ok(self.alerts.document())
+    }
+
+    async fn alerts_test(&self) -> Answer<dto::NotifyTest> {
+        Ok(self.alerts.rehearse().await)
+    }
+
+    async fn alerts_silence(&self, request: dto::SilenceRequest) -> Answer<dto::Done> {
+        self.has_a_part()?;
+        Ok(self.done(self.alerts.silence(request).await?))
+    }
+
+    async fn alerts_unsilence(&self, request: dto::UnsilenceRequest) -> Answer<dto::Done> {
+        self.has_a_part()?;
+        Ok(self.done(self.alerts.unsilence(request.id).await?))
+    }
+
+    async fn alerts_ack(&self, request: dto::AcknowledgeRequest) -> Answer<dto::Done> {
+        self.has_a_part()?;
+        Ok(self.done(self.alerts.acknowledge(request).await?))
     }
 
     async fn switchover(&self, request: dto::SwitchoverRequest, progress: Progress) -> Answer<dto::Done> {

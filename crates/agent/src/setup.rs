@@ -1,5 +1,6 @@
 //! Brings an agent up from its file: identity, notes, links, store, guard, engine, loop, HTTP. And down again.
 
+use crate::alerts::Alerts;
 use crate::desk::Desk;
 use crate::durable::Notes;
 use crate::error::AgentError;
@@ -166,6 +167,10 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     }
     let version = server.as_ref().map(|s| s.postgres.instance.bin.version.to_string());
     tokio::spawn(Arc::clone(&journal).tell_state(picture.subscribe(), version));
+    let post = dauphin_notify::Post::open(&local.state_dir.join("outbox"));
+    let alerts = Alerts::new(member.name.clone(), store.clone(), picture.subscribe(), post);
+    tokio::spawn(Arc::clone(&alerts).run());
+    tokio::spawn(Arc::clone(&alerts).send());
     let agent = Arc::new(Agent {
         me: member.name.clone(),
         store: store.clone(),
@@ -175,6 +180,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         picture: picture.subscribe(),
         server: server.clone(),
         turned,
+        alerts,
     });
     let _ = desk.agent.set(Arc::clone(&agent));
     let http = tokio::spawn(serve_http(api_listener, agent, access(&local)?, stopped.clone()));

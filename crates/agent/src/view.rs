@@ -5,11 +5,10 @@ use crate::picture::Picture;
 use dauphin_api::dto;
 use dauphin_api::health::HealthView;
 use dauphin_ha::{Beat, IntentKind, Leading, Role};
-use dauphin_model::{Durability, Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, PastTerm, Remark, Run};
+use dauphin_model::{
+    Durability, Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, PastTerm, Remark, Run, Span,
+};
 use std::collections::BTreeMap;
-
-/// Lag from which on people are warned, in seconds: warning, critical, emergency.
-const ALERTS: [(f64, &str); 3] = [(300.0, "emergency"), (60.0, "critical"), (10.0, "warning")];
 
 pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto::Cluster {
     let record = picture.store.leadership.as_ref();
@@ -63,12 +62,12 @@ pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto:
 }
 
 /// Whether the record's leader lets clients in, as far as we hear.
-fn is_open(picture: &Picture) -> bool {
+pub(crate) fn is_open(picture: &Picture) -> bool {
     leading(picture).is_some_and(|l| l.state == LeadershipState::Open && l.accepting)
 }
 
 /// What the record's leader says of its leadership, as far as we hear.
-fn leading(picture: &Picture) -> Option<&Leading> {
+pub(crate) fn leading(picture: &Picture) -> Option<&Leading> {
     let record = picture.store.leadership.as_ref()?;
     let leading = picture.beat_of(&record.leader.name)?.leading.as_ref();
     leading.filter(|l| l.term == record.term)
@@ -89,7 +88,7 @@ fn health_of(open: bool, commits_wait: bool, members: &[dto::Member]) -> &'stati
     }
 }
 
-fn state_of(beat: Option<&Beat>) -> &'static str {
+pub(crate) fn state_of(beat: Option<&Beat>) -> &'static str {
     let Some(beat) = beat else { return "unreachable" };
     match beat.role {
         Role::Witness => "running",
@@ -132,7 +131,8 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
     let lag = picture.lag(&spec.name, dauphin_guard::boottime()).filter(|_| !witness);
     let lag_seconds = lag.map(|lag| lag.ms as f64 / 1_000.0);
     let trend = lag.and_then(|lag| lag.trend);
-    let alert = lag_seconds.and_then(|s| ALERTS.iter().find(|(limit, _)| s > *limit)).map_or("ok", |(_, name)| name);
+    let age = lag.filter(|_| !leads).map(|lag| Span::ms(lag.ms));
+    let alert = picture.spec.lag_beyond(&spec.name, age, lag_bytes).map_or("ok", |level| level.word());
     let stuck = beat.filter(|b| b.role == Role::Quarantined).map(|_| "needs a person: dauphin explain".to_owned());
     let detail = stuck.or_else(|| beat.and_then(|b| b.busy.clone())).or_else(|| {
         picture.others.get(&spec.name).filter(|h| !h.fresh).map(|_| "nothing is heard of its agent".to_owned())

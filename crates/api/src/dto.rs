@@ -1,6 +1,12 @@
 //! What is said over HTTP and printed by `--json`: CONTRACT.md's documents as types. Fields are added, never removed.
 //! The agent fills them, the command line shows them; unknown values are null.
 
+mod alerts;
+
+pub use alerts::{
+    AcknowledgeRequest, Alert, Alerts, NotifyAnswer, NotifyPlace, NotifyTest, Silence, SilenceRequest, UnsilenceRequest,
+};
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;

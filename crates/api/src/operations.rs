@@ -64,7 +64,17 @@ pub trait Operations: Send + Sync + 'static {
     fn config_history(&self) -> impl Future<Output = Answer<dto::ConfigHistory>> + Send;
     /// The consensus store.
     fn store_status(&self) -> impl Future<Output = Answer<dto::StoreStatus>> + Send;
+    /// What people are told of, and what is silenced.
+    fn alerts(&self) -> impl Future<Output = Answer<dto::Alerts>> + Send;
 
+    /// Sends a test message to each place.
+    fn alerts_test(&self) -> impl Future<Output = Answer<dto::NotifyTest>> + Send;
+    /// Keeps some alerts from being told for a while.
+    fn alerts_silence(&self, request: dto::SilenceRequest) -> impl Future<Output = Answer<dto::Done>> + Send;
+    /// Ends a silence.
+    fn alerts_unsilence(&self, request: dto::UnsilenceRequest) -> impl Future<Output = Answer<dto::Done>> + Send;
+    /// Somebody has an alert in hand.
+    fn alerts_ack(&self, request: dto::AcknowledgeRequest) -> impl Future<Output = Answer<dto::Done>> + Send;
     /// Hands leadership over.
     fn switchover(
         &self,

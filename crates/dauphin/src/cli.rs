@@ -48,6 +48,8 @@ pub(crate) enum Verb {
     Status(Status),
     /// How far the replicas are behind
     Lag,
+    /// What people are told of: lag, members that are gone, no leader; silences
+    Alerts(Alerts),
     /// Who replicates from whom
     Topology,
     /// Hand leadership over, without an error for idle clients
@@ -254,6 +256,48 @@ pub(crate) struct Status {
     /// Go on showing it until interrupted
     #[arg(long)]
     pub(crate) watch: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Alerts {
+    /// Go on showing them until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+    #[command(subcommand)]
+    pub(crate) verb: Option<AlertsVerb>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum AlertsVerb {
+    /// Tell nobody of some alerts for a while
+    Silence(Silence),
+    /// End a silence
+    Unsilence(Number),
+    /// An alert is in hand: no reminders until it gets worse
+    Ack(Number),
+    /// Send a test message to each place, and show what each answered
+    Test,
+}
+
+#[derive(Args)]
+pub(crate) struct Silence {
+    /// The member, or `all`
+    pub(crate) member: String,
+    /// Only this kind of alert: docs/alerts.md lists them
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// For how long, as in 2h
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) lasts: String,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) because: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Number {
+    /// Its number, as `dauphin alerts` shows it
+    pub(crate) id: u64,
 }
 
 #[derive(Args)]

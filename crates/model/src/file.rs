@@ -4,6 +4,7 @@
 pub mod check;
 pub mod keys;
 mod near;
+mod notify;
 pub mod owned;
 mod read;
 mod section;

@@ -2,6 +2,7 @@
 //!
 //! Every other crate speaks in these types. This crate never does I/O, never reads a clock, never rolls dice.
 
+pub mod alerts;
 pub mod file;
 pub mod gtid;
 pub mod name;
@@ -16,6 +17,7 @@ pub mod sync_set;
 pub mod time;
 pub mod token;
 
+pub use alerts::{AlertSpec, Level, TargetKind, TargetSpec};
 pub use file::{ClientCertificates, ClusterFile, FileErrors, Local, Pooling, ProxyFile};
 pub use gtid::{
     BinlogState, FilePosition, Furthest, Gtid, GtidSet, Held, MariaGtid, MariaPosition, Standing, furthest,

@@ -1,5 +1,6 @@
 //! The shared specification of a cluster: what a person asked for. It lives in the store after `init`.
 
+use crate::alerts::{AlertSpec, TargetSpec};
 use crate::name::{ClusterName, MemberName};
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
@@ -140,6 +141,12 @@ pub struct MemberSpec {
     pub zone: Option<String>,
     /// Replicates from this member instead of the leader, while it is there.
     pub follow: Option<MemberName>,
+    /// Its own limits of lag, as an age; `None`: those of all.
+    #[serde(default)]
+    pub alert_lag: Option<[Span; 3]>,
+    /// Its own limits of lag, in bytes; `None`: those of all.
+    #[serde(default)]
+    pub alert_lag_bytes: Option<[u64; 3]>,
 }
 
 impl MemberSpec {
@@ -200,6 +207,12 @@ pub struct Spec {
     pub postgres: PostgresSpec,
     /// Lag beyond which a replica takes no reads through the proxy, in bytes.
     pub read_lag_max_bytes: u64,
+    /// What people are told of, and when.
+    #[serde(default)]
+    pub alerts: AlertSpec,
+    /// Where notices are sent.
+    #[serde(default)]
+    pub notify: Vec<TargetSpec>,
 }
 
 impl Spec {

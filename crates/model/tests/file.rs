@@ -1,7 +1,9 @@
 //! `dauphin.toml`, story by story: what is read, what is refused and in which words, what is written.
 
 use dauphin_model::file::{ClusterFile, check, keys};
-use dauphin_model::{ClientCertificates, Durability, MemberKind, OnShortage, Pooling, Profile, ReadLevel, Span};
+use dauphin_model::{
+    ClientCertificates, Durability, Level, MemberKind, MemberName, OnShortage, Pooling, Profile, ReadLevel, Span,
+};
 use expect_test::{Expect, expect, expect_file};
 use std::path::Path;
 
@@ -89,6 +91,31 @@ jit = false
 random_page_cost = 1.1
 "pg_stat_statements.track" = "all"
 wal_level = "logical"
+[alerts]
+lag = ["2s", "20s", "1h"]
+lag_bytes = ["1MiB", "1GiB", "1TiB"]
+replicas = 1
+raise_after = "3s"
+clear_after = "1min"
+group_within = "2s"
+remind_every = "0s"
+[[notify]]
+name = "ops"
+kind = "webhook"
+url = "https://hooks.example.org/dauphin?a=b"
+secret_file = "/etc/dauphin/hook-key"
+token_file = "/etc/dauphin/hook-token"
+ca_file = "/etc/dauphin/hook-ca.pem"
+[[notify]]
+name = "chat"
+kind = "slack"
+url_file = "/etc/dauphin/slack-url"
+level = "critical"
+[[notify]]
+name = "pager"
+kind = "command"
+command = "/usr/local/bin/page-me"
+level = "emergency"
 [[member]]
 name = "m1"
 host = "db1.example.org"
@@ -111,6 +138,8 @@ api_port = 8010
 link_port = 8011
 reporting = true
 follow = "m2"
+alert_lag = ["1h", "2h", "6h"]
+alert_lag_bytes = ["1GiB", "4GiB", "16GiB"]
 [[member]]
 name = "w"
 kind = "witness"
@@ -161,6 +190,20 @@ fn every_key_is_read() {
     assert_eq!(file.member().expect("a member").zone.as_deref(), Some("a"));
     let witness = file.spec.members.last().expect("four");
     assert_eq!((witness.kind, witness.sql_port), (MemberKind::Witness, 0));
+    let alerts = &file.spec.alerts;
+    assert_eq!(alerts.lag, [2_000, 20_000, 3_600_000].map(Span::ms));
+    assert_eq!((alerts.lag_bytes, alerts.replicas), ([1 << 20, 1 << 30, 1 << 40], Some(1)));
+    assert_eq!((alerts.raise_after, alerts.clear_after), (Span::ms(3_000), Span::ms(60_000)));
+    assert_eq!((alerts.group_within, alerts.remind_every), (Span::ms(2_000), Span::ZERO));
+    let places: Vec<_> = file.spec.notify.iter().map(|t| (t.name.as_str(), t.kind.word(), t.level)).collect();
+    let [ops, chat, pager] = ["ops", "chat", "pager"];
+    let expected =
+        [(ops, "webhook", Level::Warning), (chat, "slack", Level::Critical), (pager, "command", Level::Emergency)];
+    assert_eq!(places, expected);
+    let reports = file.spec.members.get(2).expect("four");
+    assert_eq!(alerts.lag_of(reports), [1, 2, 6].map(|h| Span::ms(h * 3_600_000)));
+    assert_eq!(alerts.lag_bytes_of(reports), [1 << 30, 4 << 30, 16 << 30]);
+    assert_eq!(alerts.lag_of(witness), alerts.lag);
     let parameters = &file.spec.postgres.parameters;
     let value = |name: &str| parameters.get(name).map(String::as_str);
     assert_eq!(value("max_connections"), Some("200"));
@@ -204,14 +247,23 @@ fn the_reference_page_is_up_to_date() {
 #[test]
 fn every_example_and_default_of_the_reference_is_itself_accepted() {
     let local = "member = \"m1\"\ndata_dir = \"d\"\nstate_dir = \"s\"\nrun_dir = \"r\"";
-    let whole = format!("{THREE}\n[local]\n{local}\n[proxy]\nlisten_write = \"0.0.0.0:6432\"\n[postgres]\n");
+    let whole = format!(
+        "{THREE}\n[local]\n{local}\n[proxy]\nlisten_write = \"0.0.0.0:6432\"\n[postgres]\n[alerts]\n[[notify]]\nname = \"x\"\nkind = \"webhook\"\nurl = \"http://a\"\n"
+    );
     for key in keys::KEYS {
         assert!(!key.about.is_empty() && !key.example.is_empty(), "{}.{}", key.section, key.name);
         let mut file: toml::Table = whole.parse().expect("TOML");
         let value: toml::Table = format!("value = {}", key.example).parse().expect("TOML");
         let table = file.get_mut(key.section).expect("every table is there");
         let section = if table.is_array() { table.get_mut(0).expect("a member") } else { table };
-        section.as_table_mut().expect("a table").insert(key.name.to_owned(), value["value"].clone());
+        let section = section.as_table_mut().expect("a table");
+        if ["url_file", "command"].contains(&key.name) {
+            section.remove("url");
+        }
+        if key.name == "command" {
+            section.insert("kind".to_owned(), "command".into());
+        }
+        section.insert(key.name.to_owned(), value["value"].clone());
         let text = file.to_string();
         if let Err(errors) = ClusterFile::parse("example", &text) {
             panic!("{}.{}: {errors}\n{text}", key.section, key.name);
@@ -269,6 +321,87 @@ listen_write = "6432"
             dauphin.toml:19:12: `api_port` is "8008"; allowed: a port, 1 to 65535
             dauphin.toml:20:12: `priority` is -1; allowed: a whole number, 0 to 1000
             dauphin.toml:22:2: unknown table `proxi`; did you mean [proxy]?"#]],
+    );
+}
+
+#[test]
+fn limits_of_alerts_grow_and_stay_within_bounds() {
+    let text = format!(
+        "{THREE}alert_lag = [\"1h\", \"1h\", \"2h\"]\n[alerts]\nlag = [\"10s\", \"60s\"]\nlag_bytes = [\"1MiB\", 5, \"1GiB\"]\n\
+         replicas = 31\nraise_after = \"500ms\"\nclear_after = \"2h\"\nremind_every = \"5s\"\nremind = \"5s\"\n"
+    );
+    refused(
+        &text,
+        expect![[r#"
+        dauphin.toml:25:13: `alert_lag` is "1h", "1h", "2h"; each must be more than the one before
+        dauphin.toml:27:7: `lag` is a array; allowed: three durations that grow, as in lag = ["10s", "1min", "5min"]
+        dauphin.toml:28:13: `lag_bytes` is a array; allowed: three sizes that grow, as in lag_bytes = ["256MiB", "1GiB", "4GiB"]
+        dauphin.toml:29:12: `replicas` is 31; allowed: a whole number, 0 to 30
+        dauphin.toml:30:15: `raise_after` is 500ms; allowed: a duration, 1 s to 1 h
+        dauphin.toml:31:15: `clear_after` is 2h; allowed: a duration, 1 s to 1 h
+        dauphin.toml:32:16: `remind_every` is 5s; allowed: a duration, 0 s or 1 min to 30 d
+        dauphin.toml:33:1: unknown key `remind`; did you mean `remind_every`?"#]],
+    );
+    let lags = accepted(THREE).spec;
+    let m1 = MemberName::new("m1").expect("a name");
+    let beyond = |seconds: u64, mib: u64| lags.lag_beyond(&m1, Some(Span::ms(seconds * 1_000)), Some(mib << 20));
+    assert_eq!(beyond(10, 256), None, "the limits themselves are still fine");
+    use Level::{Critical, Emergency, Warning};
+    assert_eq!([beyond(11, 0), beyond(61, 0), beyond(301, 0)], [Warning, Critical, Emergency].map(Some));
+    let worse = [beyond(11, 1025), beyond(301, 257), beyond(0, 5000)];
+    assert_eq!(worse, [Critical, Emergency, Emergency].map(Some), "the worse counts");
+}
+
+#[test]
+fn places_that_notices_cannot_be_sent_to_are_refused() {
+    let text = format!(
+        r#"{THREE}
+[[notify]]
+name = "ops"
+kind = "webhok"
+url = "ftp://example.org"
+[[notify]]
+name = "ops"
+kind = "slack"
+url = "https://me:word@example.org/x"
+secret_file = "key"
+[[notify]]
+name = "ops"
+kind = "webhook"
+level = "loud"
+[[notify]]
+name = "both"
+kind = "webhook"
+url = "https://example.org/x"
+url_file = "/etc/url"
+[[notify]]
+name = "both"
+kind = "alertmanager"
+url = "http://127.0.0.1:9093"
+[[notify]]
+name = "pager"
+kind = "command"
+url = "https://example.org/x"
+"#
+    );
+    refused(
+        &text,
+        expect![[r#"
+        dauphin.toml:28:8: `kind` is "webhok"; allowed: "webhook", "slack", "alertmanager" or "command"; did you mean "webhook"?
+        dauphin.toml:29:7: `url`: "ftp://example.org" is no such address: an address is http:// or https://, a host and a path, as in "https://hooks.example.org/dauphin"
+        dauphin.toml:33:7: `url`: an address holds no password: an address is http:// or https://, a host and a path, as in "https://hooks.example.org/dauphin"; see `token_file`
+        dauphin.toml:34:15: `secret_file` means nothing for kind "slack": take it out
+        dauphin.toml:34:15: `secret_file`: "key" is no absolute path; it is the same on all machines
+        dauphin.toml:35:1: one of `url` and `url_file` is needed, and not both
+        dauphin.toml:38:9: `level` is "loud"; allowed: "warning", "critical" or "emergency"
+        dauphin.toml:39:1: one of `url` and `url_file` is needed, and not both
+        dauphin.toml:45:8: there are two places "both"; names must differ
+        dauphin.toml:48:1: `command` is missing: an absolute path, as in command = "/usr/local/bin/page-me"
+        dauphin.toml:51:7: `url` means nothing for kind "command": take it out"#]],
+    );
+    refused(
+        &format!("{THREE}[notify]\nname = \"x\"\n"),
+        expect!["dauphin.toml:25:1: `notify` must be written as [[notify]], one for each place"],
     );
 }
 

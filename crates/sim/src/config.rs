@@ -4,7 +4,8 @@ use crate::rng::Rng;
 use crate::struck::Struck;
 use dauphin_ha::variant::Variant;
 use dauphin_model::{
-    ClusterName, Durability, MemberKind, MemberName, MemberSpec, OnShortage, PostgresSpec, Profile, Span, Spec,
+    AlertSpec, ClusterName, Durability, MemberKind, MemberName, MemberSpec, OnShortage, PostgresSpec, Profile, Span,
+    Spec,
 };
 
 /// How long faults go on.
@@ -134,6 +135,8 @@ pub fn spec(members: u64, durability: Durability) -> Spec {
         reporting: false,
         zone: None,
         follow: None,
+        alert_lag: None,
+        alert_lag_bytes: None,
     };
     Spec {
         cluster: ClusterName::new("sim").unwrap_or_else(|_| unreachable!("a name")),
@@ -145,6 +148,8 @@ pub fn spec(members: u64, durability: Durability) -> Spec {
         members: (1..=members).map(member).collect(),
         postgres: PostgresSpec::default(),
         read_lag_max_bytes: 1 << 24,
+        alerts: AlertSpec::default(),
+        notify: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::source::{File, Finding, lines, without_comment};
 
 /// Crates whose code runs in production, in the simulator and in the model checker alike. The simulator itself is held
 /// to the same: one seed, one history.
-const PURE: &[&str] = &["model", "ha", "merge", "wire", "planner", "histories", "sim"];
+const PURE: &[&str] = &["model", "ha", "merge", "wire", "planner", "alerts", "histories", "sim"];
 
 /// Crates that no pure crate may have among its dependencies.
 const CRATES: &[(&str, &str)] = &[

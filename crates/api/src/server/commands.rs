@@ -47,6 +47,10 @@ command!(config_undo, NoArguments, |operations, _body, progress| operations.conf
 command!(store_add, dto::StoreMemberRequest, |operations, body, _progress| operations.store_add(body));
 command!(store_remove, dto::StoreMemberRequest, |operations, body, _progress| operations.store_remove(body));
 command!(store_snapshot, NoArguments, |operations, _body, _progress| operations.store_snapshot());
+command!(alerts_test, NoArguments, |operations, _body, _progress| operations.alerts_test());
+command!(alerts_silence, dto::SilenceRequest, |operations, body, _progress| operations.alerts_silence(body));
+command!(alerts_unsilence, dto::UnsilenceRequest, |operations, body, _progress| operations.alerts_unsilence(body));
+command!(alerts_ack, dto::AcknowledgeRequest, |operations, body, _progress| operations.alerts_ack(body));
 
 async fn run<R, T, F, Fut>(headers: &HeaderMap, bytes: Sent, command: F) -> Response
 where

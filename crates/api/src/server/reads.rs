@@ -106,6 +106,10 @@ pub(super) async fn store_status<O: Operations>(State(shared): Ask<O>) -> Respon
     answer(shared.operations.store_status()).await
 }
 
+pub(super) async fn alerts<O: Operations>(State(shared): Ask<O>) -> Response {
+    answer(shared.operations.alerts()).await
+}
+
 pub(super) async fn events<O: Operations>(
     State(shared): Ask<O>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + Send> {

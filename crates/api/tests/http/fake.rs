@@ -184,6 +184,52 @@ impl Operations for Fake {
             }],
         })
     }
+    async fn alerts(&self) -> Answer<Alerts> {
+        Ok(Alerts {
+            reporter: "m1".into(),
+            speaker: Some("m2".into()),
+            alerts: vec![Alert {
+                id: 3,
+                kind: "lag".into(),
+                member: Some("m2".into()),
+                level: "critical".into(),
+                text: "m2 is behind: 61.0 s".into(),
+                next: "dauphin lag".into(),
+                since: "2026-11-24T00:00:00Z".into(),
+                told: Some("2026-11-24T00:00:05Z".into()),
+                acknowledged_by: Some("eva".into()),
+                silenced: true,
+            }],
+            silences: vec![Silence {
+                id: 4,
+                member: Some("m2".into()),
+                kind: Some("lag".into()),
+                until: "2026-11-24T02:00:00Z".into(),
+                by: "eva".into(),
+                because: "a new disk".into(),
+            }],
+            places: vec![NotifyPlace {
+                name: "ops".into(),
+                kind: "webhook".into(),
+                level: "warning".into(),
+                failing: Some("no answer within 10 s".into()),
+                waiting: 2,
+            }],
+        })
+    }
+    async fn alerts_test(&self) -> Answer<NotifyTest> {
+        let answer = NotifyAnswer { name: "ops".into(), delivered: true, answer: "200 OK".into() };
+        Ok(NotifyTest { reporter: "m1".into(), places: vec![answer] })
+    }
+    async fn alerts_silence(&self, request: SilenceRequest) -> Answer<Done> {
+        self.done(format!("silence {:?} {:?} {}", request.member, request.kind, request.seconds))
+    }
+    async fn alerts_unsilence(&self, request: UnsilenceRequest) -> Answer<Done> {
+        self.done(format!("unsilence {}", request.id))
+    }
+    async fn alerts_ack(&self, request: AcknowledgeRequest) -> Answer<Done> {
+        self.done(format!("ack {}", request.id))
+    }
     async fn switchover(&self, request: SwitchoverRequest, progress: Progress) -> Answer<Done> {
         progress.say("holding new transactions");
         progress.say("promoting m2");

@@ -91,6 +91,8 @@ fn every_answer_is_as_described() {
             let body = match path.as_str() {
                 "/v1/failover" => r#"{"to":"m2","allow_data_loss":true}"#,
                 "/v1/reinit" | "/v1/store/add" | "/v1/store/remove" => r#"{"member":"m2"}"#,
+                "/v1/alerts/silence" => r#"{"member":"m2","seconds":60,"because":"a new disk"}"#,
+                "/v1/alerts/unsilence" | "/v1/alerts/ack" => r#"{"id":3}"#,
                 _ => "",
             };
             let (status, text) = agent.send(&method.to_uppercase(), path, &token, body);

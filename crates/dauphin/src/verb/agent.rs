@@ -12,6 +12,6 @@ pub(crate) fn run(target: &Target, options: &Service) -> Outcome {
         let text = format!("{} has no [local]: it does not say which member this machine is", path.display());
         return Err(Failure::usage(text, "dauphin init writes a file for each member"));
     }
-    service::run(options, |stop| async move { dauphin_agent::run(&path, stop.asked()).await })?;
+    service::run(options, |stop| async move { Box::pin(dauphin_agent::run(&path, stop.asked())).await })?;
     Ok(DONE)
 }

@@ -5,7 +5,7 @@ use crate::failure::{DONE, Outcome};
 use crate::look::wrap;
 use crate::say::{self, Tone};
 use crate::target;
-use dauphin_api::dto::{Cluster, Member, StoreStatus};
+use dauphin_api::dto::{Alerts, Cluster, Member, StoreStatus};
 use serde::Serialize;
 use serde_json::json;
 
@@ -39,6 +39,8 @@ pub(crate) fn run(target: &Target) -> Outcome {
     let store: Option<StoreStatus> = client.get("/v1/store").ok();
     let mut findings = replicas(&cluster);
     findings.extend(now(&cluster));
+    let alerts: Option<Alerts> = client.get("/v1/alerts").ok();
+    findings.extend(places(alerts.unwrap_or_default()));
     findings.extend(promise(&cluster));
     findings.extend(store_of(&cluster, store.as_ref()));
     findings.sort_by_key(|f| f.level);
@@ -164,6 +166,16 @@ fn now(cluster: &Cluster) -> Vec<Finding> {
     found
 }
 
+/// Whether people hear of what is wrong.
+fn places(alerts: Alerts) -> Vec<Finding> {
+    let failing = alerts.places.into_iter().filter_map(|place| {
+        let text = format!("notices do not reach {}: {}", place.name, place.failing?);
+        let next = "dauphin alerts test tries all places; what waits is sent as soon as they answer";
+        Some(finding(Level::Warning, "notify_failing", text, next))
+    });
+    failing.collect()
+}
+
 /// What the cluster promises about acknowledged commits.
 fn promise(cluster: &Cluster) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -260,6 +272,18 @@ mod tests {
         assert!(now(&cluster(2)).is_empty());
         broken.durability = "async".into();
         says(&promise(&broken), "async", Level::Advice);
+    }
+
+    #[test]
+    fn a_place_that_notices_do_not_reach_is_told_of() {
+        let place = |failing: Option<&str>| dauphin_api::dto::NotifyPlace {
+            name: "ops".into(),
+            failing: failing.map(str::to_owned),
+            ..Default::default()
+        };
+        let alerts = |failing| Alerts { places: vec![place(failing)], ..Alerts::default() };
+        says(&places(alerts(Some("no answer within 10 s"))), "notify_failing", Level::Warning);
+        assert!(places(alerts(None)).is_empty());
     }
 
     #[test]

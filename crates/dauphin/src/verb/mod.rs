@@ -1,6 +1,7 @@
 //! One file per verb, and which arguments lead to which.
 
 mod agent;
+mod alerts;
 mod check;
 mod clusters;
 mod command;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Demo(options) => demo::run(&options),
         Verb::Status(options) => status::run(target, &options),
         Verb::Lag => lag::run(target),
+        Verb::Alerts(options) => alerts::run(target, options),
         Verb::Topology => topology::run(target),
         Verb::Switchover(options) => command::switchover(target, options),
         Verb::Failover(options) => command::failover(target, options),

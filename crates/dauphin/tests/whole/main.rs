@@ -1,12 +1,14 @@
 //! The whole program on real servers: a lab comes up, loses its leader, heals, switches over, answers every question and
 //! goes away without a trace.
 
+mod alerts;
 mod asynchronous;
 mod clocks;
 mod disks;
 mod failpoints;
 mod hosts;
 mod lag;
+mod place;
 mod restored;
 mod stage;
 mod takeover;

@@ -12,9 +12,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest wait for anything to happen.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How often is looked.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Base ports of tests lie between these, apart from what people use and the system hands out.
 const PORTS: std::ops::Range<u16> = 20_000..31_000;
 
@@ -173,6 +173,21 @@ impl Stage {
         }
     }
 
+    /// Asks again until the alerts are as wanted; the document then.
+    #[track_caller]
+    pub(crate) fn until_alerts(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            let ran = self.run(&["alerts", "--json"]);
+            let document = serde_json::from_str::<Value>(&ran.out).unwrap_or_default();
+            if document["alerts"].is_array() && wanted(&document) {
+                return document;
+            }
+            assert!(Instant::now() < deadline, "{what} did not happen: {document:#}{}", ran.err);
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// Asks again until these words are said: agents hear of things one after the other, and any of them may answer.
     #[track_caller]
     pub(crate) fn until_said(&self, arguments: &[&str], words: &str) -> Ran {
@@ -206,6 +221,14 @@ impl Stage {
     #[track_caller]
     pub(crate) fn sql(&self, port: u16, text: &str) -> String {
         self.sql_as("app", port, text)
+    }
+
+    /// Runs a statement on that member's own server, as its superuser.
+    #[track_caller]
+    pub(crate) fn sql_on(&self, member: &str, text: &str) -> String {
+        let shown = self.show();
+        let its = shown["members"].as_array().and_then(|m| m.iter().find(|m| m["name"] == member)).expect("it").clone();
+        self.sql_as("admin", u16::try_from(its["sql_port"].as_u64().expect("a port")).expect("a port"), text)
     }
 
     #[track_caller]

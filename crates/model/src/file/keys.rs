@@ -41,9 +41,20 @@ pub const SECTIONS: &[Section] = &[
     },
     Section { name: "postgres", header: "[postgres]", about: "PostgreSQL's settings. Shared, like `[cluster]`." },
     Section {
+        name: "alerts",
+        header: "[alerts]",
+        about: "When people are told that something is wrong: see docs/alerts.md. Shared, like `[cluster]`.",
+    },
+    Section {
         name: "member",
         header: "[[member]]",
         about: "One for each member. Shared, like `[cluster]`. On one host no two ports may be the same.",
+    },
+    Section {
+        name: "notify",
+        header: "[[notify]]",
+        about: "Where notices are sent, one for each place: see docs/alerts.md. Shared, like `[cluster]`; the files that it names \
+                lie on every member's machine.",
     },
     Section {
         name: "local",
@@ -120,6 +131,27 @@ pub const KEYS: &[Key] = &[
     key("postgres", "locale", "a locale of the system").default("\"C.UTF-8\"").about(
         "Locale of a new cluster's databases. Fixed once the cluster is made.",
     ),
+    key("alerts", "lag", "three durations that grow").default("[\"10s\", \"1min\", \"5min\"]").about(
+        "For how long a replica may have been behind before that is a warning, critical, an emergency.",
+    ),
+    key("alerts", "lag_bytes", "three sizes that grow").default("[\"256MiB\", \"1GiB\", \"4GiB\"]").about(
+        "The same for log that is not replayed yet. The worse of the two counts.",
+    ),
+    key("alerts", "replicas", "a whole number, 0 to 30").example("2").about(
+        "Fewest replicas that should run. Left out: two, or as many as the members make possible.",
+    ),
+    key("alerts", "raise_after", "a duration, 1 s to 1 h").default("\"10s\"").about(
+        "How long a condition must hold before it is raised.",
+    ),
+    key("alerts", "clear_after", "a duration, 1 s to 1 h").default("\"30s\"").about(
+        "How long it must be gone before it is cleared.",
+    ),
+    key("alerts", "group_within", "a duration, 1 s to 1 h").default("\"5s\"").about(
+        "How long a notification waits for what comes with it.",
+    ),
+    key("alerts", "remind_every", "a duration, 0 s or 1 min to 30 d").default("\"4h\"").about(
+        "How often what is critical or worse is told again while it lasts and nobody has acknowledged it. `0s`: never.",
+    ),
     key("member", "name", "a name: a-z, 0-9, _, at most 32 characters").required().example("\"m1\"").about(
         "The member's name.",
     ),
@@ -150,6 +182,40 @@ pub const KEYS: &[Key] = &[
     ),
     key("member", "follow", "a member's name").example("\"m2\"").about(
         "Replicates from this member instead of the leader, while it is there. It is in no sync set then.",
+    ),
+    key("member", "alert_lag", "three durations that grow").example("[\"1h\", \"2h\", \"6h\"]").about(
+        "Its own `lag` of `[alerts]`: for a member that lags by design.",
+    ),
+    key("member", "alert_lag_bytes", "three sizes that grow").example("[\"1GiB\", \"4GiB\", \"16GiB\"]").about(
+        "Its own `lag_bytes` of `[alerts]`.",
+    ),
+    key("notify", "name", "a name: a-z, 0-9, _, at most 32 characters").required().example("\"ops\"").about(
+        "What the place is called.",
+    ),
+    key("notify", "kind", "\"webhook\", \"slack\", \"alertmanager\" or \"command\"").required().example("\"webhook\"").about(
+        "Dauphin's own JSON by HTTP, a text as Slack's incoming webhooks take it, Alertmanager's API (version 2), or a program \
+         that gets the JSON on its standard input.",
+    ),
+    key("notify", "url", "an http:// or https:// address").example("\"https://hooks.example.org/dauphin\"").about(
+        "Where it is reached; for Alertmanager the address that its own pages have. Required unless `url_file` is given.",
+    ),
+    key("notify", "url_file", "an absolute path").example("\"/etc/dauphin/slack-url\"").about(
+        "File with the address, where that is itself a secret, as Slack's are.",
+    ),
+    key("notify", "secret_file", "an absolute path").example("\"/etc/dauphin/hook-key\"").about(
+        "File with the key that bodies are signed with (HMAC-SHA256 in `Dauphin-Signature`). Left out: not signed.",
+    ),
+    key("notify", "token_file", "an absolute path").example("\"/etc/dauphin/hook-token\"").about(
+        "File with a token that is sent as `Authorization: Bearer`. Left out: none.",
+    ),
+    key("notify", "ca_file", "an absolute path").example("\"/etc/dauphin/hook-ca.pem\"").about(
+        "PEM file with the CAs that its certificate may be of. Left out: the system's.",
+    ),
+    key("notify", "command", "an absolute path").example("\"/usr/local/bin/page-me\"").about(
+        "The program, for `command`. It runs as the agent's user with an empty environment, for 30 s at most.",
+    ),
+    key("notify", "level", "\"warning\", \"critical\" or \"emergency\"").default("\"warning\"").about(
+        "From which level on it is told.",
     ),
     key("local", "member", "a member's name").required().example("\"m1\"").about("Which member this machine is."),
     key("local", "data_dir", "a path").example("\"/var/lib/dauphin/data\"").about(
@@ -303,8 +369,8 @@ pub fn reference() -> String {
 const PREFACE: &str = "\
 # Configuration: dauphin.toml
 
-One file describes a cluster. `[cluster]`, `[postgres]` and `[[member]]` are the same on all machines and move into the
-cluster's store with `dauphin init`; `[local]` and `[proxy]` belong to one machine. Unknown keys, wrong units and
+One file describes a cluster. `[cluster]`, `[postgres]`, `[alerts]`, `[[notify]]` and `[[member]]` are the same on all machines
+and move into the cluster's store with `dauphin init`; `[local]` and `[proxy]` belong to one machine. Unknown keys, wrong units and
 impossible combinations are refused with line and column, all at once, and with what is allowed.
 
 This page is written from the program's own list of keys: `UPDATE_EXPECT=1 cargo test -p dauphin-model reference`.

@@ -4,8 +4,9 @@
 use super::section::{Faults, Section, shown};
 use super::{
     ClientCertificates, ClusterFile, FAULTS_MAX, FILE_BYTES_MAX, FileError, FileErrors, Local, Pooling, ProxyFile,
-    check, keys, nearest, owned,
+    check, keys, nearest, notify, owned,
 };
+use crate::alerts::AlertSpec;
 use crate::name::{ClusterName, MemberName};
 use crate::read_level::ReadLevel;
 use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
@@ -23,6 +24,13 @@ const ROLE_BYTES_MAX: usize = 63;
 /// How long a client's host may be silent: the kernel counts seconds, and asks several times.
 const CLIENT_KEEPALIVE_MIN: Span = Span::ms(5_000);
 const CLIENT_KEEPALIVE_MAX: Span = Span::ms(7_200_000);
+
+/// How long a condition may have to hold, and how long a notification may wait for company.
+const ALERT_WAIT_MIN: Span = Span::ms(1_000);
+const ALERT_WAIT_MAX: Span = Span::ms(3_600_000);
+/// How often people may be told the same thing again.
+const REMIND_MIN: Span = Span::ms(60_000);
+const REMIND_MAX: Span = Span::ms(30 * 86_400_000);
 
 /// Reads a file.
 pub(super) fn file(name: &str, text: &str) -> Result<ClusterFile, FileErrors> {
@@ -98,12 +106,17 @@ impl<'a, 'i> Document<'a, 'i> {
     }
 
     fn members(&self) -> Vec<Section<'a, 'i>> {
-        let Some(value) = self.table.get("member") else {
+        if self.table.get("member").is_none() {
             self.faults.add(0, "no member: at least one [[member]] is needed");
-            return Vec::new();
-        };
+        }
+        self.sections("member", "[[member]], one for each member")
+    }
+
+    /// The tables of an array of them.
+    fn sections(&self, name: &'static str, form: &str) -> Vec<Section<'a, 'i>> {
+        let Some(value) = self.table.get(name) else { return Vec::new() };
         let wrong = |value: &Spanned<DeValue<'_>>| {
-            self.faults.add(value.span().start, "`member` must be written as [[member]], one for each member");
+            self.faults.add(value.span().start, format!("`{name}` must be written as {form}"));
         };
         let Some(array) = value.get_ref().as_array() else {
             wrong(value);
@@ -112,7 +125,7 @@ impl<'a, 'i> Document<'a, 'i> {
         let mut sections = Vec::new();
         for item in array.iter() {
             match item.get_ref().as_table() {
-                Some(table) => sections.push(Section::new("member", item.span().start, table, self.faults)),
+                Some(table) => sections.push(Section::new(name, item.span().start, table, self.faults)),
                 None => wrong(item),
             }
         }
@@ -133,6 +146,10 @@ impl<'a, 'i> Document<'a, 'i> {
         let nothing = DeTable::new();
         let postgres = self.section("postgres").unwrap_or_else(|| Section::new("postgres", 0, &nothing, self.faults));
         let postgres_spec = postgres_spec(&postgres);
+        let alerts = self.section("alerts").unwrap_or_else(|| Section::new("alerts", 0, &nothing, self.faults));
+        let alerts = alert_spec(&alerts);
+        let places = self.sections("notify", "[[notify]], one for each place");
+        let notify = notify::targets(&places);
         let (cluster, mut spec) = (cluster?, spec?);
         if whole {
             // Without PostgreSQL's part: its values were checked one by one, each with its own place.
@@ -149,6 +166,8 @@ impl<'a, 'i> Document<'a, 'i> {
             }
         }
         spec.postgres = postgres_spec;
+        spec.alerts = alerts?;
+        spec.notify = notify?;
         Some(spec)
     }
 }
@@ -188,6 +207,8 @@ fn cluster_spec(cluster: &Section<'_, '_>, members: Vec<Option<MemberSpec>>) -> 
         members: members.into_iter().collect::<Option<_>>()?,
         postgres: PostgresSpec::default(),
         read_lag_max_bytes: read_lag_max_bytes?,
+        alerts: AlertSpec::default(),
+        notify: Vec::new(),
     })
 }
 
@@ -220,6 +241,13 @@ fn member(section: &Section<'_, '_>) -> Option<MemberSpec> {
     let (never_leader, reporting) = (section.flag("never_leader"), section.flag("reporting"));
     let zone = section.text("zone", |text| plain(text).map(str::to_owned));
     let follow = section.text("follow", named);
+    if kind == Some(MemberKind::Witness) {
+        for key in ["alert_lag", "alert_lag_bytes"].into_iter().filter(|key| section.places.contains_key(*key)) {
+            section.fault(section.place(key), format!("a witness has no data, so `{key}` means nothing: take it out"));
+        }
+    }
+    let alert_lag = section.three("alert_lag", super::unit::duration);
+    let alert_lag_bytes = section.three("alert_lag_bytes", super::unit::size);
     Some(MemberSpec {
         name: name?,
         kind: kind?,
@@ -232,6 +260,33 @@ fn member(section: &Section<'_, '_>) -> Option<MemberSpec> {
         reporting: reporting?,
         zone,
         follow,
+        alert_lag,
+        alert_lag_bytes,
+    })
+}
+
+fn alert_spec(section: &Section<'_, '_>) -> Option<AlertSpec> {
+    let lag = section.three("lag", super::unit::duration);
+    let lag_bytes = section.three("lag_bytes", super::unit::size);
+    let replicas = section.number("replicas", 0..check::MEMBERS_MAX as u64).and_then(|n| u32::try_from(n).ok());
+    let moment = |name| section.duration_within(name, ALERT_WAIT_MIN, ALERT_WAIT_MAX);
+    let (raise_after, clear_after, group_within) =
+        (moment("raise_after"), moment("clear_after"), moment("group_within"));
+    let remind_every = section.duration("remind_every");
+    if let Some(given) = remind_every.filter(|given| *given != Span::ZERO && !(REMIND_MIN..=REMIND_MAX).contains(given))
+    {
+        let given = super::unit::duration_text(given);
+        let text = format!("`remind_every` is {given}; allowed: a duration, 0 s or 1 min to 30 d");
+        section.fault(section.place("remind_every"), text);
+    }
+    Some(AlertSpec {
+        lag: lag?,
+        lag_bytes: lag_bytes?,
+        replicas,
+        raise_after: raise_after?,
+        clear_after: clear_after?,
+        group_within: group_within?,
+        remind_every: remind_every?,
     })
 }
 

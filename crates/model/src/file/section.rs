@@ -169,6 +169,38 @@ impl<'a, 'i> Section<'a, 'i> {
         self.text(name, |text| if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(PathBuf::from(text)) })
     }
 
+    /// Three texts, each read by `parse`, that grow: warning, critical, emergency.
+    pub(super) fn three<T: Ord + Copy>(&self, name: &str, parse: fn(&str) -> Result<T, String>) -> Option<[T; 3]> {
+        self.value(name, |value| {
+            let texts: Option<Vec<&str>> =
+                value.as_array().map(|a| a.iter().filter_map(|v| v.get_ref().as_str()).collect());
+            let Some([warning, critical, emergency]) =
+                texts.as_deref().filter(|_| value.as_array().map(|a| a.len()) == Some(3))
+            else {
+                return Err(self.wrong(name, value));
+            };
+            let read = |text: &str| parse(text).map_err(|message| format!("`{name}`: {message}"));
+            let three = [read(warning)?, read(critical)?, read(emergency)?];
+            if three[0] < three[1] && three[1] < three[2] {
+                return Ok(three);
+            }
+            Err(format!(
+                "`{name}` is \"{warning}\", \"{critical}\", \"{emergency}\"; each must be more than the one before"
+            ))
+        })
+    }
+
+    /// A duration within bounds.
+    pub(super) fn duration_within(&self, name: &str, least: Span, most: Span) -> Option<Span> {
+        let given = self.duration(name)?;
+        if (least..=most).contains(&given) {
+            return Some(given);
+        }
+        let text = unit::duration_text(given);
+        self.fault(self.place(name), format!("`{name}` is {text}; allowed: {}", self.key(name).form));
+        None
+    }
+
     /// A list of texts, each read by `parse`; those that do not fit are left out, with a fault each.
     pub(super) fn list<T>(&self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
         let Found::Given(value) = self.find(name) else { return Vec::new() };

@@ -3,6 +3,7 @@
 
 use super::keys::{self, SECTIONS};
 use super::{ClientCertificates, ClusterFile, Local, Pooling, ProxyFile, unit};
+use crate::alerts::{AlertSpec, TargetSpec};
 use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
 use std::path::Path;
 use toml::Value;
@@ -16,9 +17,16 @@ pub(super) fn file(file: &ClusterFile) -> String {
     out.line("# A Dauphin cluster. Every key is described in docs/configuration.md.");
     cluster(&mut out, &file.spec);
     postgres(&mut out, &file.spec.postgres);
+    if file.spec.alerts != AlertSpec::default() {
+        alerts(&mut out, &file.spec.alerts);
+    }
     for (index, one) in file.spec.members.iter().enumerate() {
         out.section("member", index == 0);
         member(&mut out, one);
+    }
+    for (index, one) in file.spec.notify.iter().enumerate() {
+        out.section("notify", index == 0);
+        notify(&mut out, one);
     }
     if let Some(one) = &file.local {
         local(&mut out, one);
@@ -142,6 +150,43 @@ fn postgres(out: &mut Out, postgres: &PostgresSpec) {
     }
 }
 
+fn alerts(out: &mut Out, alerts: &AlertSpec) {
+    out.section("alerts", true);
+    out.differing("lag", alerts.lag.map(unit::duration_text).to_vec());
+    out.differing("lag_bytes", alerts.lag_bytes.map(unit::size_text).to_vec());
+    if let Some(replicas) = alerts.replicas {
+        out.put("replicas", i64::from(replicas));
+    }
+    for (name, span) in [
+        ("raise_after", alerts.raise_after),
+        ("clear_after", alerts.clear_after),
+        ("group_within", alerts.group_within),
+        ("remind_every", alerts.remind_every),
+    ] {
+        out.differing(name, unit::duration_text(span));
+    }
+}
+
+fn notify(out: &mut Out, target: &TargetSpec) {
+    out.put("name", target.name.as_str());
+    out.put("kind", target.kind.word());
+    if let Some(url) = &target.url {
+        out.put("url", url.as_str());
+    }
+    for (name, path) in [
+        ("url_file", &target.url_file),
+        ("secret_file", &target.secret_file),
+        ("token_file", &target.token_file),
+        ("ca_file", &target.ca_file),
+        ("command", &target.command),
+    ] {
+        if let Some(path) = path {
+            out.path(name, path);
+        }
+    }
+    out.differing("level", target.level.word());
+}
+
 fn member(out: &mut Out, member: &MemberSpec) {
     out.put("name", member.name.as_str());
     out.put("host", member.host.as_str());
@@ -157,6 +202,12 @@ fn member(out: &mut Out, member: &MemberSpec) {
         out.differing("reporting", member.reporting);
         if let Some(follow) = &member.follow {
             out.put("follow", follow.as_str());
+        }
+        if let Some(limits) = member.alert_lag {
+            out.put("alert_lag", limits.map(unit::duration_text).to_vec());
+        }
+        if let Some(limits) = member.alert_lag_bytes {
+            out.put("alert_lag_bytes", limits.map(unit::size_text).to_vec());
         }
     }
     if let Some(zone) = &member.zone {

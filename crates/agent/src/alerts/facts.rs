@@ -1,0 +1,52 @@
+//! From what the agent sees to the facts that alerts follow from. It only translates.
+
+use super::speaker;
+use crate::picture::Picture;
+use crate::view;
+use dauphin_alerts::{Facts, MemberFacts, Standing};
+use dauphin_ha::{Beat, Role};
+use dauphin_model::{MemberSpec, Remark, Span};
+use dauphin_store::StoreHealth;
+
+pub(super) fn of(picture: &Picture, health: &StoreHealth) -> Facts {
+    let record = picture.store.leadership.as_ref();
+    let degraded = record.is_some_and(|r| r.published.degraded);
+    Facts {
+        // a first leader that is only decided has let nobody in: the cluster is being made
+        made: !picture.store.past.is_empty(),
+        open: view::is_open(picture),
+        majority: speaker::majority(health),
+        commits_wait: !degraded && view::leading(picture).is_some_and(|l| l.short),
+        degraded,
+        paused: picture.store.paused,
+        members: picture.spec.members.iter().map(|m| member(picture, health, m)).collect(),
+    }
+}
+
+fn member(picture: &Picture, health: &StoreHealth, spec: &MemberSpec) -> MemberFacts {
+    let beat = picture.beat_of(&spec.name);
+    let leads = picture.store.leadership.as_ref().is_some_and(|r| r.leader.name == spec.name);
+    let mut remarks = beat.map(|b| b.remarks.clone()).unwrap_or_default();
+    let votes = health.voters.is_empty() || health.voters.contains(&spec.name);
+    if health.leader.is_some() && !votes {
+        remarks.push(Remark::NoVote { member: spec.name.to_string() });
+    }
+    MemberFacts {
+        name: spec.name.clone(),
+        leads,
+        standing: beat.map_or(Standing::Unreachable, standing),
+        lag: picture.lag(&spec.name, dauphin_guard::boottime()).map(|lag| Span::ms(lag.ms)),
+        lag_bytes: picture.lag_bytes(&spec.name),
+        remarks,
+    }
+}
+
+fn standing(beat: &Beat) -> Standing {
+    match view::state_of(Some(beat)) {
+        _ if beat.role == Role::Quarantined => Standing::Quarantined,
+        "running" => Standing::Running,
+        "rejoining" | "rewinding" => Standing::Rejoining,
+        "starting" | "cloning" => Standing::Coming,
+        down => Standing::Down(down),
+    }
+}

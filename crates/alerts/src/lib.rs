@@ -1,0 +1,19 @@
+//! When people are told that something is wrong, and when that it is over: conditions, their levels, and the board that
+//! remembers what was told. Sans-I/O: the agent brings facts and the time, and carries the notices away.
+
+mod alert;
+mod board;
+mod condition;
+mod facts;
+mod finding;
+mod memory;
+mod notice;
+mod people;
+
+pub use board::{Board, NOTICE_EVERY, NOTICES_BURST};
+pub use condition::{Kind, NoSuchKind};
+pub use facts::{Facts, MemberFacts, Observation, Seen, Standing, look};
+pub use finding::Finding;
+pub use memory::{ALERTS_MAX, Acknowledged, KeptAlert, Memory, SILENCES_MAX, Silence};
+pub use notice::{Change, Item, Notice};
+pub use people::{Refused, SILENCE_MAX, SilenceWish, TEXT_CHARS_MAX};
