@@ -6,7 +6,7 @@ use crate::reason::Reason;
 use crate::roles::{Cause, Role};
 use crate::step::{EngineStep, Step, StoreTxn};
 use dauphin_model::{
-    Evidence, Leadership, LeadershipState, MemberKind, Position, Published, Run, SetVersion, Timeline,
+    Evidence, Leadership, LeadershipState, MemberKind, MemberName, Position, Published, Run, SetVersion, Timeline,
 };
 use std::collections::BTreeSet;
 
@@ -85,7 +85,8 @@ impl Core {
         if record.evidence == Evidence::Bootstrap && record.state == LeadershipState::Elected {
             // nothing was ever acknowledged: whoever began and did not finish may be replaced
             let mine = record.leader.name == self.me && record.leader != self.voter();
-            if (mine || self.leader_gone().is_some()) && record.leader != self.voter() && self.is_saved() {
+            let replaced = mine || self.leader_gone().is_some();
+            if replaced && record.leader != self.voter() && self.is_saved() && !self.somebody_has_a_copy() {
                 self.bootstrap(Some(&record));
                 return;
             }
@@ -112,6 +113,20 @@ impl Core {
             let voter = self.voter();
             self.engine(EngineStep::Clone { from: leader, voter });
         }
+    }
+
+    /// Whether a member that may lead has copied the first leader's data, as far as is heard; who has just started hears in a moment. That member
+    /// is elected and gone on with: a cluster that is begun again has another identity, and its copy would be good for nothing.
+    fn somebody_has_a_copy(&self) -> bool {
+        let early = self.now.since(self.booted) < self.spec.profile.suspect().times(4);
+        let empty = |role| matches!(role, Role::Boot | Role::Empty | Role::Cloning | Role::Witness | Role::Quarantined);
+        let leads = |name: &MemberName| self.spec.member(name).is_some_and(dauphin_model::MemberSpec::may_lead);
+        self.others().iter().filter(|name| leads(name)).any(|name| {
+            match self.beat_of(name).filter(|_| self.fresh(name)) {
+                Some(beat) => !empty(beat.role),
+                None => early,
+            }
+        })
     }
 
     /// The first leader of a new cluster: the first in the file that is there.

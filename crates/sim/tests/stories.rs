@@ -318,3 +318,28 @@ fn a_first_start_that_comes_to_nothing_is_begun_again() {
         assert!(again, "{faults:?}:\n{}", world.lines().join("\n"));
     }
 }
+
+/// A first leader that had let a replica copy fell before it opened, and began again by itself, at once: the new cluster had another
+/// identity, and the copy was good for nothing, for ever (seen on an overloaded machine).
+#[test]
+fn a_first_start_that_somebody_has_copied_is_gone_on_with() {
+    for (fault, lasts) in [
+        (Fault::FullDisk, 500),
+        (Fault::FullDisk, 3_000),
+        (Fault::KillServer, 0),
+        (Fault::KillAgent, 500),
+        (Fault::KillNode, 500),
+        (Fault::PauseAgent, 4_000),
+        (Fault::FreezeNode, 4_000),
+    ] {
+        let mut spec = spec(3, Durability::Quorum);
+        spec.required = Some(2);
+        let mut world = World::new(Config { spec, trace: true, ..Config::of_seed(1) });
+        world.wait_for(Span::ms(30_000), |w| says(w, "follows m1 in term 1")).expect("somebody has a copy");
+        assert!(!says(&world, "term 1 is open"), "it waits for the other one:\n{}", world.lines().join("\n"));
+        world.strike(0, fault, Span::ms(lasts));
+        heals(&mut world);
+        let begun = world.lines().iter().filter(|l| l.contains("engine: bootstrap")).count();
+        assert_eq!(begun, 1, "{fault} for {lasts} ms:\n{}", world.lines().join("\n"));
+    }
+}
