@@ -35,7 +35,8 @@ fn member(picture: &Picture, health: &StoreHealth, spec: &MemberSpec) -> MemberF
         name: spec.name.clone(),
         leads,
         standing: beat.map_or(Standing::Unreachable, standing),
-        lag: picture.lag(&spec.name, dauphin_guard::boottime()).map(|lag| Span::ms(lag.ms)),
+        // of one that is gone it is told that it is down
+        lag: beat.and_then(|_| picture.lag(&spec.name, dauphin_guard::boottime())).map(|lag| Span::ms(lag.ms)),
         lag_bytes: picture.lag_bytes(&spec.name),
         remarks,
     }
