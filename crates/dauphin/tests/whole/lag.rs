@@ -19,8 +19,8 @@ use tokio_postgres::{Client, NoTls};
 const EVERY: Duration = Duration::from_millis(10);
 /// How long a replica is held up, at most.
 const HELD: Duration = Duration::from_secs(20);
-/// From here on it must be told to a tenth: looks, beats and pictures come a few times in a second.
-const TOLD_FROM: f64 = 1.2;
+/// From here on it must be told to a tenth: looks, beats and pictures come a few times in a second, on a busy machine later.
+const TOLD_FROM: f64 = 3.0;
 
 /// A connection that stays.
 struct Asks {
@@ -84,7 +84,7 @@ fn told_while_held(stage: &Stage, what: &str, replica: &Asks, name: &str, begun:
         println!("{what}: {told:.3} s told, between {before:.3} and {after:.3}");
         let (least, most) = (before * 0.9 - 0.05, after * 1.1 + 0.05);
         assert!(before < TOLD_FROM || (least..=most).contains(&told), "{what}: {told} of {before} to {after}");
-        if before >= 4.0 {
+        if before >= 5.0 {
             return;
         }
         assert!(Instant::now() < until, "{what}: it is not behind: {before}");
