@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Legs that may not begin before the series is given up.
 const FAILED_MAX: u32 = 3;
+/// Where the lab is, and what is kept of legs that failed.
+const WORK: &str = "bench/work";
 
 /// Random faults on real clusters, and whether what clients saw may be so.
 #[derive(Parser)]
@@ -93,14 +95,14 @@ fn run(given: &Arguments) -> Result<bool> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
-    let folder = given.legs.parent().unwrap_or(Path::new("."));
-    let dir = std::path::absolute(folder)?.join(format!("lab-{}", given.base_port));
+    std::fs::create_dir_all(WORK)?;
+    let dir = std::path::absolute(WORK)?.join(format!("lab-{}", given.base_port));
     // two series in one lab end each other's
     let lock = std::fs::File::create(dir.with_extension("lock"))?;
     if lock.try_lock().is_err() {
         bail!("another series runs in {}: end it, or move this one with --base-port", dir.display());
     }
-    let keep = folder.join("failed");
+    let keep = Path::new(WORK).join("failed");
     let commit = commit();
     let until = Instant::now() + Duration::from_secs(given.minutes * 60);
     let mut all_well = true;

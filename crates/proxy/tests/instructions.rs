@@ -78,7 +78,7 @@ async fn a_query_costs_no_more_instructions_than_it_did() {
         return inside(port.parse().expect("a port"), level.parse().expect("a level")).await;
     }
     let server = Server::start(&[]);
-    for (level, simple, prepared) in [(ReadLevel::Leader, 71_000.0, 76_000.0), (ReadLevel::Any, 79_000.0, 85_000.0)] {
+    for (level, simple, prepared) in [(ReadLevel::Leader, 71_000.0, 76_000.0), (ReadLevel::Any, 83_000.0, 89_000.0)] {
         let Some(before) = instructions(&server, level, &[], 0) else {
             println!("skipped: counting instructions needs valgrind");
             return;
