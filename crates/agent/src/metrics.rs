@@ -78,7 +78,7 @@ pub(crate) fn text(picture: &Picture, alerts: &Alerts, turned_ms_ago: u64) -> St
         sheet.sample(&format!(",member=\"{member}\",kind=\"{kind}\""), f64::from(level));
     }
     places(&mut sheet, alerts);
-    patroni(&mut sheet, picture);
+    patroni(&mut sheet, picture, &cluster);
     sheet.text.push_str("# EOF\n");
     sheet.text
 }
@@ -101,7 +101,7 @@ fn places(sheet: &mut Sheet, alerts: &Alerts) {
 }
 
 /// What Patroni calls it, of this member: names and meanings of its REST API's `/metrics`. What has no meaning here is left out.
-fn patroni(sheet: &mut Sheet, picture: &Picture) {
+fn patroni(sheet: &mut Sheet, picture: &Picture, cluster: &dauphin_api::dto::Cluster) {
     if picture.spec.members.iter().any(|m| m.name == picture.me && m.kind == MemberKind::Witness) {
         return;
     }
@@ -110,7 +110,6 @@ fn patroni(sheet: &mut Sheet, picture: &Picture) {
     let running = server.run == Run::Running;
     let leads = picture.role == Role::Leader;
     let replica = running && server.in_recovery == Some(true);
-    let cluster = view::cluster(picture, None);
     let sync_state =
         cluster.members.iter().find(|m| m.name == picture.me.as_str()).and_then(|m| m.sync_state.as_deref());
     let replayed = server.replayed.map(|lsn| lsn.0 as f64);

@@ -71,8 +71,9 @@ impl Picture {
     }
 
     /// What the record's leader says of its leadership, as far as we hear.
-    fn leading(&self) -> Option<&Leading> {
-        self.beat_of(&self.store.leadership.as_ref()?.leader.name)?.leading.as_ref()
+    pub(crate) fn leading(&self) -> Option<&Leading> {
+        let record = self.store.leadership.as_ref()?;
+        self.beat_of(&record.leader.name)?.leading.as_ref().filter(|l| l.term == record.term)
     }
 
     /// For how long a replica has been behind, and whether it comes closer: by the leader's clock where the leader sees it or
@@ -103,7 +104,7 @@ impl Picture {
         let leader = &self.store.leadership.as_ref()?.leader.name;
         let leaders = self.beat_of(leader)?;
         if name == leader {
-            return leaders.leading.as_ref().map(|_| 0);
+            return self.leading().map(|_| 0);
         }
         if let Some(behind) = self.seen(name).map(|s| s.lag_bytes).or_else(|| self.away(name).map(|a| a.behind)) {
             return Some(behind);

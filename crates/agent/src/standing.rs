@@ -135,8 +135,8 @@ impl Asked<'_> {
         match its.rank(position) {
             Ordering::Less => format!("{}'s log reached {its} then, and {}'s {position}.", self.name(), leader.name),
             Ordering::Equal => {
-                let (ours, theirs) = (self.spec.priority, self.leader.map_or(ours_default(), |m| m.priority));
-                if ours < theirs {
+                let ours = self.spec.priority;
+                if let Some(theirs) = self.leader.map(|m| m.priority).filter(|theirs| ours < *theirs) {
                     format!("Their logs reached as far, and its priority is {ours}, the other's {theirs}.")
                 } else {
                     "Their logs reached as far; among equals the zone of the leader before decides, then the order of the file."
@@ -165,11 +165,6 @@ impl Asked<'_> {
         };
         Some(format!("If the leader were lost now it could be elected: it {behind}, and {vouches}."))
     }
-}
-
-/// What a member has whose specification is not known any more.
-fn ours_default() -> u32 {
-    100
 }
 
 #[cfg(test)]

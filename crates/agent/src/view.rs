@@ -4,7 +4,7 @@ use crate::keys::{CutRecord, HistoryRecord};
 use crate::picture::Picture;
 use dauphin_api::dto;
 use dauphin_api::health::HealthView;
-use dauphin_ha::{Beat, IntentKind, Leading, Role};
+use dauphin_ha::{Beat, IntentKind, Role};
 use dauphin_model::{
     Durability, Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, PastTerm, Remark, Run, Span,
 };
@@ -24,7 +24,7 @@ pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto:
     }
     // the store's word is newer than a beat
     let degraded = record.is_some_and(|r| r.published.degraded);
-    let commits_wait = open && !degraded && leading(picture).is_some_and(|l| l.short);
+    let commits_wait = open && !degraded && picture.leading().is_some_and(|l| l.short);
     if commits_wait {
         problems.push("commits wait: too few replicas are there to hold them; bring one back".to_owned());
     }
@@ -63,14 +63,7 @@ pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto:
 
 /// Whether the record's leader lets clients in, as far as we hear.
 pub(crate) fn is_open(picture: &Picture) -> bool {
-    leading(picture).is_some_and(|l| l.state == LeadershipState::Open && l.accepting)
-}
-
-/// What the record's leader says of its leadership, as far as we hear.
-pub(crate) fn leading(picture: &Picture) -> Option<&Leading> {
-    let record = picture.store.leadership.as_ref()?;
-    let leading = picture.beat_of(&record.leader.name)?.leading.as_ref();
-    leading.filter(|l| l.term == record.term)
+    picture.leading().is_some_and(|l| l.state == LeadershipState::Open && l.accepting)
 }
 
 fn health_of(open: bool, commits_wait: bool, members: &[dto::Member]) -> &'static str {

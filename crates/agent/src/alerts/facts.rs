@@ -16,7 +16,7 @@ pub(super) fn of(picture: &Picture, health: &StoreHealth) -> Facts {
         made: !picture.store.past.is_empty(),
         open: view::is_open(picture),
         majority: speaker::majority(health),
-        commits_wait: !degraded && view::leading(picture).is_some_and(|l| l.short),
+        commits_wait: !degraded && picture.leading().is_some_and(|l| l.short),
         degraded,
         paused: picture.store.paused,
         members: picture.spec.members.iter().map(|m| member(picture, health, m)).collect(),
