@@ -6,8 +6,7 @@
 Ours, PgBouncer and HAProxy stand before one PostgreSQL on this machine; each round measures each of them once, in an order
 that turns, so that whatever else the machine does hits all alike. Prints medians and ratios to PgBouncer; `--json FILE`
 keeps every measurement. PgBouncer pools by transaction for simple and extended queries, and by session for prepared ones,
-which its version before 1.21 cannot do otherwise. Ours is measured with reads sent to a replica, too: that is the same server
-under another name. Started by `make bench-proxy`.
+which its version before 1.21 cannot do otherwise. Ours is measured with reads sent to a replica, too. Started by `make bench-proxy`.
 """
 import argparse
 import json
@@ -88,12 +87,16 @@ class Bench:
         self.processes.append(process)
         return process
 
-    def server(self):
-        data, self.port = self.dir / "data", free_port()
+    def folder(self, name):
+        data = self.dir / name
         os.makedirs(data)
         if os.geteuid() == 0:
             shutil.chown(data, USER, USER)
         os.chmod(data, 0o700)
+        return data
+
+    def server(self):
+        data, self.port = self.folder("data"), free_port()
         call = lambda command: subprocess.run(as_user([str(c) for c in command]), check=True, capture_output=True, cwd="/")
         call([self.bin / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8"])
         (data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
@@ -110,12 +113,17 @@ class Bench:
         self.env = {**os.environ, "PGPASSWORD": "app secret", "PGUSER": "app", "PGDATABASE": "app"}
         init = [self.bin / "pgbench", "-i", "-q", "-s", "5", "-h", "127.0.0.1", "-p", self.port]
         subprocess.run([str(c) for c in init], env=self.env, check=True, capture_output=True)
+        data, self.replica_port = self.folder("replica"), free_port()
+        call([self.bin / "pg_basebackup", "-h", sockets, "-p", self.port, "-U", "postgres", "-D", data, "-R", "-c", "fast"])
+        options[1] = f"port={self.replica_port}"
+        self.start("replica", [self.bin / "postgres", "-D", data, *options], user=True, cwd="/")
+        until("the replica starts", lambda: listens(self.replica_port))
 
     def ours(self, *more):
         port, password = free_port(), self.dir / "password"
         password.write_text("proxy secret\n")
         os.chmod(password, 0o600)
-        process = self.start("-".join(["ours", *more]), [self.arguments.proxy, port, self.port, password, *more], stdin=subprocess.PIPE)
+        process = self.start("-".join(["ours", *map(str, more)]), [self.arguments.proxy, port, self.port, password, *more], stdin=subprocess.PIPE)
         until("our proxy starts", lambda: listens(port))
         return port, process.pid
 
@@ -183,7 +191,7 @@ def main():
     rows = []
     try:
         bench.server()
-        ours, split, haproxy = bench.ours(), bench.ours("postgres", "session"), bench.haproxy()
+        ours, split, haproxy = bench.ours(), bench.ours("postgres", "session", bench.replica_port), bench.haproxy()
         transaction, session = bench.pgbouncer("transaction"), bench.pgbouncer("session")
         for mode in arguments.only.split(","):
             subjects = [("ours", ours), ("split", split), ("pgbouncer", session if mode == "prepared" else transaction), ("haproxy", haproxy)]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Many switchovers under clients that notice none: errors, reconnects, and how long they wait beyond the servers' own gap.
 
-  switchovers.py [--count 100] [--clients 64] [--rate 200] [--seconds 4] [--base-port 27400] [--bin DIR]
+  switchovers.py [--count 100] [--clients 64] [--rate 200] [--scale 64] [--seconds 4] [--base-port 27400] [--bin DIR]
 
 Makes a lab cluster of its own, runs `pgbench --max-tries=1` (TPC-B, transactions well under a second) through its proxy at a
 fixed rate, and asks for a switchover every few seconds. The gap is the servers' own, as `dauphin switchover` reports it:
@@ -50,6 +50,8 @@ def main():
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--rate", type=int, default=200)
+    # no fewer branches than clients: with fewer, what is let go together waits for the same rows
+    parser.add_argument("--scale", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--base-port", type=int, default=27400)
     parser.add_argument("--bin", type=Path, default=bin_dir())
@@ -64,7 +66,7 @@ def main():
         # never in an argument: the password is in the lab's own file
         env = {**os.environ, "PGPASSFILE": str(lab / "pgpass"), "PGUSER": "app", "PGDATABASE": "app", "PGHOST": "127.0.0.1",
                "PGPORT": str(a.base_port)}
-        subprocess.run([a.bin / "pgbench", "-i", "-q", "-s", "10"], env=env, check=True, capture_output=True)
+        subprocess.run([a.bin / "pgbench", "-i", "-q", "-s", str(a.scale)], env=env, check=True, capture_output=True)
         lasts = int(a.count * (a.seconds + 1.2) + 10)
         words = [a.bin / "pgbench", "-n", "-c", a.clients, "-j", 2, "-R", a.rate, "--max-tries=1", "-T", lasts,
                  "-l", "--log-prefix", logs / "log", "--failures-detailed"]
@@ -99,7 +101,7 @@ def main():
         version = call(a.bin / "postgres", "--version").split()[2]
         report = f"""# Switchovers under clients
 
-`bench/proxy/switchovers.py --count {a.count} --clients {a.clients} --rate {a.rate}`, commit {commit}, PostgreSQL {version},
+`bench/proxy/switchovers.py --count {a.count} --clients {a.clients} --rate {a.rate} --scale {a.scale}`, commit {commit}, PostgreSQL {version},
 {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end; three members, `quorum`, all on this machine.
 
 | | |

@@ -5,6 +5,7 @@ use crate::keys;
 use crate::picture::Picture;
 use crate::view;
 use dauphin_api::dto::JournalEntry;
+use dauphin_guard::boottime;
 use dauphin_ha::Reason;
 use dauphin_model::{MemberName, Term};
 use dauphin_store::{Snapshot, Store, Txn};
@@ -103,7 +104,7 @@ impl Journal {
             if self.events.receiver_count() == 0 {
                 continue;
             }
-            let cluster = view::cluster(&picture.borrow_and_update().clone(), version.clone());
+            let cluster = view::cluster(&picture.borrow_and_update().clone(), boottime(), version.clone());
             let data = serde_json::to_value(cluster).unwrap_or_default();
             if data != told {
                 told.clone_from(&data);

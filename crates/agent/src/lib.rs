@@ -32,6 +32,7 @@ mod start;
 mod steps;
 mod store_leader;
 mod view;
+mod what_if;
 mod why;
 
 pub use error::AgentError;

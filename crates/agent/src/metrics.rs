@@ -4,6 +4,7 @@
 use crate::alerts::Alerts;
 use crate::picture::Picture;
 use crate::view;
+use dauphin_guard::boottime;
 use dauphin_ha::Role;
 use dauphin_model::{MemberKind, Run};
 use dauphin_notify::Standing;
@@ -40,7 +41,7 @@ fn truth(b: bool) -> f64 {
 
 /// The text, with its end mark.
 pub(crate) fn text(picture: &Picture, alerts: &Alerts, turned_ms_ago: u64) -> String {
-    let cluster = view::cluster(picture, None);
+    let cluster = view::cluster(picture, boottime(), None);
     let labels = format!("cluster=\"{}\",reporter=\"{}\"", picture.spec.cluster, picture.me);
     let mut sheet = Sheet { text: String::new(), labels, name: "" };
     sheet.one("dauphin_term", "Number of the current leadership.", cluster.term.unwrap_or(0) as f64);

@@ -11,19 +11,21 @@ use crate::mind::Inbox;
 use crate::picture::Picture;
 use crate::server::Server;
 use crate::standing::Asked;
+use crate::what_if::WhatIf;
 use crate::{metrics, view, why};
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
 use dauphin_api::health::HealthView;
 use dauphin_api::operations::Answer;
-use dauphin_api::{Operations, Progress};
+use dauphin_api::{Operations, Progress, Suppose};
+use dauphin_guard::boottime;
 use dauphin_ha::{Command, Reason};
 use dauphin_model::{Evidence, MemberKind, MemberName, Remark, Term};
 use dauphin_store::{Standing, Store};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 
 /// How long a command may take in all; a copy takes as long as the data is large.
 pub(crate) const COMMAND_WITHIN: Duration = Duration::from_secs(90);
@@ -48,6 +50,8 @@ pub(crate) struct Agent {
     pub(crate) server: Option<Arc<Server>>,
     pub(crate) turned: Arc<AtomicU64>,
     pub(crate) alerts: Arc<Alerts>,
+    /// Who simulates holds its one turn.
+    pub(crate) simulates: Arc<Semaphore>,
 }
 
 impl Agent {
@@ -56,7 +60,7 @@ impl Agent {
     }
 
     fn turned_us_ago(&self) -> u64 {
-        dauphin_guard::boottime().0.saturating_sub(self.turned.load(Ordering::Relaxed))
+        boottime().0.saturating_sub(self.turned.load(Ordering::Relaxed))
     }
 
     fn leader(&self) -> Result<MemberName, ApiError> {
@@ -68,15 +72,7 @@ impl Agent {
     }
 
     fn named(&self, name: &str) -> Result<MemberName, ApiError> {
-        let picture = self.picture();
-        view::known(&picture, name).ok_or_else(|| {
-            let all: Vec<String> = picture.spec.members.iter().map(|m| m.name.to_string()).collect();
-            ApiError::usage(
-                "no_such_member",
-                format!("there is no member {name:?}; there are {}", all.join(", ")),
-                "dauphin status",
-            )
-        })
+        view::known(&self.picture(), name).map(|member| member.name.clone())
     }
 
     /// A member without a vote in the store is one loss less that the cluster survives.
@@ -111,7 +107,7 @@ impl Agent {
         let deadline = Instant::now() + OPEN_WITHIN;
         loop {
             let leader = self.leader()?;
-            if view::cluster(&self.picture(), None).open {
+            if view::is_open(&self.picture()) {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -178,13 +174,13 @@ impl Agent {
 impl Operations for Agent {
     fn cluster(&self) -> dto::Cluster {
         let version = self.server.as_ref().map(|s| s.postgres.instance.bin.version.to_string());
-        let mut cluster = view::cluster(&self.picture(), version);
+        let mut cluster = view::cluster(&self.picture(), boottime(), version);
         self.tell_of_votes(&mut cluster);
         cluster
     }
 
     fn health(&self) -> HealthView {
-        view::health(&self.picture(), self.turned_us_ago() < TURNS_WITHIN_US)
+        view::health(&self.picture(), boottime(), self.turned_us_ago() < TURNS_WITHIN_US)
     }
 
     fn metrics_text(&self) -> String {
@@ -235,20 +231,25 @@ impl Operations for Agent {
 
     async fn explain_member(&self, name: String) -> Answer<dto::Explanation> {
         let picture = self.picture();
-        let cluster = view::cluster(&picture, None);
-        let find = |name: &str| picture.spec.members.iter().find(|m| m.name.as_str() == name);
-        let (Some(spec), Some(member)) = (find(&name), cluster.members.iter().find(|m| m.name == name)) else {
-            let known: Vec<&str> = cluster.members.iter().map(|m| m.name.as_str()).collect();
-            return Err(ApiError::new(
-                dauphin_api::error::Kind::NotFound,
-                "no_such_member",
-                format!("there is no member {name}; there are {}", known.join(", ")),
-                "dauphin status",
-            ));
-        };
-        let leader = cluster.leader.as_deref().and_then(find);
-        let asked = Asked { cluster: &cluster, spec, member, leader, all: &self.entries() };
+        let spec = view::known(&picture, &name)?;
+        let (cluster, member) = (view::cluster(&picture, boottime(), None), view::member(&picture, boottime(), spec));
+        let leader = cluster.leader.as_deref().and_then(|leader| view::known(&picture, leader).ok());
+        let asked = Asked { cluster: &cluster, spec, member: &member, leader, all: &self.entries() };
         Ok(asked.explain())
+    }
+
+    async fn what_if(&self, suppose: Suppose) -> Answer<dto::WhatIf> {
+        let Ok(turn) = Arc::clone(&self.simulates).try_acquire_owned() else {
+            let text = "something else is being simulated";
+            return Err(ApiError::unavailable("busy", text, "the same again in some seconds"));
+        };
+        let picture = self.picture();
+        let question = WhatIf::new(&picture, &view::cluster(&picture, boottime(), None), &suppose)?;
+        let answer = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            question.answer()
+        });
+        answer.await.map_err(|error| ApiError::failed("simulation", error.to_string(), "dauphin status"))?
     }
 
     async fn config(&self) -> Answer<dto::Config> {

@@ -181,6 +181,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         server: server.clone(),
         turned,
         alerts,
+        simulates: Arc::new(tokio::sync::Semaphore::new(1)),
     });
     let _ = desk.agent.set(Arc::clone(&agent));
     let http = tokio::spawn(serve_http(api_listener, agent, access(&local)?, stopped.clone()));

@@ -157,7 +157,11 @@ impl Asked<'_> {
         let behind = match self.member.lag_bytes {
             Some(0) => "has all of the leader's log".to_owned(),
             Some(bytes) => format!("is {bytes} bytes behind"),
-            None => return None,
+            None => {
+                return Some(
+                    "Whether it could be elected now is not known: nobody says how far it is behind.".to_owned(),
+                );
+            }
         };
         let vouches = match self.member.sync_state.as_deref() {
             Some("sync" | "quorum") => "it vouches for acknowledged commits",
@@ -283,6 +287,8 @@ mod tests {
         assert!(!down.contains("could be elected"), "{down}");
         let late = said("m2", |m| (m.lag_bytes, m.sync_state) = (Some(4096), Some("async".into())), &all);
         check(&late, &["it is 4096 bytes behind, and it does not vouch"]);
+        let untold = said("m2", |m| m.lag_bytes = None, &all);
+        check(&untold, &["Whether it could be elected now is not known"]);
     }
 
     #[test]

@@ -3,16 +3,15 @@
 use crate::keys::{CutRecord, HistoryRecord};
 use crate::picture::Picture;
 use dauphin_api::dto;
+use dauphin_api::error::ApiError;
 use dauphin_api::health::HealthView;
 use dauphin_ha::{Beat, IntentKind, Role};
-use dauphin_model::{
-    Durability, Evidence, LeadershipState, MemberKind, MemberName, MemberSpec, PastTerm, Remark, Run, Span,
-};
+use dauphin_model::{Durability, Evidence, LeadershipState, MemberKind, MemberSpec, Mono, PastTerm, Remark, Run, Span};
 use std::collections::BTreeMap;
 
-pub(crate) fn cluster(picture: &Picture, engine_version: Option<String>) -> dto::Cluster {
+pub(crate) fn cluster(picture: &Picture, now: Mono, engine_version: Option<String>) -> dto::Cluster {
     let record = picture.store.leadership.as_ref();
-    let members: Vec<dto::Member> = picture.spec.members.iter().map(|m| member(picture, m)).collect();
+    let members: Vec<dto::Member> = picture.spec.members.iter().map(|m| member(picture, now, m)).collect();
     let open = is_open(picture);
     let mut problems = Vec::new();
     if record.is_some() && !open {
@@ -103,7 +102,7 @@ pub(crate) fn state_of(beat: Option<&Beat>) -> &'static str {
     }
 }
 
-fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
+pub(crate) fn member(picture: &Picture, now: Mono, spec: &MemberSpec) -> dto::Member {
     let beat = picture.beat_of(&spec.name);
     let record = picture.store.leadership.as_ref();
     let leads = record.is_some_and(|r| r.leader.name == spec.name);
@@ -121,7 +120,7 @@ fn member(picture: &Picture, spec: &MemberSpec) -> dto::Member {
         _ => Some("async"),
     };
     let lag_bytes = picture.lag_bytes(&spec.name);
-    let lag = picture.lag(&spec.name, dauphin_guard::boottime()).filter(|_| !witness);
+    let lag = picture.lag(&spec.name, now).filter(|_| !witness);
     let lag_seconds = lag.map(|lag| lag.ms as f64 / 1_000.0);
     let trend = lag.and_then(|lag| lag.trend);
     let age = lag.filter(|_| !leads).map(|lag| Span::ms(lag.ms));
@@ -203,8 +202,8 @@ fn tags(spec: &MemberSpec) -> BTreeMap<String, serde_json::Value> {
 }
 
 /// This member, for load balancers.
-pub(crate) fn health(picture: &Picture, alive: bool) -> HealthView {
-    let cluster = cluster(picture, None);
+pub(crate) fn health(picture: &Picture, now: Mono, alive: bool) -> HealthView {
+    let cluster = cluster(picture, now, None);
     let me = cluster.members.iter().find(|m| m.name == picture.me.as_str());
     let role = me.map_or("replica", |m| m.role.as_str());
     HealthView {
@@ -269,6 +268,10 @@ pub(crate) fn lost(past: &PastTerm, cuts: &[CutRecord]) -> Option<String> {
 }
 
 /// The member of that name, for a request.
-pub(crate) fn known(picture: &Picture, name: &str) -> Option<MemberName> {
-    picture.spec.members.iter().find(|m| m.name.as_str() == name).map(|m| m.name.clone())
+pub(crate) fn known<'a>(picture: &'a Picture, name: &str) -> Result<&'a MemberSpec, ApiError> {
+    picture.spec.members.iter().find(|m| m.name.as_str() == name).ok_or_else(|| {
+        let all: Vec<&str> = picture.spec.members.iter().map(|m| m.name.as_str()).collect();
+        let text = format!("there is no member {name:?}; there are {}", all.join(", "));
+        ApiError::usage("no_such_member", text, "dauphin status")
+    })
 }

@@ -15,7 +15,7 @@ pub use access::{Access, Token};
 pub use client::{Client, ClientError};
 pub use error::{ApiError, Kind};
 pub use health::HealthView;
-pub use operations::{Operations, Progress};
+pub use operations::{Operations, Progress, Suppose};
 pub use server::{serve, serve_metrics};
 
 /// The description of every route, kept beside the types and checked against them by tests.

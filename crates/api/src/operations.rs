@@ -36,6 +36,19 @@ impl Progress {
     }
 }
 
+/// What may befall a cluster: `GET /v1/what-if`, and the command line's words for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Suppose {
+    /// This member's agent, guard and server die.
+    Kill(String),
+    /// This member stands still.
+    Freeze(String),
+    /// All members of this zone die.
+    Zone(String),
+    /// These members are cut off from the others.
+    CutOff(Vec<String>),
+}
+
 /// The result of an operation.
 pub type Answer<T> = Result<T, ApiError>;
 
@@ -58,6 +71,8 @@ pub trait Operations: Send + Sync + 'static {
 
     /// Why a member leads, or does not.
     fn explain_member(&self, name: String) -> impl Future<Output = Answer<dto::Explanation>> + Send;
+    /// What would happen if this befell the cluster as it is.
+    fn what_if(&self, suppose: Suppose) -> impl Future<Output = Answer<dto::WhatIf>> + Send;
     /// The shared specification.
     fn config(&self) -> impl Future<Output = Answer<dto::Config>> + Send;
     /// Its earlier versions.

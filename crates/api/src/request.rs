@@ -1,7 +1,12 @@
 //! Reading requests: a body or a query becomes a type, or an error that names the field. Pure; the server calls it.
 
 use crate::error::ApiError;
+use crate::operations::Suppose;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
+/// What can be supposed.
+const WHAT_IF: &str = "kill=MEMBER, freeze=MEMBER, zone=ZONE or cut_off=MEMBER,MEMBER";
 
 /// Reads a body; an empty one counts as `{}`.
 pub(crate) fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
@@ -24,6 +29,25 @@ fn field_before(bytes: &[u8], line: usize, column: usize) -> Option<String> {
     let key = read[..colon].trim_ascii_end().strip_suffix(b"\"")?;
     let open = key.iter().rposition(|b| *b == b'"')?;
     Some(String::from_utf8_lossy(&key[open + 1..]).into_owned())
+}
+
+/// What is supposed: one of `kill=m1`, `freeze=m1`, `zone=a`, `cut_off=m1,m2`.
+pub(crate) fn suppose(parameters: &BTreeMap<String, String>) -> Result<Suppose, ApiError> {
+    let mut given = parameters.iter();
+    let (Some((key, value)), None) = (given.next(), given.next()) else {
+        return Err(ApiError::usage("bad_parameter", "one thing is supposed at a time", WHAT_IF));
+    };
+    let value = value.clone();
+    match key.as_str() {
+        "kill" => Ok(Suppose::Kill(value)),
+        "freeze" => Ok(Suppose::Freeze(value)),
+        "zone" => Ok(Suppose::Zone(value)),
+        "cut_off" => Ok(Suppose::CutOff(value.split(',').map(str::to_owned).collect())),
+        other => {
+            let shown: String = other.chars().take(40).collect();
+            Err(ApiError::usage("bad_parameter", format!("{shown:?} is nothing that can be supposed"), WHAT_IF))
+        }
+    }
 }
 
 /// A number of bytes as load balancers write it: `lag=1048576`, `lag=10MB`.
@@ -59,6 +83,19 @@ mod tests {
         names::<SwitchoverRequest>(r#"{"too":"m1"}"#, "too");
         assert!(body::<SwitchoverRequest>(b"[").is_err());
         assert_eq!(body::<SwitchoverRequest>(b" ").expect("nothing is fine"), SwitchoverRequest::default());
+    }
+
+    #[test]
+    fn one_thing_is_supposed() {
+        let read = |text: &str| {
+            let pairs = text.split('&').filter_map(|p| p.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned()));
+            suppose(&pairs.collect())
+        };
+        assert_eq!(read("kill=m1"), Ok(Suppose::Kill("m1".into())));
+        assert_eq!(read("cut_off=m1,m2"), Ok(Suppose::CutOff(vec!["m1".into(), "m2".into()])));
+        for bad in ["", "kill=m1&zone=a", "shoot=m1"] {
+            assert!(read(bad).is_err_and(|e| e.next.contains("kill=MEMBER")), "{bad}");
+        }
     }
 
     #[test]

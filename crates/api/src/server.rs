@@ -42,6 +42,7 @@ pub fn router<O: Operations>(operations: Arc<O>, access: Access) -> Router {
         .route("/v1/history", get(reads::history::<O>))
         .route("/v1/journal", get(reads::journal::<O>))
         .route("/v1/explain", get(reads::explain::<O>))
+        .route("/v1/what-if", get(reads::what_if::<O>))
         .route("/v1/config", get(reads::config::<O>).post(commands::config_set::<O>))
         .route("/v1/config/history", get(reads::config_history::<O>))
         .route("/v1/config/undo", post(commands::config_undo::<O>))

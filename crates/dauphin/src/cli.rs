@@ -71,10 +71,15 @@ pub(crate) enum Verb {
     History,
     /// Why something was done automatically
     Explain(Explain),
+    /// Who would take over, how long writes would stop, what would be lost
+    #[command(subcommand)]
+    WhatIf(WhatIf),
+    /// The cluster on the whole terminal, live, with keys for the same acts
+    Top,
     /// Advice about this cluster
     Doctor,
     /// One line for cron: exit 0 healthy, 1 warning, 2 critical, 3 unknown
-    Check,
+    Check(Check),
     /// The clusters that this machine knows of
     Clusters,
     /// Which cluster a server belongs to
@@ -369,6 +374,38 @@ pub(crate) struct Explain {
     /// that changed something
     #[arg(value_name = "ID|MEMBER")]
     pub(crate) what: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Check {
+    /// Measured values behind the line, as Nagios and Icinga draw them
+    #[arg(long)]
+    pub(crate) perfdata: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum WhatIf {
+    /// If this member's agent, guard and server died
+    Kill {
+        /// The member
+        member: String,
+    },
+    /// If this member stood still
+    Freeze {
+        /// The member
+        member: String,
+    },
+    /// If all members of this zone died
+    Zone {
+        /// The zone, as the cluster file names it
+        zone: String,
+    },
+    /// If these members were cut off from all others
+    CutOff {
+        /// The members
+        #[arg(required = true)]
+        members: Vec<String>,
+    },
 }
 
 #[derive(Args)]

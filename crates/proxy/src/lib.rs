@@ -433,7 +433,7 @@ async fn connection(
     }
     match enter(shard, door, stream, port).await {
         Some(Entered::Session(session)) => run_session(session).await,
-        Some(Entered::Console(console)) => console.run().await,
+        Some(Entered::Console(console)) => Box::pin(console.run()).await,
         None => {}
     }
 }

@@ -71,7 +71,7 @@ impl World {
                 {
                     self.watch.violate(format!("{}: {because}", self.nodes[at].name));
                 }
-                self.trace.line(self.now, at, &reason.to_string());
+                self.trace.reason(self.now, at, &reason);
             }
             Step::Reply { .. } | Step::ElectStore { .. } => {}
             Step::Exit => self.stop_agent(at),

@@ -55,6 +55,11 @@ const LAYERS: &[(&str, Layer)] = &[
 /// Single edges that the rule forbids and that are wanted, each with its reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("dauphin-agent", "dauphin-api", "the agent's process serves HTTP: it hands the api crate its answers"),
+    (
+        "dauphin-agent",
+        "dauphin-sim",
+        "`what-if` foretells with the same core, in the simulator: no clock, no chance of its own",
+    ),
     ("dauphin-tui", "dauphin-api", "`top` shows what the HTTP interface says, in its types"),
     ("dauphin-explore", "dauphin-sim", "the model checker walks the simulator's world"),
     ("dauphin-conform", "dauphin-sim", "the simulator's fake servers are held to real ones"),

@@ -5,10 +5,10 @@ use crate::picture::Picture;
 use crate::view;
 use dauphin_alerts::{Facts, MemberFacts, Standing};
 use dauphin_ha::{Beat, Role};
-use dauphin_model::{MemberSpec, Remark, Span};
+use dauphin_model::{MemberSpec, Mono, Remark, Span};
 use dauphin_store::StoreHealth;
 
-pub(super) fn of(picture: &Picture, health: &StoreHealth) -> Facts {
+pub(super) fn of(picture: &Picture, now: Mono, health: &StoreHealth) -> Facts {
     let record = picture.store.leadership.as_ref();
     let degraded = record.is_some_and(|r| r.published.degraded);
     Facts {
@@ -19,11 +19,11 @@ pub(super) fn of(picture: &Picture, health: &StoreHealth) -> Facts {
         commits_wait: !degraded && picture.leading().is_some_and(|l| l.short),
         degraded,
         paused: picture.store.paused,
-        members: picture.spec.members.iter().map(|m| member(picture, health, m)).collect(),
+        members: picture.spec.members.iter().map(|m| member(picture, now, health, m)).collect(),
     }
 }
 
-fn member(picture: &Picture, health: &StoreHealth, spec: &MemberSpec) -> MemberFacts {
+fn member(picture: &Picture, now: Mono, health: &StoreHealth, spec: &MemberSpec) -> MemberFacts {
     let beat = picture.beat_of(&spec.name);
     let leads = picture.store.leadership.as_ref().is_some_and(|r| r.leader.name == spec.name);
     let mut remarks = beat.map(|b| b.remarks.clone()).unwrap_or_default();
@@ -36,7 +36,7 @@ fn member(picture: &Picture, health: &StoreHealth, spec: &MemberSpec) -> MemberF
         leads,
         standing: beat.map_or(Standing::Unreachable, standing),
         // of one that is gone it is told that it is down
-        lag: beat.and_then(|_| picture.lag(&spec.name, dauphin_guard::boottime())).map(|lag| Span::ms(lag.ms)),
+        lag: beat.and_then(|_| picture.lag(&spec.name, now)).map(|lag| Span::ms(lag.ms)),
         lag_bytes: picture.lag_bytes(&spec.name),
         remarks,
     }

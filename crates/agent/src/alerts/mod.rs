@@ -90,7 +90,7 @@ impl Alerts {
             }
             let at = podium.get_or_insert_with(|| self.take_the_podium(now));
             self.listen(at, now);
-            let (unix, seen) = (unix_now(), look(&picture.spec, &facts::of(&picture, &health)));
+            let (unix, seen) = (unix_now(), look(&picture.spec, &facts::of(&picture, now, &health)));
             let notice = at.board.step(now, unix, &picture.spec, &seen);
             if notice.is_some() {
                 // at once: an agent that dies now must not leave the next one to tell it again

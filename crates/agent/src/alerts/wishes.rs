@@ -24,11 +24,10 @@ impl Alerts {
     pub(crate) async fn silence(&self, request: dto::SilenceRequest) -> Result<String, ApiError> {
         let picture = self.picture();
         let member = match request.member.as_deref() {
-            Some(name) => Some(view::known(&picture, name).ok_or_else(|| {
-                let all: Vec<&str> = picture.spec.members.iter().map(|m| m.name.as_str()).collect();
-                let text = format!("there is no member {name:?}; there are {}, and \"all\"", all.join(", "));
-                ApiError::usage("no_such_member", text, "dauphin status")
-            })?),
+            Some(name) => {
+                let all = |e: ApiError| ApiError { message: format!("{}, and \"all\"", e.message), ..e };
+                Some(view::known(&picture, name).map_err(all)?.name.clone())
+            }
             None => None,
         };
         let kind = request.kind.as_deref().map(str::parse::<Kind>).transpose();

@@ -5,7 +5,7 @@ use crate::dto::Event as Change;
 use crate::error::ApiError;
 use crate::health::Check;
 use crate::operations::{Answer, Operations};
-use crate::request::byte_count;
+use crate::request::{byte_count, suppose};
 use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::http::{Method, StatusCode, header};
@@ -91,6 +91,13 @@ pub(super) async fn explain<O: Operations>(State(shared): Ask<O>, Query(paramete
         }
         (Ok(id), None) => answer(shared.operations.explain(id)).await,
         (Err(error), _) => error.into_response(),
+    }
+}
+
+pub(super) async fn what_if<O: Operations>(State(shared): Ask<O>, Query(parameters): Parameters) -> Response {
+    match suppose(&parameters) {
+        Ok(suppose) => answer(shared.operations.what_if(suppose)).await,
+        Err(error) => error.into_response(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use dauphin_api::dto::{self, *};
 use dauphin_api::operations::Answer;
-use dauphin_api::{ApiError, HealthView, Operations, Progress};
+use dauphin_api::{ApiError, HealthView, Operations, Progress, Suppose};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -140,6 +140,10 @@ impl Operations for Fake {
     }
     async fn explain_member(&self, name: String) -> Answer<Explanation> {
         Ok(Explanation { summary: format!("{name} does not lead"), entries: vec![entry()] })
+    }
+    async fn what_if(&self, suppose: Suppose) -> Answer<WhatIf> {
+        let end = Foretold { leader: Some("m2".into()), draws: 3, gap_ms: Some(900), ..Foretold::default() };
+        Ok(WhatIf { suppose: format!("{suppose:?}"), draws: 3, ends: vec![end], notes: Vec::new() })
     }
     async fn explain(&self, id: Option<u64>) -> Answer<Explanation> {
         match id {

@@ -1,30 +1,82 @@
 //! `dauphin check`: one line and an exit code for cron and monitoring: 0 healthy, 1 warning, 2 critical, 3 unknown.
 
-use crate::cli::Target;
-use crate::failure::{Failure, Outcome};
+use crate::cli::{Check, Target};
+use crate::failure::Outcome;
 use crate::say;
 use crate::target;
-use dauphin_api::dto::Cluster;
+use dauphin_api::dto::{Cluster, Config};
+use dauphin_api::{Client, ClientError};
+use dauphin_model::ClusterFile;
 use serde_json::json;
+use std::fmt::Write;
 
 const WORDS: [&str; 4] = ["OK", "WARNING", "CRITICAL", "UNKNOWN"];
 
-pub(crate) fn run(target: &Target) -> Outcome {
-    let asked = target::client(target).and_then(|client| client.cluster().map_err(Failure::from));
-    let (code, name, text) = match asked {
-        Ok(cluster) => {
-            let (code, text) = verdict(&cluster);
+pub(crate) fn run(target: &Target, options: &Check) -> Outcome {
+    let asked = target::client(target).and_then(|client| {
+        let cluster = client.cluster()?;
+        let limits = if options.perfdata { limits(&client) } else { Limits::default() };
+        Ok((cluster, limits))
+    });
+    let (code, name, mut text) = match asked {
+        Ok((cluster, limits)) => {
+            let (code, mut text) = verdict(&cluster);
+            if options.perfdata {
+                let _ = write!(text, " | {}", measured(&cluster, &limits));
+            }
             (code, cluster.cluster, text)
         }
         Err(failure) => (3, "cluster".to_owned(), failure.message),
     };
+    text = text.replace('\n', " ");
     let word = WORDS[usize::from(code)];
     if target.json {
         say::json(&json!({"verdict": word.to_lowercase(), "exit": code, "cluster": name, "text": text}))?;
     } else {
-        say::line(&format!("{word} {name}: {}", text.replace('\n', " ")));
+        say::line(&format!("{word} {name}: {}", text));
     }
     Ok(code)
+}
+
+/// From which lag on a replica counts as late, in seconds: warning and critical. Empty where nobody said.
+#[derive(Default)]
+struct Limits {
+    warning: String,
+    critical: String,
+}
+
+/// As the cluster's specification has them; monitoring goes by its own if that cannot be asked for.
+fn limits(client: &Client) -> Limits {
+    let asked: Result<Config, ClientError> = client.get("/v1/config");
+    let file = asked.ok().and_then(|config| ClusterFile::parse("specification", &config.text).ok());
+    file.map_or_else(Limits::default, |file| {
+        let [warning, critical, _] = file.spec.alerts.lag.map(|span| seconds(span.as_ms()));
+        Limits { warning, critical }
+    })
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}", ms as f64 / 1_000.0)
+}
+
+/// `label=value[unit];warning;critical;minimum`, by the Monitoring Plugins' guidelines.
+fn measured(cluster: &Cluster, limits: &Limits) -> String {
+    let replicas: Vec<_> = cluster.members.iter().filter(|m| m.role == "replica").collect();
+    let running = replicas.iter().filter(|m| m.state == "running").count();
+    let mut values = vec![
+        format!("leader={};;;0", u8::from(cluster.leader.is_some() && cluster.open)),
+        format!("replicas_running={running};;;0"),
+        format!("term={};;;0", cluster.term.unwrap_or_default()),
+    ];
+    for member in replicas {
+        if let Some(lag) = member.lag_seconds {
+            values.push(format!("lag_{}={lag:.3}s;{};{};0", member.name, limits.warning, limits.critical));
+        }
+        if let Some(bytes) = member.lag_bytes {
+            values.push(format!("lag_bytes_{}={bytes}B;;;0", member.name));
+        }
+    }
+    values.join(" ")
 }
 
 /// The worst of what there is to say, in one line.
@@ -99,6 +151,15 @@ mod tests {
     }
 
     #[test]
+    fn values_are_drawn_with_the_limits_of_the_cluster() {
+        let mut cluster = healthy();
+        (cluster.members[1].lag_seconds, cluster.members[1].lag_bytes) = (Some(1.25), Some(4_096));
+        let limits = Limits { warning: seconds(10_000), critical: seconds(60_500) };
+        let values = measured(&cluster, &limits);
+        assert!(values.ends_with("lag_m2=1.250s;10;60.5;0 lag_bytes_m2=4096B;;;0"), "{values}");
+    }
+
+    #[test]
     fn the_worst_decides() {
         assert_eq!(verdict(&healthy()), (0, "leader m1, 1 replicas, term 3".into()));
         assert_eq!(verdict(&Cluster { open: false, ..healthy() }).0, 2);
@@ -106,6 +167,11 @@ mod tests {
         let mut cluster = healthy();
         cluster.members[1].state = "unreachable".into();
         assert_eq!(verdict(&cluster), (1, "m2 is unreachable".into()));
+        assert_eq!(
+            measured(&cluster, &Limits::default()),
+            "leader=1;;;0 replicas_running=0;;;0 term=3;;;0",
+            "what is not known is not drawn"
+        );
         cluster.members[1].alert = "emergency".into();
         assert_eq!(verdict(&cluster), (2, "m2 lag emergency; m2 is unreachable".into()));
     }

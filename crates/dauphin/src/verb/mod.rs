@@ -19,7 +19,9 @@ mod proxy;
 mod service;
 mod status;
 mod store;
+mod top;
 mod topology;
+mod what_if;
 mod which_cluster;
 
 use crate::cli::{Cli, Verb};
@@ -47,8 +49,10 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Config(verb) => config::run(target, verb),
         Verb::History => history::run(target),
         Verb::Explain(options) => explain::run(target, &options),
+        Verb::Top => top::run(target),
+        Verb::WhatIf(wish) => what_if::run(target, &wish),
         Verb::Doctor => doctor::run(target),
-        Verb::Check => check::run(target),
+        Verb::Check(options) => check::run(target, &options),
         Verb::Clusters => clusters::run(target),
         Verb::WhichCluster(options) => which_cluster::run(target, &options),
         Verb::Store(verb) => store::run(target, verb),

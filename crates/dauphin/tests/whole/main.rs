@@ -9,6 +9,7 @@ mod failpoints;
 mod hosts;
 mod lag;
 mod place;
+mod reload;
 mod restored;
 mod stage;
 mod takeover;
@@ -62,12 +63,13 @@ fn a_lab_lives_through_the_loss_of_its_leader() {
     // an agent that has just started may answer before it has heard of the others
     stage.until_said(&["check"], "OK lab");
     let leader = stage.leader();
+    stage.until_said(&["explain", &old], "could be elected: it");
     stage.run(&["explain", &old]).said(
         0,
         &[
             &format!("{old} does not lead: {leader} does in term 2."),
             &format!("{leader} was chosen in an election. {old} gave no answer to it"),
-            "could be elected",
+            "could be elected: it",
         ],
     );
     stage.run(&["explain", &leader]).said(0, &[&format!("{leader} leads in term 2."), "is believed gone"]);

@@ -105,12 +105,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A connection that has just been opened.
-    pub(crate) fn new(server: Server, right: Right, counted: Counted) -> Self {
+    /// A connection that has just been opened; in a box, as most sessions have none and all have room for one.
+    pub(crate) fn new(server: Server, right: Right, counted: Counted) -> Box<Self> {
         let (member, address, key) = (server.member.clone(), server.address, server.key.clone());
         let (leads, opened) = (matches!(right, Right::Leader(_)), Instant::now());
         let target = CancelTarget { member, address, key, leads, opened, cancels: Cell::new(0) };
-        Self {
+        Box::new(Self {
             reported: Reported::of(&server.parameters),
             server,
             right,
@@ -121,7 +121,7 @@ impl Link {
             known: Known::default(),
             opened,
             counted,
-        }
+        })
     }
 
     /// Whether it has nothing to say: a server that is gone, or about to go, would.

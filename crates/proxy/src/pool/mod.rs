@@ -56,7 +56,7 @@ impl Drop for Hungry {
 }
 
 /// What a waiting session is given.
-pub(crate) type Offer = Result<Link, OpenError>;
+pub(crate) type Offer = Result<Box<Link>, OpenError>;
 
 /// Of which server, as a budget counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,7 +83,7 @@ pub(crate) struct Pools {
 
 /// Connections of one login to whoever leads, or to one replica.
 pub(crate) struct Pool {
-    idle: RefCell<Vec<(Link, Instant)>>,
+    idle: RefCell<Vec<(Box<Link>, Instant)>>,
     waiting: RefCell<VecDeque<oneshot::Sender<Offer>>>,
     /// Connections on their way, by what they are to be.
     opening: RefCell<Vec<Right>>,
@@ -161,7 +161,7 @@ impl Pools {
     pub(crate) fn sweep(&self, is_over: bool, fate: impl Fn(&Right) -> Fate) {
         let idle_max = if is_over { IDLE_DRAINING_MAX } else { IDLE_MAX };
         for pool in self.all() {
-            let kept = |(link, since): &mut (Link, Instant)| {
+            let kept = |(link, since): &mut (Box<Link>, Instant)| {
                 let usable = matches!(fate(&link.right), Fate::Admitted | Fate::Hold);
                 usable && since.elapsed() < idle_max && !pool.is_closing(link) && link.is_quiet()
             };
@@ -261,7 +261,7 @@ impl Pool {
     }
 
     /// A connection that may be used now, at best one that has these settings already; the last used first.
-    pub(crate) fn take(&self, right: impl Fn(&Right) -> bool, state: u64, only: bool) -> Option<Link> {
+    pub(crate) fn take(&self, right: impl Fn(&Right) -> bool, state: u64, only: bool) -> Option<Box<Link>> {
         let mut idle = self.idle.borrow_mut();
         while !idle.is_empty() {
             let same = idle.iter().rposition(|(link, _)| link.state == state);
@@ -276,7 +276,7 @@ impl Pool {
     }
 
     /// A session has done with it.
-    pub(crate) fn give(&self, link: Link, shard: &Shard) {
+    pub(crate) fn give(&self, link: Box<Link>, shard: &Shard) {
         self.busy.set(self.busy.get() - 1);
         self.keep(link, shard);
     }
@@ -287,7 +287,7 @@ impl Pool {
     }
 
     /// For who has waited longest, else for later.
-    fn keep(&self, link: Link, shard: &Shard) {
+    fn keep(&self, link: Box<Link>, shard: &Shard) {
         let usable = link.target.cancels.get() == 0 && matches!(shard.fate(&link.right), Fate::Admitted | Fate::Hold);
         if !usable || self.is_closing(&link) {
             return;

@@ -171,7 +171,7 @@ impl Session {
     }
 
     /// Gives a server that was checked out this session's settings, and takes it.
-    async fn set_up(&mut self, mut link: Link, pool: &Rc<Pool>) -> Result<(), End> {
+    async fn set_up(&mut self, mut link: Box<Link>, pool: &Rc<Pool>) -> Result<(), End> {
         let memory = self.track.memory();
         if link.state != memory.state() {
             link.server.parameters = link.reported.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();

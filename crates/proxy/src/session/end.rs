@@ -157,7 +157,7 @@ impl End {
 
 impl Session {
     /// Tells the client and closes both sides.
-    pub(super) async fn finish(mut self, end: End) {
+    pub(super) async fn finish(mut self: Box<Self>, end: End) {
         let between = self.track.is_between_server_messages();
         self.detach();
         if !self.greeted {

@@ -81,7 +81,7 @@ pub(crate) struct Session {
     held: Vec<u8>,
     /// There are whole messages in it.
     more: bool,
-    backend: Option<Link>,
+    backend: Option<Box<Link>>,
     /// New transactions may begin on the server.
     admitted: bool,
     /// A COMMIT that the next leader is to be asked about.
@@ -163,8 +163,8 @@ impl Session {
         }
     }
 
-    /// Attaches it for the first time and runs it to its end.
-    pub(crate) async fn run(mut self) {
+    /// Attaches it for the first time and runs it to its end. In its box: moved into the future it would lie in memory twice.
+    pub(crate) async fn run(mut self: Box<Self>) {
         let entered = if self.greet_early() { Ok(()) } else { Box::pin(self.attach()).await };
         let end = match entered {
             Ok(()) => {
@@ -342,7 +342,7 @@ impl Session {
     }
 
     /// Takes a server that is set up for this session.
-    fn adopt(&mut self, link: Link) {
+    fn adopt(&mut self, link: Box<Link>) {
         self.seated.seat.target.replace(Some(Rc::clone(&link.target)));
         if self.port == Port::Write && self.greeted && matches!(link.right, Right::Replica(_)) {
             // For one round: the client is not told that it is a replica.

@@ -139,7 +139,7 @@ impl Session {
         if !to_client.is_empty() {
             return Poll::Pending;
         }
-        let Link { server, right, known, .. } = backend;
+        let Link { server, right, known, .. } = &mut **backend;
         let (stream, carry) = (&mut server.stream, &mut server.rest);
         let again = std::mem::take(unread);
         let mut take = |data: &[u8], cx: &mut Context<'_>| {
