@@ -80,8 +80,13 @@ impl WhatIf {
                 .map_err(|unlike| ApiError::unavailable("unlike", format!("it cannot be foretold: {unlike}"), NEXT))?;
             ends.push(end);
         }
-        let draws = count(ends.len());
-        Ok(dto::WhatIf { suppose: self.suppose, draws, ends: counted(ends), notes: self.notes })
+        Ok(dto::WhatIf {
+            suppose: self.suppose,
+            leader: self.standing.leader.to_string(),
+            draws: count(ends.len()),
+            ends: counted(ends),
+            notes: self.notes,
+        })
     }
 }
 

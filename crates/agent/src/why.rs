@@ -18,9 +18,16 @@ pub(crate) fn explanation(all: &[Entry], chosen: &Entry) -> Explanation {
     let earlier = |e: &&Entry| term_of(&e.reason).is_some_and(|term| own.is_none_or(|own| term < own));
     let before = lately.iter().rposition(|e| e.id < chosen.id && earlier(e));
     let since = &lately[before.map_or(0, |at| at + 1)..];
-    let cause = since.iter().position(|e| is_cause(&e.reason));
+    // its term counts however long it lasted
+    let former = all.iter().rev().filter(|e| e.id < chosen.id && earlier(e)).find_map(|e| term_of(&e.reason));
+    let ended = |e: &&&Entry| is_cause(&e.reason) && ended_term(&e.reason).is_none_or(|term| Some(term) >= former);
+    // an election that came to nothing was about something that passed, if there is a cause behind it
+    let dropped = since.iter().rposition(|e| matches!(e.reason, Reason::ElectionDropped { .. })).map_or(0, |at| at + 1);
+    let since = if since[dropped..].iter().any(|e| ended(&e)) { &since[dropped..] } else { since };
+    let cause = since.iter().position(|e| ended(&e));
     let entries = &since[cause.unwrap_or(0)..];
-    Explanation { summary: summary(entries, chosen), entries: entries.iter().map(|e| e.dto()).collect() }
+    let causes: Vec<&Reason> = entries.iter().filter(ended).map(|e| &e.reason).collect();
+    Explanation { summary: summary(entries, &causes, chosen), entries: entries.iter().map(|e| e.dto()).collect() }
 }
 
 /// The term that a decision made.
@@ -36,14 +43,21 @@ fn is_cause(reason: &Reason) -> bool {
     matches!(reason, Reason::SwitchoverStarted { .. } | Reason::Fencing { .. } | Reason::LeaderGone { .. })
 }
 
-fn summary(entries: &[&Entry], chosen: &Entry) -> String {
+/// The term that a cause says is over. A former leader that comes back tells late that a much older one is.
+fn ended_term(reason: &Reason) -> Option<Term> {
+    match reason {
+        Reason::Fencing { term, .. } | Reason::LeaderGone { term, .. } => Some(*term),
+        _ => None,
+    }
+}
+
+fn summary(entries: &[&Entry], causes: &[&Reason], chosen: &Entry) -> String {
     let mut parts: Vec<String> = Vec::new();
     if let Reason::Opened { .. } = &chosen.reason {
         let decided = entries.iter().rev().find(|e| matches!(e.reason, Reason::Decided { .. }));
         // who acted says more than who noticed
-        let acted = entries.iter().find(|e| is_cause(&e.reason) && !matches!(e.reason, Reason::LeaderGone { .. }));
-        let noticed = entries.iter().find(|e| matches!(e.reason, Reason::LeaderGone { .. }));
-        parts.extend(acted.or(noticed).map(|e| e.reason.to_string()));
+        let acted = causes.iter().find(|reason| !matches!(reason, Reason::LeaderGone { .. }));
+        parts.extend(acted.or(causes.first()).map(ToString::to_string));
         parts.extend(decided.map(|e| e.reason.to_string()));
     }
     parts.push(chosen.reason.to_string());
@@ -103,6 +117,36 @@ mod tests {
             [entry(1, Reason::SwitchoverStarted { to }), entry(2, decided), entry(3, gone(2)), entry(4, opened(3))];
         let explained = explanation(&all, &all[3]);
         assert_eq!(explained.entries.len(), 2);
+        assert!(explained.summary.starts_with("leader m1 of term 2 is believed gone"), "{}", explained.summary);
+    }
+
+    /// A moment of silence, an election that was dropped as the leader was back, and then it died.
+    #[test]
+    fn what_passed_is_no_cause() {
+        let leader = MemberName::new("m1").expect("a name");
+        let silent =
+            |seconds| entry(seconds, Reason::LeaderGone { leader: leader.clone(), term: Term(2), how: Gone::Silent });
+        let dropped =
+            |seconds| entry(seconds, Reason::ElectionDropped { term: Term(3), because: "the leader is back".into() });
+        let all = [entry(0, opened(2)), silent(1), dropped(2), entry(8, gone(2)), entry(9, opened(3))];
+        let explained = explanation(&all, &all[4]);
+        assert!(explained.summary.starts_with("leader m1 of term 2 is believed gone: both"), "{}", explained.summary);
+        // dropped for another reason, and the same cause goes on
+        let all = [entry(0, opened(2)), silent(1), dropped(2), entry(9, opened(3))];
+        assert!(explanation(&all, &all[3]).summary.contains("nothing is heard of it"));
+    }
+
+    /// A leader that had stood still goes on while the next one dies.
+    #[test]
+    fn what_a_former_leader_says_late_of_its_own_term_is_no_cause() {
+        let late = Reason::Fencing { term: Term(1), because: "its lease ran out".into() };
+        let all = [entry(0, opened(2)), entry(20, late.clone()), entry(21, gone(2)), entry(22, opened(3))];
+        let explained = explanation(&all, &all[3]);
+        assert!(explained.summary.starts_with("leader m1 of term 2 is believed gone"), "{}", explained.summary);
+        assert_eq!(explained.entries.len(), 2);
+        // and in the middle of it
+        let all = [entry(0, opened(2)), entry(20, gone(2)), entry(21, late), entry(22, opened(3))];
+        let explained = explanation(&all, &all[3]);
         assert!(explained.summary.starts_with("leader m1 of term 2 is believed gone"), "{}", explained.summary);
     }
 

@@ -215,6 +215,8 @@ pub struct Explanation {
 pub struct WhatIf {
     /// What was supposed, in words.
     pub suppose: String,
+    /// Who leads now.
+    pub leader: String,
     /// How often it was simulated.
     pub draws: u32,
     /// How that ended, the most frequent end first.

@@ -143,7 +143,13 @@ impl Operations for Fake {
     }
     async fn what_if(&self, suppose: Suppose) -> Answer<WhatIf> {
         let end = Foretold { leader: Some("m2".into()), draws: 3, gap_ms: Some(900), ..Foretold::default() };
-        Ok(WhatIf { suppose: format!("{suppose:?}"), draws: 3, ends: vec![end], notes: Vec::new() })
+        Ok(WhatIf {
+            suppose: format!("{suppose:?}"),
+            leader: "m1".into(),
+            draws: 3,
+            ends: vec![end],
+            notes: Vec::new(),
+        })
     }
     async fn explain(&self, id: Option<u64>) -> Answer<Explanation> {
         match id {

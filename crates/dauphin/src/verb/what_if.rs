@@ -56,7 +56,9 @@ pub(crate) fn lines(foretold: &dto::WhatIf, colours: bool) -> Vec<String> {
         lines.extend(table.lines(colours));
     }
     for note in &foretold.notes {
-        lines.extend(wrap(&format!("- {note}"), TEXT_COLUMNS).iter().map(|l| Tone::Dim.paint(l, colours)));
+        let text = wrap(note, TEXT_COLUMNS - 2);
+        let first = |at| if at == 0 { "- " } else { "  " };
+        lines.extend(text.iter().enumerate().map(|(at, l)| Tone::Dim.paint(&format!("{}{l}", first(at)), colours)));
     }
     lines
 }
@@ -72,9 +74,10 @@ fn sentence(foretold: &dto::WhatIf) -> String {
     let suppose = &foretold.suppose;
     match (&end.leader, end.gap_ms, end.gap_ms_max) {
         (Some(leader), Some(gap), Some(most)) => {
+            let leads = if *leader == foretold.leader { "would go on leading" } else { "would lead" };
             let most = if most > gap { format!(" ({} at most)", seconds(most)) } else { String::new() };
             format!(
-                "If {suppose} now, {leader} would lead{often}. Writes would stop for {}{most}. {}.",
+                "If {suppose} now, {leader} {leads}{often}. Writes would stop for {}{most}. {}.",
                 seconds(gap),
                 sums(end)
             )
@@ -125,6 +128,7 @@ mod tests {
     fn it_reads_as_a_sentence() {
         let sure = dto::WhatIf {
             suppose: "m1 were killed".into(),
+            leader: "m1".into(),
             draws: 20,
             ends: vec![end(Some("m2"), 20)],
             notes: vec!["m3 is unreachable and takes no part".into()],
@@ -138,6 +142,8 @@ mod tests {
                 "- m3 is unreachable and takes no part"
             ]
         );
+        let goes_on = dto::WhatIf { leader: "m2".into(), ..sure.clone() };
+        assert!(lines(&goes_on, false)[0].contains("m2 would go on leading."));
         let mixed = dto::WhatIf { ends: vec![end(None, 15), end(Some("m2"), 5)], ..sure };
         let said = lines(&mixed, false).join("\n");
         for part in ["nobody would lead in 15 of 20 draws", "would say: too few", "m2", "5 of 20", "nothing"] {

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)]
 
 use crate::EXPECTED;
+use crate::explained::names_the_cause;
 use crate::stage::Stage;
 use serde_json::Value;
 use std::time::Instant;
@@ -32,12 +33,13 @@ fn expected() -> Vec<&'static str> {
 
 /// Hits the leader, and waits until another leads and acknowledges.
 fn taken_over(stage: &Stage, kind: &str, value: u32) {
-    let old = stage.leader();
+    let (old, term) = (stage.leader(), stage.json(&["status"])["term"].as_u64().expect("a term"));
     stage.run(&["lab", "fault", "--member", &old, "--kind", kind]).ended(0);
     let since = Instant::now();
     stage.until("a takeover", |c| c["open"] == true && c["leader"] != old.as_str());
     stage.write_until_acknowledged(&format!("INSERT INTO t VALUES ({value}) ON CONFLICT DO NOTHING"));
     println!("{kind} on the leader: written again after {:?}", since.elapsed());
+    names_the_cause(stage, kind, term);
     stage.run(&["lab", "heal"]).said(0, &["whole again"]);
     stage.until_healthy();
 }

@@ -5,6 +5,7 @@ mod alerts;
 mod asynchronous;
 mod clocks;
 mod disks;
+mod explained;
 mod failpoints;
 mod hosts;
 mod lag;
@@ -73,7 +74,7 @@ fn a_lab_lives_through_the_loss_of_its_leader() {
         ],
     );
     stage.run(&["explain", &leader]).said(0, &[&format!("{leader} leads in term 2."), "is believed gone"]);
-    stage.run(&["explain", "m9"]).said(2, &["no member m9", "m1, m2, m3"]);
+    stage.run(&["explain", "m9"]).said(2, &["no member \"m9\"", "m1, m2, m3"]);
 
     stage.run(&["switchover", "--to", &old]).ended(0);
     assert_eq!(stage.leader(), old);

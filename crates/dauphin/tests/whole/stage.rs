@@ -80,6 +80,11 @@ fn well(cluster: &Value) -> bool {
     cluster["health"] == "healthy" && cluster["members"].as_array().is_some_and(|m| m.iter().all(well))
 }
 
+/// The text without the breaks that a terminal's width makes.
+pub(crate) fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 impl Stage {
     pub(crate) fn up(name: &str, more: &[&str]) -> Self {
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,7 +199,8 @@ impl Stage {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
             let ran = self.run(arguments);
-            if ran.out.contains(words) {
+            // wherever the lines are broken
+            if ran.out.contains(words) || on_one_line(&ran.out).contains(words) {
                 return ran;
             }
             assert!(Instant::now() < deadline, "{arguments:?} never said {words:?}: {}{}", ran.out, ran.err);

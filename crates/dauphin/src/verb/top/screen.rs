@@ -214,7 +214,7 @@ fn foot_line(state: &State) -> Line<'_> {
 }
 
 fn draw_text(frame: &mut Frame, state: &State, title: &str, lines: &[String], from: u16) {
-    let area = frame.area().inner(ratatui::layout::Margin { horizontal: 2, vertical: 1 });
+    let area = frame.area().inner(ratatui::layout::Margin { horizontal: 0, vertical: 1 });
     let text: Vec<Line> = lines.iter().map(|line| Line::raw(line.as_str())).collect();
     let block = Block::bordered().title(Span::styled(format!(" {title} "), heading(state)));
     frame.render_widget(Clear, area);
