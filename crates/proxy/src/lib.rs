@@ -3,6 +3,7 @@
 //! have seen.
 
 mod allowance;
+mod by_port;
 mod cancel;
 mod choice;
 mod config;
@@ -38,6 +39,7 @@ mod verifier;
 #[cfg(fuzzing)]
 pub use track::fuzz::track as fuzz_track;
 
+pub use by_port::{ByPort, Totals};
 pub use config::{
     AgentLink, Certificates, ClientTls, Config, Demand, Limits, Operators, PROXY_ROLE, Reads, Rules, ServerTls,
 };

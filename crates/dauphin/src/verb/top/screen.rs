@@ -148,7 +148,7 @@ fn member_row<'a>(state: &State, member: &'a Member) -> Row<'a> {
 /// The lag of the last looks, newest last; nothing behind is a blank.
 fn bars(state: &State, member: &str) -> String {
     let Some(lags) = state.lags.get(member) else { return String::new() };
-    debug_assert!(BARS_SHOWN <= LAGS_MAX, "no more than is kept");
+    const { assert!(BARS_SHOWN <= LAGS_MAX, "no more than is kept") };
     let shown: Vec<u64> = lags.iter().rev().take(BARS_SHOWN).rev().copied().collect();
     let full = shown.iter().copied().max().unwrap_or_default().max(FULL_BYTES);
     let bar = |bytes: &u64| match bytes {

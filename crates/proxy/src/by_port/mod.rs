@@ -1,0 +1,226 @@
+//! Sessions by port for engines whose protocol the proxy does not read (MySQL, MariaDB): each client of the write port has a
+//! connection to the leader of one term, each of the read port one to a replica, and bytes go between them as they are, TLS
+//! included. `dauphin proxy` runs it in place of [`crate::Proxy`]. It never keeps a connection whose server may not be believed any
+//! more, and never carries a client over to another server: that client has to connect again.
+
+mod session;
+
+use crate::config::Config;
+use crate::error::ProxyError;
+use crate::ports::Ports;
+use crate::session::Port;
+use crate::source::{Agents, Heard};
+use crate::table::{RouteTable, View};
+use session::{Session, refuse};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Pause after a connection could not be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// What happened so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Clients there now.
+    clients: AtomicUsize,
+    /// Sessions that got a server.
+    served: AtomicU64,
+    /// Clients that got none in time, or were too many.
+    refused: AtomicU64,
+    /// Sessions ended because their server may not be believed any more.
+    cut: AtomicU64,
+}
+
+/// What every session shares.
+pub(crate) struct Shared {
+    views: watch::Receiver<Arc<View>>,
+    counts: Counts,
+    /// Sessions on each replica, by its name.
+    readers: Mutex<BTreeMap<String, usize>>,
+    limits: crate::config::Limits,
+    /// A read goes to the leader while no replica can take it.
+    read_from_leader: bool,
+    zone: Option<String>,
+}
+
+/// What it has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Clients there now.
+    pub clients: usize,
+    /// Sessions that got a server.
+    pub served: u64,
+    /// Clients that got none in time, or were too many.
+    pub refused: u64,
+    /// Sessions ended because their server may not be believed any more.
+    pub cut: u64,
+}
+
+/// A running proxy.
+pub struct ByPort {
+    shared: Arc<Shared>,
+    write: Vec<SocketAddr>,
+    read: Vec<SocketAddr>,
+    /// All that runs ends with it.
+    tasks: JoinSet<()>,
+    /// Follows the agents, and ends with it.
+    #[expect(dead_code, reason = "held for its drop")]
+    agents: Option<Agents>,
+}
+
+impl ByPort {
+    /// Starts listening, and hears from the agents that the configuration names. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ProxyError`] when a port or a certificate cannot be used.
+    pub fn open(config: &Config) -> Result<Self, ProxyError> {
+        let (agents, heard) = Agents::start(config)?;
+        Self::start_with(config, heard, Some(agents))
+    }
+
+    /// The same, hearing what `heard` brings.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn start(config: &Config, heard: mpsc::Receiver<Heard>) -> Result<Self, ProxyError> {
+        Self::start_with(config, heard, None)
+    }
+
+    fn start_with(config: &Config, heard: mpsc::Receiver<Heard>, agents: Option<Agents>) -> Result<Self, ProxyError> {
+        let ports = Ports::open(config, Vec::new())?;
+        ports.watch(config.rules.limits.client_keepalive)?;
+        let (publish, views) = watch::channel(Arc::new(View::default()));
+        let shared = Arc::new(Shared {
+            views,
+            counts: Counts::default(),
+            readers: Mutex::default(),
+            limits: config.rules.limits.clone(),
+            read_from_leader: config.rules.read_from_leader,
+            zone: config.rules.zone.clone(),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow(RouteTable::new(config.cluster.clone()), heard, publish));
+        for (port, listener) in ports.to_accept()? {
+            tasks.spawn(accept(Arc::clone(&shared), listener, port));
+        }
+        let (write, read) = (ports.addresses(Port::Write), ports.addresses(Port::Read));
+        Ok(Self { shared, write, read, tasks, agents })
+    }
+
+    /// Where it takes sessions that write.
+    #[must_use]
+    pub fn write_addresses(&self) -> &[SocketAddr] {
+        &self.write
+    }
+
+    /// Where it takes sessions that read.
+    #[must_use]
+    pub fn read_addresses(&self) -> &[SocketAddr] {
+        &self.read
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let counts = &self.shared.counts;
+        Totals {
+            clients: counts.clients.load(Ordering::Relaxed),
+            served: counts.served.load(Ordering::Relaxed),
+            refused: counts.refused.load(Ordering::Relaxed),
+            cut: counts.cut.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends everything, sessions included.
+    pub async fn stop(mut self) {
+        let clients = self.totals().clients;
+        if clients > 0 {
+            tracing::info!(clients, "stopping: their connections are closed");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Merges what the agents say until nobody listens.
+async fn follow(mut table: RouteTable, mut heard: mpsc::Receiver<Heard>, publish: watch::Sender<Arc<View>>) {
+    while let Some(word) = heard.recv().await {
+        match word {
+            Heard::Route(route) => {
+                let (from, cluster) = (route.from.clone(), route.cluster.clone());
+                if !table.hear(*route) {
+                    tracing::warn!(member = %from, %cluster, "an agent of another cluster is not believed");
+                }
+            }
+            Heard::Lost(member) => table.lose(&member),
+        }
+        let view = table.view();
+        let before = Arc::clone(&publish.borrow());
+        if view == *before {
+            continue;
+        }
+        if view.term != before.term || view.open != before.open || view.draining != before.draining {
+            let leader = view.leader.as_ref().map_or("none", |leader| leader.member.as_str());
+            tracing::info!(leader, open = view.open, draining = view.draining, "term {}", view.term);
+        }
+        publish.send_replace(Arc::new(view));
+    }
+}
+
+/// Accepts until it is dropped; its sessions end with it.
+async fn accept(shared: Arc<Shared>, listener: TcpListener, port: Port) {
+    let mut sessions = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((client, _)) => {
+                    let before = shared.counts.clients.fetch_add(1, Ordering::Relaxed);
+                    let counted = Counted(Arc::clone(&shared));
+                    if before >= shared.limits.clients {
+                        sessions.spawn(async move {
+                            counted.0.counts.refused.fetch_add(1, Ordering::Relaxed);
+                            refuse(client, "too many clients: raise clients_max of the proxy").await;
+                        });
+                        continue;
+                    }
+                    sessions.spawn(Session::new(counted, client, port).run());
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            },
+            // those that have ended are let go
+            Some(_) = sessions.join_next() => {}
+        }
+    }
+}
+
+/// A client that is there; no more when dropped.
+struct Counted(Arc<Shared>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.counts.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A session counted as a reader of a replica; no more when dropped.
+pub(crate) struct Reader {
+    shared: Arc<Shared>,
+    member: String,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut readers = self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = readers.get_mut(&self.member) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
