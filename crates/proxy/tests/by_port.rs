@@ -43,7 +43,7 @@ struct Stage {
 }
 
 impl Stage {
-    async fn new(limits: Limits) -> Self {
+    fn new(limits: Limits) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let config = Config {
             cluster: ClusterName::new("shop").expect("a name"),
@@ -136,7 +136,7 @@ impl Client {
 #[tokio::test]
 async fn writers_reach_the_leader_and_are_cut_when_another_term_begins() {
     let (one, two) = (server("m1").await, server("m2").await);
-    let mut stage = Stage::new(Limits::default()).await;
+    let mut stage = Stage::new(Limits::default());
     stage.leads("m1", one).await;
     let mut client = Client::connect(stage.write()).await;
     assert_eq!(client.hears().await.as_deref(), Some("m1 greets"));
@@ -160,7 +160,7 @@ async fn writers_reach_the_leader_and_are_cut_when_another_term_begins() {
 #[tokio::test]
 async fn readers_are_spread_over_replicas_and_leave_one_that_falls_behind() {
     let (one, two, three) = (server("m1").await, server("m2").await, server("m3").await);
-    let mut stage = Stage::new(Limits::default()).await;
+    let mut stage = Stage::new(Limits::default());
     let replica = |member: &str, port: u16, usable: bool| ReplicaTarget {
         target: target(member, port),
         lag_bytes: Some(0),
@@ -190,7 +190,7 @@ async fn readers_are_spread_over_replicas_and_leave_one_that_falls_behind() {
 #[tokio::test]
 async fn who_is_not_served_in_time_or_is_one_too_many_is_told_why() {
     let limits = Limits { wait: Duration::from_secs(2), clients: 1, ..Limits::default() };
-    let stage = Stage::new(limits).await;
+    let stage = Stage::new(limits);
     let mut waits = Client::connect(stage.write()).await;
     stage.until("it is there", |totals| totals.clients == 1).await;
     for (mut client, words) in [
@@ -213,7 +213,7 @@ async fn a_server_that_does_not_take_connections_is_tried_again() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         listener.local_addr().expect("its address").port()
     };
-    let mut stage = Stage::new(Limits::default()).await;
+    let mut stage = Stage::new(Limits::default());
     stage.leads("m1", closed).await;
     let mut client = Client::connect(stage.write()).await;
     stage.until("it is there", |totals| totals.clients == 1).await;
