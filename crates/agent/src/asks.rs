@@ -81,16 +81,16 @@ impl Agent {
     }
 
     fn runs(&self, major: u32) -> Result<(), ApiError> {
-        let ours = self.server.as_ref().map(|s| s.postgres.instance.bin.version.major);
+        let ours = self.server.as_ref().map(|s| s.engine.series());
         match ours {
-            Some(ours) if ours != major => Err(ApiError::refused(OTHER_VERSION, ours.to_string(), "")),
+            Some(ours) if ours != major.to_string() => Err(ApiError::refused(OTHER_VERSION, ours, "")),
             Some(_) | None => Ok(()),
         }
     }
 
     async fn checkpoint(&self) -> Result<(), ApiError> {
         let Some(server) = &self.server else { return Ok(()) };
-        server.postgres.checkpoint().await.map_err(|e| ApiError::failed("checkpoint", e.to_string(), ""))
+        server.engine.checkpoint().await.map_err(|e| ApiError::failed("checkpoint", e.to_string(), ""))
     }
 
     pub(crate) async fn command(&self, command: Command) -> Result<(), ApiError> {

@@ -173,7 +173,7 @@ impl Agent {
 
 impl Operations for Agent {
     fn cluster(&self) -> dto::Cluster {
-        let version = self.server.as_ref().map(|s| s.postgres.instance.bin.version.to_string());
+        let version = self.server.as_ref().map(|s| s.engine.version());
         let mut cluster = view::cluster(&self.picture(), boottime(), version);
         self.tell_of_votes(&mut cluster);
         cluster
