@@ -104,7 +104,7 @@ impl Mysql {
     /// A commit that waits for a replica holds the backup's last lock off, and that lock every other commit: where the copy
     /// is to be the replica, for ever.
     async fn require_acknowledged(&self) -> Result<()> {
-        match self.look(LOOK_LIMIT).await?.semi_sync.waiting {
+        match self.commits_that_stand().await? {
             0 => Ok(()),
             sessions => Err(Error::BackupWaits { sessions }),
         }

@@ -12,11 +12,9 @@ const DOING: &str = "writing the heartbeat";
 /// There is no such table, or database.
 const NOT_THERE: [u16; 2] = [1146, 1049];
 
-const TABLE: [&str; 2] = [
-    "CREATE DATABASE IF NOT EXISTS dauphin",
-    "CREATE TABLE IF NOT EXISTS dauphin.heartbeat (one tinyint PRIMARY KEY, beats bigint unsigned NOT NULL, \
-     term bigint unsigned NOT NULL, writer varchar(64) NOT NULL, at_us bigint unsigned NOT NULL) ENGINE = InnoDB",
-];
+pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS dauphin.heartbeat (one tinyint PRIMARY KEY, \
+     beats bigint unsigned NOT NULL, term bigint unsigned NOT NULL, writer varchar(64) NOT NULL, \
+     at_us bigint unsigned NOT NULL) ENGINE = InnoDB";
 const READ: &str = "SELECT beats, term, writer, at_us, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS unsigned) AS now_us FROM dauphin.heartbeat";
 
 impl Mysql {
@@ -41,15 +39,7 @@ impl Mysql {
              FROM DUAL WHERE @@GLOBAL.read_only = 0 ON DUPLICATE KEY UPDATE beats = beats + 1, term = {term}, writer = {writer}, \
              at_us = CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS unsigned)"
         );
-        match self.writes.query(&write, limit).await {
-            Err(ClientError::Server { code, .. }) if NOT_THERE.contains(&code) => {
-                for sql in TABLE.into_iter().chain([write.as_str()]) {
-                    self.writes.query(sql, limit).await.map_err(Error::sql(DOING))?;
-                }
-                Ok(())
-            }
-            written => written.map(|_| ()).map_err(Error::sql(DOING)),
-        }
+        self.writes.query(&write, limit).await.map(|_| ()).map_err(Error::sql(DOING))
     }
 
     /// The heartbeat as it was applied here; `None` if none was ever written.

@@ -113,7 +113,10 @@ impl Instance {
     }
 
     /// Refuses a data directory that holds anything; one that is not there is empty.
-    pub(crate) fn require_empty(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Refusal::NotEmpty`], [`Error::File`].
+    pub fn require_empty(&self) -> Result<()> {
         let data_dir = &self.data_dir;
         let mut entries = match std::fs::read_dir(data_dir) {
             Ok(entries) => entries,

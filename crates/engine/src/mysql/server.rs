@@ -2,7 +2,7 @@
 //! nothing here knows what an act is for.
 
 use crate::mysql::client::{Row, Session};
-use crate::mysql::{Dialect, Error, Instance, Result, Settings, accounts, config};
+use crate::mysql::{Dialect, Error, Instance, Result, Settings, Version, accounts, config};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -35,10 +35,34 @@ impl Mysql {
         Ok(Self { settings: Mutex::new(settings), looks: session(), acts: session(), writes, instance })
     }
 
+    /// The account that the agent connects as.
+    pub(crate) fn agent_account(&self) -> String {
+        accounts::agent(self.dialect().flavour(), &self.instance.os_user).to_owned()
+    }
+
+    /// The server's version, by its programs.
+    #[must_use]
+    pub const fn version(&self) -> &Version {
+        &self.instance.bin.version
+    }
+
     /// How to speak to it.
     #[must_use]
     pub const fn dialect(&self) -> Dialect {
         self.instance.dialect()
+    }
+
+    /// The settings that it was given.
+    pub async fn settings(&self) -> Settings {
+        self.settings.lock().await.clone()
+    }
+
+    /// Reads the certificates again; connections that stand keep theirs.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn reload_tls(&self) -> Result<()> {
+        self.act("reading the certificates again", self.dialect().reload_tls()).await.map(|_| ())
     }
 
     /// Takes other settings; they are written at the next start.
