@@ -17,6 +17,11 @@ const COMMIT_LIMIT: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS dauphin.barrier (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, \
      term bigint unsigned NOT NULL) ENGINE = InnoDB";
 
+/// The statement that writes one.
+pub(crate) fn row(term: Term) -> String {
+    format!("INSERT INTO dauphin.barrier (term) VALUES ({term})")
+}
+
 /// A barrier that is raised: the setting is in force.
 #[derive(Debug)]
 pub struct Barrier {
@@ -74,8 +79,7 @@ impl Barrier {
             }
             tokio::time::sleep(ATTACHED_POLL).await;
         };
-        let sql = format!("INSERT INTO dauphin.barrier (term) VALUES ({})", self.term);
-        self.writes.query(&sql, COMMIT_LIMIT).await.map_err(|e| failed(e.to_string()))?;
+        self.writes.query(&row(self.term), COMMIT_LIMIT).await.map_err(|e| failed(e.to_string()))?;
         let after = self.counts().await?;
         let waited = after.acknowledged > before.acknowledged && after.unacknowledged == before.unacknowledged;
         if after.waits && waited { Ok(()) } else { Err(failed(format!("{before:?} before, {after:?} after it"))) }

@@ -33,8 +33,8 @@ impl Mysql {
         let before = self.standing(LOOK_LIMIT).await?;
         for channel in &before.view.channels {
             let Some(at) = channel.relay_at.clone() else { return Ok(None) };
-            let data_dir = self.instance.data_dir.clone();
-            let read = move || may_hold_rows_of(&data_dir, &at, "dauphin", "timelines");
+            let (data_dir, applied) = (self.instance.data_dir.clone(), before.view.applied.clone());
+            let read = move || may_hold_rows_of(&data_dir, &at, &applied, ("dauphin", "timelines"));
             let read = tokio::task::spawn_blocking(read).await;
             let lost = |e: tokio::task::JoinError| Error::Answer { doing: DOING, answer: e.to_string() };
             if read.map_err(lost)?? {

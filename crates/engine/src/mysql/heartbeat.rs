@@ -22,7 +22,7 @@ impl Mysql {
     ///
     /// # Errors
     /// [`Error::Setting`] on a server that is closed: nothing is written. [`Error::CommitsWait`] while commits wait for
-    /// replicas: another would only wait with them. [`Error::Sql`].
+    /// replicas: it would only wait with them. They are nudged then. [`Error::Sql`].
     pub async fn beat(&self, term: Term, limit: Duration) -> Result<()> {
         let view = self.look(LOOK_LIMIT).await?;
         if view.writes != Writes::Open {
@@ -30,6 +30,7 @@ impl Mysql {
             return Err(Error::Setting { key: "heartbeat".to_owned(), why });
         }
         if view.semi_sync.waiting > 0 {
+            self.nudge(term, view.semi_sync).await;
             return Err(Error::CommitsWait { sessions: view.semi_sync.waiting as usize });
         }
         let writer = literal(self.instance.member.as_str());

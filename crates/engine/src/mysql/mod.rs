@@ -28,6 +28,7 @@ pub mod heartbeat;
 pub mod in_order;
 pub mod instance;
 pub mod lag;
+mod nudge;
 pub mod observe;
 pub mod offer;
 pub mod position;

@@ -3,8 +3,8 @@
 //! Reading a file is here, and knows no server; [`super::rescue`] applies what is found.
 
 use crate::host::FileError;
-use crate::mysql::events;
-use dauphin_model::gtid::MariaGtid;
+use crate::mysql::{Reached, events};
+use dauphin_model::gtid::{Gtid, MariaGtid};
 use dauphin_model::{FilePosition, MariaPosition};
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -24,7 +24,9 @@ const QUERY: u8 = 2;
 const XID: u8 = 16;
 const TABLE_MAP: u8 = 19;
 const XA_PREPARE: u8 = 38;
+const MYSQL_GTID: u8 = 33;
 const PAYLOAD: u8 = 40;
+const MYSQL_TAGGED_GTID: u8 = 42;
 const GTID: u8 = 162;
 const QUERY_COMPRESSED: u8 = 165;
 
@@ -70,31 +72,52 @@ pub(crate) fn unapplied(
     Ok(found)
 }
 
-/// Whether rows of this table may be in the relay log from `at` on. Where transactions are compressed, nobody can say: they may.
+/// Whether rows of this table may be in the relay log from `at` on, in transactions that are not among `applied`. Where
+/// transactions are compressed, nobody can say: they may.
 ///
 /// # Errors
 /// [`FileError`]; also for an encrypted log.
 pub(crate) fn may_hold_rows_of(
     data_dir: &Path,
     at: &FilePosition,
-    database: &str,
-    table: &str,
+    applied: &Reached,
+    (database, table): (&str, &str),
 ) -> Result<bool, FileError> {
-    let ours = |kind| matches!(kind, TABLE_MAP | PAYLOAD).then_some(NAMES_MAX);
+    let ours = |kind| matches!(kind, TABLE_MAP | PAYLOAD | GTID | MYSQL_GTID | MYSQL_TAGGED_GTID).then_some(NAMES_MAX);
     let wanted = names(database, table);
-    let mut found = false;
+    let (mut open, mut found) = (true, false);
     for (file, offset) in files_from(data_dir, at)? {
         let path = data_dir.join(&file);
-        events::walk(&path, offset, ours, |event| {
-            found |= event.kind == PAYLOAD || event.body.get(MAP_FIXED..).is_some_and(|rest| rest.starts_with(&wanted));
+        let note = |event: &events::Event<'_>| {
+            match event.kind {
+                TABLE_MAP => found |= open && event.body.get(MAP_FIXED..).is_some_and(|rest| rest.starts_with(&wanted)),
+                PAYLOAD => found |= open,
+                _ => open = !is_applied(event, applied),
+            }
             Ok(!found)
-        })
-        .map_err(FileError::at("read the relay log", &path))?;
+        };
+        events::walk(&path, offset, ours, note).map_err(FileError::at("read the relay log", &path))?;
         if found {
             break;
         }
     }
     Ok(found)
+}
+
+/// Whether the transaction that begins with this event is applied; what cannot be read is not.
+fn is_applied(event: &events::Event<'_>, applied: &Reached) -> bool {
+    match (event.kind, applied) {
+        (GTID, Reached::Mariadb(applied)) => gtid(event.server, event.body)
+            .and_then(|(gtid, _)| Some(gtid.sequence <= applied.of(gtid.domain)?.sequence))
+            .unwrap_or(false),
+        (MYSQL_GTID, Reached::Mysql(applied)) => {
+            Gtid::from_event(event.body).is_ok_and(|gtid| applied.has(&gtid.source, gtid.number()))
+        }
+        (MYSQL_TAGGED_GTID, Reached::Mysql(applied)) => {
+            Gtid::from_tagged_event(event.body).is_ok_and(|gtid| applied.has(&gtid.source, gtid.number()))
+        }
+        _ => false,
+    }
 }
 
 /// As a table's description has them: each with its length before and a zero behind.
@@ -245,15 +268,21 @@ mod tests {
             std::fs::write(dir.path().join("relay.index"), "./relay.000001\n").expect("written");
             let bytes = [b"\xfebin", &events.concat()[..]].concat();
             std::fs::write(dir.path().join("relay.000001"), bytes).expect("written");
-            may_hold_rows_of(dir.path(), &at.parse().expect("a place"), "dauphin", "timelines").expect("readable")
+            let applied = Reached::Mariadb("0-1-3".parse().expect("a position"));
+            let at = at.parse().expect("a place");
+            may_hold_rows_of(dir.path(), &at, &applied, ("dauphin", "timelines")).expect("readable")
         };
-        let other = [begin(4, 0), map("app", "timelines"), map("dauphin", "timelines2"), query("COMMIT")];
+        let with = |sequence: u64, rows: &[Vec<u8>]| [&[begin(sequence, 0)], rows, &[query("COMMIT")]].concat();
+        let row = [map("dauphin", "timelines")];
+        let other = with(4, &[map("app", "timelines"), map("dauphin", "timelines2")]);
         assert!(!holds(&other, "relay.000001:4"));
-        let row = [&other[..], &[map("dauphin", "timelines")]].concat();
-        assert!(holds(&row, "relay.000001:4"));
-        let behind = 4 + row.concat().len();
-        assert!(!holds(&[&row[..], &other].concat(), &format!("relay.000001:{behind}")), "it was applied");
-        assert!(holds(&[event(PAYLOAD, 1, &[0; 40])], "relay.000001:4"), "compressed: nobody can say");
+        assert!(holds(&[&other[..], &with(5, &row)].concat(), "relay.000001:4"));
+        // the place that the server says may be before what it has applied
+        assert!(!holds(&[&with(3, &row)[..], &other].concat(), "relay.000001:4"));
+        let behind = 4 + with(4, &row).concat().len();
+        assert!(!holds(&[&with(4, &row)[..], &other].concat(), &format!("relay.000001:{behind}")));
+        let packed = [event(PAYLOAD, 1, &[0; 40])];
+        assert!(holds(&with(4, &packed), "relay.000001:4") && !holds(&with(3, &packed), "relay.000001:4"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! nothing here knows what an act is for.
 
 use crate::mysql::client::{Row, Session};
+use crate::mysql::nudge::Nudges;
 use crate::mysql::{Dialect, Error, Instance, Result, Settings, Version, accounts, config};
 use std::time::Duration;
 use tokio::sync::Mutex;
@@ -20,6 +21,7 @@ pub struct Mysql {
     pub(crate) acts: Session,
     /// What is written through it is replicated: only where this server leads.
     pub(crate) writes: Session,
+    pub(crate) nudges: Mutex<Nudges>,
 }
 
 impl Mysql {
@@ -32,7 +34,8 @@ impl Mysql {
         let user = accounts::agent(instance.dialect().flavour(), &instance.os_user).to_owned();
         let session = || Session::new(instance.socket(), user.clone());
         let writes = Session::logged(instance.socket(), user.clone());
-        Ok(Self { settings: Mutex::new(settings), looks: session(), acts: session(), writes, instance })
+        let (settings, nudges) = (Mutex::new(settings), Mutex::default());
+        Ok(Self { settings, looks: session(), acts: session(), writes, nudges, instance })
     }
 
     /// The account that the agent connects as.
@@ -80,6 +83,7 @@ impl Mysql {
         self.looks.forget().await;
         self.acts.forget().await;
         self.writes.forget().await;
+        *self.nudges.lock().await = Nudges::default();
     }
 
     /// Runs a statement of an act.
