@@ -174,6 +174,9 @@ pub fn render(instance: &Instance, settings: &Settings) -> String {
     put("socket", &path(&instance.socket()));
     put("pid_file", &path(&instance.pid_path()));
     put("log_error", &path(&instance.log_path()));
+    if !settings.user.contains_key("tmpdir") {
+        put("tmpdir", &path(&instance.tmp_dir()));
+    }
     put("port", &instance.port.to_string());
     put("bind_address", &settings.listen);
     put("server_id", &settings.server_id.to_string());

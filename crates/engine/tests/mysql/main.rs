@@ -44,6 +44,7 @@ macro_rules! on_every_server {
                 rejoin::what_was_received_and_not_applied_is_archived_too
                 leaderships::a_leader_dies_and_its_tail_is_found_and_copied_over
                 leaderships::whoever_is_no_voter_acknowledges_nothing
+                leaderships::a_barrier_whose_wait_was_ended_proves_nothing
                 leaderships::two_voters_must_vouch_where_two_are_asked
                 leaderships::a_transaction_of_nobodys_puts_a_member_nowhere
                 leaderships::a_server_boots_closed_and_lets_nobody_in
