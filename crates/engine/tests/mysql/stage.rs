@@ -153,6 +153,14 @@ impl Member {
         end
     }
 
+    /// Stops its server's process, or lets it go on.
+    pub fn signal(&self, signal: &str) {
+        for pid in all_in(&self.sql.instance.data_dir) {
+            let sent = Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status();
+            assert!(sent.unwrap().success());
+        }
+    }
+
     /// Waits for the end of a server that was told to.
     pub async fn ended(&mut self) {
         let mut server = self.server.take().unwrap();
