@@ -157,15 +157,14 @@ impl Mysql {
         progress: &Progress,
         quiet: Duration,
     ) -> Result<About> {
-        let receiver = Receiver::begin(from, quiet).await.map_err(Error::stream(DOING))?;
+        let mut receiver = Receiver::begin(from, quiet).await.map_err(Error::stream(DOING))?;
         let tool = Tool::of(&self.instance.bin.program("mbstream")?, "mbstream", None).arg("-x").cwd(data_dir);
         let body = async |mut stdin: tokio::process::ChildStdin, _stdout| {
-            let take = async |bytes: &[u8]| {
-                stdin.write_all(bytes).await?;
-                progress.add(bytes.len() as u64);
-                Ok(())
-            };
-            receiver.blocks(take).await
+            while let Some(block) = receiver.next().await? {
+                stdin.write_all(block).await?;
+                progress.add(block.len() as u64);
+            }
+            receiver.end().await
         };
         Ok(tool.stream(COPY_LIMIT, body).await?)
     }

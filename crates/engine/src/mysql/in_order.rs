@@ -1,9 +1,11 @@
 //! Stops a server so that nothing is left behind: clients are kept out, writes are closed, what is logged is sent to whoever is
 //! attached, and only then does it end. A server whose commits wait cannot go so, and is killed.
 
+use crate::host::files;
 use crate::mysql::access::Access;
+use crate::mysql::client::Row;
 use crate::mysql::threads::{LOOK_LIMIT, POLL};
-use crate::mysql::{Error, Mysql, Result, StopMode};
+use crate::mysql::{Error, Mysql, Result, StopMode, Thread};
 use dauphin_model::Position;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -22,7 +24,16 @@ impl Mysql {
         let ended = self.end_log(until).await;
         let left = until.saturating_duration_since(Instant::now());
         match &ended {
-            Ok(position) => match self.stop(StopMode::Orderly, left).await? {
+            // MySQL's own stop waits 2 s for sessions to end, for the patience where a replica comes back at once, and for the rest
+            // of a transaction that will not come; nobody leads meanwhile. Killed, it loses nothing: nobody writes, and what is
+            // logged or received is on the disk
+            Ok((position, true)) => {
+                self.stop(StopMode::Kill, left).await?;
+                // as a stop of its own would: what is left of a crash is told by it
+                files::remove(&self.instance.pid_path())?;
+                Ok(Some(position.clone()))
+            }
+            Ok((position, false)) => match self.stop(StopMode::Orderly, left).await? {
                 StopMode::Orderly => Ok(Some(position.clone())),
                 StopMode::Kill => Ok(None),
             },
@@ -33,8 +44,9 @@ impl Mysql {
         }
     }
 
-    /// Ends the log: nobody writes any more, and everything is sent.
-    async fn end_log(&self, until: Instant) -> Result<Position> {
+    /// Ends the log: nobody writes any more, and everything is sent. Gives where it ends, and whether a stop in words would wait
+    /// for others.
+    async fn end_log(&self, until: Instant) -> Result<(Position, bool)> {
         let left = || until.saturating_duration_since(Instant::now());
         if self.look(LOOK_LIMIT).await?.leads() {
             self.set_access_within(Access::Closed, left()).await?;
@@ -42,25 +54,32 @@ impl Mysql {
             self.all_sent(until).await?;
         } else {
             self.freeze(left()).await?;
+            if self.look(LOOK_LIMIT).await?.is_applied() {
+                self.stop_appliers().await?;
+            }
         }
         let standing = self.standing(LOOK_LIMIT).await?;
+        let waits = standing.view.channels.iter().any(|channel| channel.applier != Thread::Stopped);
         match standing.view.semi_sync.waiting {
-            0 => Ok(standing.place.position),
+            0 => Ok((standing.place.position, waits || !self.senders().await?.is_empty())),
             sessions => Err(Error::CommitsWait { sessions: sessions as usize }),
         }
+    }
+
+    /// The sessions that stream the log.
+    async fn senders(&self) -> Result<Vec<Row>> {
+        let doing = "looking at who streams the log";
+        let rows = self.looks.query("SHOW PROCESSLIST", LOOK_LIMIT).await.map_err(Error::sql(doing))?;
+        let streams = |row: &Row| row.get("Command").is_some_and(|command| command.starts_with("Binlog Dump"));
+        Ok(rows.into_iter().filter(streams).collect())
     }
 
     /// Waits until everything is sent to all who are attached. One that hangs costs the patience, and no more: whether enough
     /// members hold everything is told by where they stand.
     async fn all_sent(&self, until: Instant) -> Result<()> {
         while Instant::now() < until {
-            let doing = "looking at who streams the log";
-            let rows = self.looks.query("SHOW PROCESSLIST", LOOK_LIMIT).await.map_err(Error::sql(doing))?;
-            let behind = |row: &&crate::mysql::client::Row| {
-                let text = |name: &str| row.get(name).unwrap_or_default();
-                text("Command").starts_with("Binlog Dump") && !text("State").contains(ALL_SENT)
-            };
-            if rows.iter().find(behind).is_none() {
+            let has_all = |row: &Row| row.get("State").is_some_and(|state| state.contains(ALL_SENT));
+            if self.senders().await?.iter().all(has_all) {
                 return Ok(());
             }
             tokio::time::sleep(POLL).await;
