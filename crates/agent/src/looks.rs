@@ -47,7 +47,7 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
         };
         let (up, life) = server.life();
         if up {
-            let mut view = server.engine.look(beat).await;
+            let mut view = server.engine.look(&server, beat).await;
             view.disk_ok = disk.as_ref().is_none_or(|d| d.age() < suspect.max(3 * DISK_EVERY));
             view.pending_restart.clone_from(&house.pending_restart);
             view.serves = server.serves();
@@ -61,6 +61,9 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
                 view.run = Run::Hung;
             }
             let running = view.run == Run::Running;
+            if running {
+                server.engine.after_look(&server, role, &view);
+            }
             if server.life() == (true, life) {
                 server.inbox.tell(Event::Server(Box::new(view)));
             }
@@ -70,7 +73,7 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
             let changed = server.changed_lately(HOUSE_EVERY);
             if running && (changed || kept.elapsed() >= HOUSE_EVERY) {
                 kept = Instant::now();
-                server.engine.look_around(&mut house, beat).await;
+                server.engine.look_around(&server, &mut house, beat).await;
                 server.engine.keep_house(&server, role).await;
             }
         }

@@ -194,7 +194,9 @@ impl Operations for Agent {
     async fn history(&self) -> Answer<dto::History> {
         let past: Vec<HistoryRecord> = keys::get(&self.store.watch().borrow(), &keys::history()).unwrap_or_default();
         let cuts: Vec<CutRecord> = keys::get(&self.store.watch().borrow(), &keys::cut_off()).unwrap_or_default();
-        Ok(dto::History { history: past.iter().map(|h| view::history(h, view::lost(&h.past, &cuts))).collect() })
+        let engine = self.picture().spec.engine;
+        let entry = |h: &HistoryRecord| view::history(engine, h, view::lost(engine, &h.past, &cuts));
+        Ok(dto::History { history: past.iter().map(entry).collect() })
     }
 
     async fn journal(&self, after: Option<u64>, limit: usize) -> Answer<dto::Journal> {

@@ -326,7 +326,7 @@ async fn adopt(parts: Parts, store: &Store, known: bool) -> Result<(Arc<Server>,
     let server = Server::new(parts, guard, events);
     let mut view = ServerView { disk_ok: true, ..ServerView::default() };
     if adopted {
-        view = engine.look(Duration::from_secs(2)).await;
+        view = engine.look(&server, Duration::from_secs(2)).await;
         if view.run == Run::Running && view.in_recovery == Some(true) {
             tracing::info!("a running replica was taken over");
         } else {

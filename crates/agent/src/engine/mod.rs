@@ -2,18 +2,21 @@
 //! the server, its starts and its looks ask of any of them. It acts as it is told; it never decides that it is time.
 
 mod error;
+pub(crate) mod mysql;
 mod postgres;
 
 pub(crate) use error::Error;
-pub(crate) use postgres::PostgresHands;
+use mysql::{Answer, MysqlHands, Part, Question};
+use postgres::PostgresHands;
 
 use crate::server::Server;
+use bytes::Bytes;
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
 use dauphin_engine::host::DiskProbe;
 use dauphin_ha::{EngineOutcome, EngineStep, Role};
 use dauphin_model::file::Local;
-use dauphin_model::{Lsn, MemberSpec, ServerView, Spec, Timeline};
+use dauphin_model::{EngineKind, Lsn, MemberName, MemberSpec, ServerView, Spec, Timeline};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +52,8 @@ pub(crate) struct Cut {
 /// This member's server, whichever it is.
 #[derive(Debug)]
 pub(crate) enum Engine {
-    Postgres(PostgresHands),
+    Postgres(Box<PostgresHands>),
+    Mysql(Box<MysqlHands>),
 }
 
 impl Engine {
@@ -60,12 +64,18 @@ impl Engine {
         member: &MemberSpec,
         listen: &str,
     ) -> Result<Self, crate::AgentError> {
-        PostgresHands::of(local, spec, member, listen).await.map(Self::Postgres)
+        match spec.engine {
+            EngineKind::Postgres => Ok(Self::Postgres(Box::new(PostgresHands::of(local, spec, member, listen).await?))),
+            EngineKind::Mysql | EngineKind::Mariadb => {
+                Ok(Self::Mysql(Box::new(MysqlHands::of(local, spec, member, listen).await?)))
+            }
+        }
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
         match self {
             Self::Postgres(hands) => &hands.server.instance.data_dir,
+            Self::Mysql(hands) => &hands.server.instance.data_dir,
         }
     }
 
@@ -73,6 +83,7 @@ impl Engine {
     pub(crate) fn program(&self) -> PathBuf {
         match self {
             Self::Postgres(hands) => hands.server.instance.bin.program("postgres"),
+            Self::Mysql(hands) => hands.server.instance.bin.server.clone(),
         }
     }
 
@@ -80,6 +91,7 @@ impl Engine {
     pub(crate) fn version(&self) -> String {
         match self {
             Self::Postgres(hands) => hands.server.instance.bin.version.to_string(),
+            Self::Mysql(hands) => hands.server.instance.bin.version.text.clone(),
         }
     }
 
@@ -87,12 +99,17 @@ impl Engine {
     pub(crate) fn series(&self) -> String {
         match self {
             Self::Postgres(hands) => hands.server.instance.bin.version.major.to_string(),
+            Self::Mysql(hands) => {
+                let (major, minor, _) = hands.server.instance.bin.version.number;
+                format!("{major}.{minor}")
+            }
         }
     }
 
     pub(crate) fn has_data(&self) -> bool {
         match self {
             Self::Postgres(hands) => hands.server.instance.has_data(),
+            Self::Mysql(hands) => hands.server.instance.has_data(),
         }
     }
 
@@ -100,6 +117,8 @@ impl Engine {
     pub(crate) fn half_done(&self) -> bool {
         match self {
             Self::Postgres(hands) => hands.server.instance.rewind_marker().exists(),
+            // a copy appears by one rename
+            Self::Mysql(_) => false,
         }
     }
 
@@ -107,6 +126,7 @@ impl Engine {
     pub(crate) fn has_process(&self) -> bool {
         match self {
             Self::Postgres(hands) => hands.server.instance.postmaster().is_some(),
+            Self::Mysql(hands) => hands.server.instance.process().is_some(),
         }
     }
 
@@ -115,6 +135,7 @@ impl Engine {
     pub(crate) fn check_found(&self, expected: Option<u64>, known: bool) -> Result<Option<u64>, Error> {
         match self {
             Self::Postgres(hands) => hands.check_found(expected, known),
+            Self::Mysql(hands) => hands.check_found(known).map(|()| None),
         }
     }
 
@@ -122,6 +143,7 @@ impl Engine {
     pub(crate) fn probe_disk(&self, every: Duration) -> std::io::Result<DiskProbe> {
         let (data_dir, beside) = match self {
             Self::Postgres(hands) => (&hands.server.instance.data_dir, &hands.server.instance.member_dir),
+            Self::Mysql(hands) => (&hands.server.instance.data_dir, &hands.server.instance.member_dir),
         };
         DiskProbe::start(data_dir, beside, every)
     }
@@ -130,6 +152,7 @@ impl Engine {
     pub(crate) async fn forget_connections(&self) {
         match self {
             Self::Postgres(hands) => hands.server.forget_connections().await,
+            Self::Mysql(hands) => hands.server.forget_connections().await,
         }
     }
 
@@ -137,6 +160,7 @@ impl Engine {
     pub(crate) async fn kill(&self, within: Duration) -> Result<(), Error> {
         match self {
             Self::Postgres(hands) => hands.kill(within).await,
+            Self::Mysql(hands) => hands.kill(within).await,
         }
     }
 
@@ -144,6 +168,7 @@ impl Engine {
     pub(crate) async fn set_access(&self, access: Access, server: &Server) -> Result<(), Error> {
         match self {
             Self::Postgres(hands) => hands.set_access(access, server).await,
+            Self::Mysql(hands) => hands.set_access(access).await,
         }
     }
 
@@ -151,6 +176,7 @@ impl Engine {
     pub(crate) async fn busy_clients(&self) -> Result<u64, Error> {
         match self {
             Self::Postgres(hands) => Ok(hands.server.busy_clients().await?),
+            Self::Mysql(hands) => Ok(hands.server.busy_clients().await?),
         }
     }
 
@@ -158,13 +184,31 @@ impl Engine {
     pub(crate) async fn carry_out(&self, server: &Arc<Server>, step: EngineStep) -> Result<EngineOutcome, Error> {
         match self {
             Self::Postgres(hands) => hands.carry_out(server, step).await,
+            Self::Mysql(hands) => hands.carry_out(server, step).await,
         }
     }
 
     /// One look at the server; it never fails.
-    pub(crate) async fn look(&self, limit: Duration) -> ServerView {
+    pub(crate) async fn look(&self, server: &Server, limit: Duration) -> ServerView {
         match self {
             Self::Postgres(hands) => hands.look(limit).await,
+            Self::Mysql(hands) => hands.look(server, limit).await,
+        }
+    }
+
+    /// What has to follow a look at a server that runs. Never waits.
+    pub(crate) fn after_look(&self, server: &Arc<Server>, role: Role, view: &ServerView) {
+        match self {
+            Self::Postgres(_) => {}
+            Self::Mysql(hands) => hands.after_look(server, role, view),
+        }
+    }
+
+    /// The hands on a server of MySQL or MariaDB, where this member runs one.
+    fn mysql(&self) -> Option<&MysqlHands> {
+        match self {
+            Self::Postgres(_) => None,
+            Self::Mysql(hands) => Some(hands),
         }
     }
 
@@ -172,13 +216,15 @@ impl Engine {
     pub(crate) async fn is_silent(&self, limit: Duration) -> bool {
         match self {
             Self::Postgres(hands) => hands.is_silent(limit).await,
+            Self::Mysql(hands) => hands.is_silent(limit).await,
         }
     }
 
     /// Looks for what waits for a restart and what was set by hand; what cannot be seen now stays as it was.
-    pub(crate) async fn look_around(&self, house: &mut House, limit: Duration) {
+    pub(crate) async fn look_around(&self, server: &Server, house: &mut House, limit: Duration) {
         match self {
             Self::Postgres(hands) => hands.look_around(house, limit).await,
+            Self::Mysql(hands) => hands.look_around(server, house),
         }
     }
 
@@ -186,6 +232,8 @@ impl Engine {
     pub(crate) async fn keep_house(&self, server: &Server, role: Role) {
         match self {
             Self::Postgres(hands) => hands.keep_slots(server, role).await,
+            // its leader keeps its log by time, and each replica knows where it is
+            Self::Mysql(_) => {}
         }
     }
 
@@ -193,6 +241,7 @@ impl Engine {
     pub(crate) async fn reload(&self) -> Result<(), Error> {
         match self {
             Self::Postgres(hands) => Ok(hands.server.reload().await?),
+            Self::Mysql(hands) => Ok(hands.server.reload_tls().await?),
         }
     }
 
@@ -200,6 +249,8 @@ impl Engine {
     pub(crate) async fn checkpoint(&self) -> Result<(), Error> {
         match self {
             Self::Postgres(hands) => Ok(hands.server.checkpoint().await?),
+            // its stop waits for no checkpoint
+            Self::Mysql(_) => Ok(()),
         }
     }
 
@@ -207,6 +258,7 @@ impl Engine {
     pub(crate) async fn keep_settings(&self, server: &Server) {
         match self {
             Self::Postgres(hands) => hands.keep_settings(server).await,
+            Self::Mysql(hands) => hands.keep_settings(server).await,
         }
     }
 
@@ -214,16 +266,45 @@ impl Engine {
     pub(crate) async fn ask_settings(&self, spec: &Spec, differences: &mut [dto::Difference]) -> Result<(), ApiError> {
         match self {
             Self::Postgres(hands) => hands.ask_settings(spec, differences).await,
+            Self::Mysql(_) => {
+                mysql::applies_after_restart(differences);
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers another agent's question about this member's server.
+    pub(crate) async fn asked(&self, question: Question) -> Result<Answer, ApiError> {
+        match self {
+            Self::Postgres(_) => Err(ApiError::failed("engine", "this member runs PostgreSQL", "dauphin doctor")),
+            Self::Mysql(hands) => {
+                hands.asked(question).await.map_err(|error| ApiError::failed("server", error.to_string(), ""))
+            }
+        }
+    }
+
+    /// Hands out the next part of a copy of this member.
+    pub(crate) async fn give(&self, taker: &MemberName, part: Part) -> Result<Bytes, String> {
+        match self {
+            Self::Postgres(_) => Err("this member runs PostgreSQL".to_owned()),
+            Self::Mysql(hands) => hands.give(taker, part).await,
         }
     }
 }
 
 /// Refuses a change of the engine's part of a specification that no server can be asked about.
 pub(crate) fn check_change(new: &Spec, old: &Spec) -> Result<(), ApiError> {
-    postgres::check_change(&new.postgres, &old.postgres)
+    if new.engine != old.engine {
+        let text = "a cluster's engine is decided when it is made and cannot be changed afterwards";
+        return Err(ApiError::usage("fixed", text, "make another cluster, and move the data"));
+    }
+    match new.engine {
+        EngineKind::Postgres => postgres::check_change(&new.postgres, &old.postgres),
+        EngineKind::Mysql | EngineKind::Mariadb => mysql::check_change(&new.mysql, &old.mysql),
+    }
 }
 
 /// The section under whose settings each server's own stand.
-pub(crate) const PARAMETERS: [&str; 1] = ["postgres.parameters."];
+pub(crate) const PARAMETERS: [&str; 2] = ["postgres.parameters.", "mysql.parameters."];
 /// How a change applies that waits for a restart.
 pub(crate) const RESTART: &str = "after a restart";

@@ -48,7 +48,7 @@ impl PostgresHands {
         instance.wipe()?;
         let source = Upstream { slot: None, ..upstream };
         let copying = instance.clone_from(&source, &settings, &self.credentials, system, Arc::clone(&progress));
-        server.telling_of(&progress, copying).await?;
+        server.telling_of(&progress, Box::pin(copying)).await?;
         // its log came along
         Ok(EngineOutcome::Copied { needs: None })
     }

@@ -71,8 +71,7 @@ impl PostgresHands {
     /// What this member's server says to the new settings: refused where it cannot read one, else which of them wait for a
     /// restart.
     pub(crate) async fn ask_settings(&self, spec: &Spec, differences: &mut [dto::Difference]) -> Result<(), ApiError> {
-        let usage =
-            |error: postgres::Error| ApiError::usage("bad_setting", error.to_string(), "dauphin config show");
+        let usage = |error: postgres::Error| ApiError::usage("bad_setting", error.to_string(), "dauphin config show");
         let wanted = &spec.postgres.parameters;
         if let Err(error @ postgres::Error::Setting { .. }) = self.server.check_settings(wanted).await {
             return Err(usage(error));

@@ -14,12 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 impl PostgresHands {
-    pub(crate) async fn of(
-        local: &Local,
-        spec: &Spec,
-        member: &MemberSpec,
-        listen: &str,
-    ) -> Result<Self, AgentError> {
+    pub(crate) async fn of(local: &Local, spec: &Spec, member: &MemberSpec, listen: &str) -> Result<Self, AgentError> {
         let roots: Vec<PathBuf> = std::env::current_dir().into_iter().collect();
         let bin = Binaries::find(local.bin_dir.as_deref(), &roots).await.map_err(Error::from)?;
         let data_dir = data_dir(local);
