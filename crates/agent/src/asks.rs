@@ -1,6 +1,7 @@
 //! What has to happen on a certain member: done here by the core, or asked of the agent there, with progress told and the
 //! end waited for. Called by `operations` and, for another agent, by the desk. The checks are the core's.
 
+use crate::engine::mysql::{Answer, Question};
 use crate::operations::{Agent, COMMAND_WITHIN, LOOK_EVERY};
 use crate::picture::Picture;
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub(crate) enum Ask {
     Restart,
     /// Copy your data again.
     Reinit,
+    /// What your server says.
+    Engine(Question),
 }
 
 /// Code of the answer that names another major version.
@@ -43,17 +46,26 @@ pub(crate) const OTHER_VERSION: &str = "other_version";
 pub(crate) enum Told {
     Done,
     Error(ApiError),
+    Engine(Answer),
 }
 
 impl Agent {
     /// A question of another agent.
     pub(crate) async fn asked(self: Arc<Self>, body: &[u8]) -> Result<Bytes, dauphin_net::Refusal> {
         let ask: Ask = serde_json::from_slice(body).map_err(|e| dauphin_net::Refusal(e.to_string()))?;
-        let told = match self.do_here(ask).await {
-            Ok(()) => Told::Done,
-            Err(error) => Told::Error(error),
+        let told = match ask {
+            Ask::Engine(question) => self.says(question).await.map(Told::Engine),
+            ask => self.do_here(ask).await.map(|()| Told::Done),
         };
+        let told = told.unwrap_or_else(Told::Error);
         Ok(Bytes::from(serde_json::to_vec(&told).unwrap_or_default()))
+    }
+
+    /// Another agent wants the next part of a copy.
+    pub(crate) async fn give(&self, taker: &MemberName, body: &[u8]) -> Result<Bytes, dauphin_net::Refusal> {
+        let part = serde_json::from_slice(body).map_err(|e| dauphin_net::Refusal(e.to_string()))?;
+        let server = self.server.as_ref().ok_or_else(|| dauphin_net::Refusal("a witness has no data".to_owned()))?;
+        server.engine.give(taker, part).await.map_err(dauphin_net::Refusal)
     }
 
     /// Does what this member alone can do.
@@ -61,6 +73,7 @@ impl Agent {
         let command = match ask {
             Ask::Checkpoint => return self.checkpoint().await,
             Ask::Runs { major } => return self.runs(major),
+            Ask::Engine(question) => return self.says(question).await.map(drop),
             Ask::Switchover { to } => {
                 // written before anybody waits: the stop's own checkpoint is then short
                 if self.picture().role == Role::Leader {
@@ -80,17 +93,25 @@ impl Agent {
         self.command(command).await
     }
 
+    /// What this member's own server says.
+    async fn says(&self, question: Question) -> Result<Answer, ApiError> {
+        match &self.server {
+            Some(server) => server.engine.asked(question).await,
+            None => Err(ApiError::failed("witness", format!("{} is a witness: it has no server", self.me), "")),
+        }
+    }
+
     fn runs(&self, major: u32) -> Result<(), ApiError> {
-        let ours = self.server.as_ref().map(|s| s.postgres.instance.bin.version.major);
+        let ours = self.server.as_ref().map(|s| s.engine.series());
         match ours {
-            Some(ours) if ours != major => Err(ApiError::refused(OTHER_VERSION, ours.to_string(), "")),
+            Some(ours) if ours != major.to_string() => Err(ApiError::refused(OTHER_VERSION, ours, "")),
             Some(_) | None => Ok(()),
         }
     }
 
     async fn checkpoint(&self) -> Result<(), ApiError> {
         let Some(server) = &self.server else { return Ok(()) };
-        server.postgres.checkpoint().await.map_err(|e| ApiError::failed("checkpoint", e.to_string(), ""))
+        server.engine.checkpoint().await.map_err(|e| ApiError::failed("checkpoint", e.to_string(), ""))
     }
 
     pub(crate) async fn command(&self, command: Command) -> Result<(), ApiError> {
@@ -119,7 +140,7 @@ impl Agent {
                 ApiError::unavailable("unreachable", format!("{member}: {error}"), next)
             })?;
             match serde_json::from_slice::<Told>(&answer) {
-                Ok(Told::Done) => Ok(()),
+                Ok(Told::Done | Told::Engine(_)) => Ok(()),
                 Ok(Told::Error(error)) => Err(error),
                 Err(error) => Err(ApiError::failed("answer", error.to_string(), "")),
             }

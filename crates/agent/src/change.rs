@@ -1,13 +1,13 @@
 //! The shared specification: shown, changed by compare-and-set after it was checked, taken back, and brought to the
 //! server. A change that needs a restart says so; restarting is a command of its own.
 
+use crate::engine::{self, RESTART};
 use crate::keys::{self, SpecRecord};
 use crate::picture::Picture;
 use crate::server::Server;
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
 use dauphin_api::operations::Answer;
-use dauphin_engine::postgres::{Access, Settings};
 use dauphin_ha::Role;
 use dauphin_model::file::ClusterFile;
 use dauphin_model::{MemberName, Spec};
@@ -20,8 +20,6 @@ use std::time::Duration;
 const STORE_WITHIN: Duration = Duration::from_secs(5);
 /// How often the server's settings are compared with the specification.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
-/// How a change applies that waits for a restart.
-const RESTART: &str = "after a restart";
 /// Earlier versions kept.
 const VERSIONS_MAX: usize = 20;
 
@@ -78,7 +76,7 @@ fn differences(from: &str, to: &str) -> Vec<dto::Difference> {
             key: key.clone(),
             from: from.get(key).cloned(),
             to: to.get(key).cloned(),
-            applies: if key.starts_with("postgres.parameters.") {
+            applies: if engine::PARAMETERS.iter().any(|section| key.starts_with(section)) {
                 "reload or restart, as the server says"
             } else {
                 "at once"
@@ -218,43 +216,15 @@ fn checked(text: &str, old: &Spec) -> Result<Spec, ApiError> {
         let text = "the cluster's name and its members' names, kinds and addresses cannot be changed this way";
         return Err(ApiError::usage("fixed", text, "dauphin store add | remove changes members of the store"));
     }
-    if file.spec.postgres.locale != old.postgres.locale {
-        let text = "locale is decided when the cluster is made and cannot be changed afterwards";
-        return Err(ApiError::usage("fixed", text, "CREATE DATABASE ... LOCALE makes a database with another one"));
-    }
-    // members do not change over in the same moment: those that differ would refuse each other
-    if file.spec.postgres.sql_tls != old.postgres.sql_tls {
-        let text = "sql_tls is decided before the cluster's first start and cannot be changed afterwards";
-        return Err(ApiError::usage("fixed", text, "with `require` clients must use TLS, with `off` they may"));
-    }
-    Settings::new(Vec::new(), 1, &file.spec.postgres)
-        .map_err(|e| ApiError::usage("bad_setting", e.to_string(), "dauphin config show"))?;
+    engine::check_change(&file.spec, old)?;
     Ok(file.spec)
 }
 
-/// What this member's server says to the new settings: refused where it cannot read one, else which of them wait for a
-/// restart.
+/// What this member's server says to the new settings.
 async fn ask_server(server: Option<&Server>, spec: &Spec, differences: &mut [dto::Difference]) -> Result<(), ApiError> {
-    let Some(server) = server else { return Ok(()) };
-    let usage = |error: dauphin_engine::postgres::Error| {
-        ApiError::usage("bad_setting", error.to_string(), "dauphin config show")
-    };
-    let wanted = &spec.postgres.parameters;
-    if let Err(error @ dauphin_engine::postgres::Error::Setting { .. }) = server.postgres.check_settings(wanted).await {
-        return Err(usage(error));
-    }
-    match server.postgres.changes_to(wanted).await {
-        Ok(changes) => {
-            for change in changes {
-                let key = format!("postgres.parameters.{}", change.name);
-                let applies = if change.restart { RESTART } else { "by a reload" };
-                differences.iter_mut().filter(|d| d.key == key).for_each(|d| applies.clone_into(&mut d.applies));
-            }
-            Ok(())
-        }
-        Err(error @ dauphin_engine::postgres::Error::Setting { .. }) => Err(usage(error)),
-        // it cannot be asked just now: it will say at the reload
-        Err(_) => Ok(()),
+    match server {
+        Some(server) => server.engine.ask_settings(spec, differences).await,
+        None => Ok(()),
     }
 }
 
@@ -354,47 +324,13 @@ pub(crate) fn restart_order(picture: &Picture) -> Vec<MemberName> {
     all
 }
 
-/// Brings the specification's settings and networks to the server whenever they differ from what it was given.
+/// Brings the specification's settings to the server whenever they differ from what it was given.
 pub(crate) async fn keep_settings(server: Arc<Server>) {
-    let mut networks = server.networks();
     loop {
         tokio::time::sleep(COMPARE_EVERY).await;
         let role = server.picture.borrow().role;
-        if !matches!(role, Role::Leader | Role::Replica) {
-            continue;
-        }
-        let named = server.networks();
-        if networks != named && keep_networks(&server).await {
-            networks = named;
-        }
-        let current = server.postgres.settings().await;
-        let Some(wanted) = server.wanted(&current).ok().filter(|wanted| *wanted != current) else { continue };
-        let Ok(_hand) = server.hand.try_lock() else { continue };
-        match server.postgres.change_settings(wanted).await {
-            Ok(()) => {
-                server.note_change();
-                tracing::info!("the server has the new settings");
-            }
-            Err(error) => tracing::warn!(%error, "the server does not take the new settings"),
-        }
-    }
-}
-
-/// Whether the access rules name the networks of the specification now. Closed ones will when they are opened; sessions
-/// that are there stay.
-async fn keep_networks(server: &Server) -> bool {
-    let Ok(_hand) = server.hand.try_lock() else { return false };
-    if !server.serves() {
-        return true;
-    }
-    match server.set_access(Access::Open).await {
-        Ok(()) => {
-            tracing::info!("the access rules have the new networks");
-            true
-        }
-        Err(error) => {
-            tracing::warn!(%error, "the access rules do not take the new networks yet");
-            false
+        if matches!(role, Role::Leader | Role::Replica) {
+            server.engine.keep_settings(&server).await;
         }
     }
 }

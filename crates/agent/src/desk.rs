@@ -1,7 +1,7 @@
 //! What comes over the link from other members and from proxies: the store's calls, the core's messages, questions between
 //! agents, and who wants to know where clients go. It hands on; it decides nothing.
 
-use crate::links::{ASK_CHANNEL, Links, MESSAGE_CHANNEL, STORE_CHANNEL};
+use crate::links::{ASK_CHANNEL, COPY_CHANNEL, Links, MESSAGE_CHANNEL, STORE_CHANNEL};
 use crate::mind::Inbox;
 use crate::operations::Agent;
 use bytes::Bytes;
@@ -35,7 +35,10 @@ impl Handler for Desk {
             match (channel, store, agent) {
                 (STORE_CHANNEL, Some(store), _) => store.handle(&name, body).await.map_err(|e| Refusal(e.to_string())),
                 (ASK_CHANNEL, _, Some(agent)) => agent.asked(&body).await,
-                (STORE_CHANNEL | ASK_CHANNEL, _, _) => Err(Refusal("the agent is starting; ask again".to_owned())),
+                (COPY_CHANNEL, _, Some(agent)) => agent.give(&name, &body).await,
+                (STORE_CHANNEL | ASK_CHANNEL | COPY_CHANNEL, _, _) => {
+                    Err(Refusal("the agent is starting; ask again".to_owned()))
+                }
                 _ => Err(Refusal(format!("nothing is asked on channel {channel}"))),
             }
         })

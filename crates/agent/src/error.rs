@@ -1,6 +1,6 @@
 //! Why an agent cannot start or go on; each says what to do next.
 
-use dauphin_engine::postgres::Error as Engine;
+use crate::engine::Error as Engine;
 use dauphin_store::StoreError;
 use std::io;
 use std::path::PathBuf;
@@ -71,19 +71,17 @@ impl AgentError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_)
-            | Self::Engine(Engine::Setting { .. } | Engine::NoBinaries { .. } | Engine::Version { .. }) => 2,
+            Self::Configuration(_) => 2,
+            Self::Engine(error) => error.exit_code(),
             Self::Damaged { .. }
             | Self::Refused(_)
-            | Self::Engine(Engine::Refused(_))
             | Self::Store(StoreError::Corrupt(_) | StoreError::Foreign { .. }) => 3,
             Self::File { .. }
             | Self::Listen { .. }
             | Self::Identity(_)
             | Self::Store(_)
             | Self::Guard(_)
-            | Self::Orphan(_)
-            | Self::Engine(_) => 1,
+            | Self::Orphan(_) => 1,
         }
     }
 }

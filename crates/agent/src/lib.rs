@@ -8,6 +8,7 @@ mod asks;
 mod change;
 mod desk;
 mod durable;
+mod engine;
 mod error;
 mod failpoint;
 mod instance;

@@ -18,6 +18,8 @@ pub(crate) const STORE_CHANNEL: u8 = 1;
 pub(crate) const MESSAGE_CHANNEL: u8 = 2;
 /// Channel of what agents ask of each other (JSON).
 pub(crate) const ASK_CHANNEL: u8 = 4;
+/// Channel of copies: one part after the other, as bytes.
+pub(crate) const COPY_CHANNEL: u8 = 5;
 /// First byte of a core message: what it means may change, and a member of another version is ignored.
 const MESSAGE_VERSION: u8 = 3;
 /// How long the server's port may take to refuse or accept.
@@ -70,8 +72,17 @@ impl Links {
 
     /// Asks another agent.
     pub(crate) async fn ask(&self, to: &MemberName, body: Bytes, within: Duration) -> Result<Bytes, CallError> {
+        self.call(ASK_CHANNEL, to, body, within).await
+    }
+
+    /// Asks another agent for a part of a copy.
+    pub(crate) async fn ask_part(&self, of: &MemberName, body: Bytes, within: Duration) -> Result<Bytes, CallError> {
+        self.call(COPY_CHANNEL, of, body, within).await
+    }
+
+    async fn call(&self, channel: u8, to: &MemberName, body: Bytes, within: Duration) -> Result<Bytes, CallError> {
         match self.links.get(to) {
-            Some(link) => link.call(ASK_CHANNEL, body, within).await,
+            Some(link) => link.call(channel, body, within).await,
             None => Err(CallError::Refusal(format!("there is no member {to}"))),
         }
     }

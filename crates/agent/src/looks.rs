@@ -1,15 +1,12 @@
-//! Looks at this member's server again and again, and keeps slots and access as they should be. It reports and keeps
-//! house; it never decides who leads.
+//! Looks at this member's server again and again, and keeps access and what it holds for others as they should be. It reports
+//! and keeps house; it never decides who leads.
 
+use crate::engine::{Access, House};
 use crate::lag::LagClock;
 use crate::server::Server;
-use dauphin_engine::postgres::client::ClientError;
-use dauphin_engine::postgres::sync::duplicates;
-use dauphin_engine::postgres::{Access, DiskProbe, Error};
 use dauphin_ha::{Event, Role};
-use dauphin_model::{Remark, Run, ServerView, Voter};
+use dauphin_model::{Remark, Run, ServerView};
 use dauphin_net::Identity;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,11 +25,13 @@ const CERTIFICATE_DAYS_MIN: i64 = 30;
 
 /// Looks until the agent ends.
 pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
-    let disk = DiskProbe::start(&server.postgres.instance, DISK_EVERY)
+    let disk = server
+        .engine
+        .probe_disk(DISK_EVERY)
         .inspect_err(|error| tracing::error!(%error, "the disk cannot be probed"))
         .ok();
-    let (mut pending, mut by_hand) = (Vec::new(), Vec::new());
-    let mut house = Instant::now();
+    let mut house = House::default();
+    let mut kept = Instant::now();
     let mut lag = LagClock::default();
     let (mut knocked, mut unanswered) = (Instant::now(), 0_u32);
     loop {
@@ -48,25 +47,23 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
         };
         let (up, life) = server.life();
         if up {
-            let mut view = server.postgres.look(beat).await;
+            let mut view = server.engine.look(&server, beat).await;
             view.disk_ok = disk.as_ref().is_none_or(|d| d.age() < suspect.max(3 * DISK_EVERY));
-            view.pending_restart.clone_from(&pending);
+            view.pending_restart.clone_from(&house.pending_restart);
             view.serves = server.serves();
             lag.measure(dauphin_guard::boottime(), &mut view);
-            view.remarks = remarks(&view, &by_hand, identity.days_left());
+            view.remarks = remarks(&view, &house.by_hand, identity.days_left());
             if view.run == Run::Running && knocked.elapsed() >= KNOCK_EVERY {
                 knocked = Instant::now();
-                // a refusal is an answer too
-                let silent = matches!(
-                    server.postgres.takes_connections(suspect).await,
-                    Err(Error::Sql { source: ClientError::TimedOut(_), .. })
-                );
-                unanswered = if silent { unanswered + 1 } else { 0 };
+                unanswered = if server.engine.is_silent(suspect).await { unanswered + 1 } else { 0 };
             }
             if unanswered >= KNOCKS_MAX {
                 view.run = Run::Hung;
             }
             let running = view.run == Run::Running;
+            if running {
+                server.engine.after_look(&server, role, &view);
+            }
             if server.life() == (true, life) {
                 server.inbox.tell(Event::Server(Box::new(view)));
             }
@@ -74,15 +71,10 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
                 let_readers_in(&server).await;
             }
             let changed = server.changed_lately(HOUSE_EVERY);
-            if running && (changed || house.elapsed() >= HOUSE_EVERY) {
-                house = Instant::now();
-                if let Ok(settings) = server.postgres.pending_restart(beat).await {
-                    pending = settings;
-                }
-                if let Ok(settings) = server.postgres.set_by_hand(beat).await {
-                    by_hand = settings;
-                }
-                keep_slots(&server, role).await;
+            if running && (changed || kept.elapsed() >= HOUSE_EVERY) {
+                kept = Instant::now();
+                server.engine.look_around(&server, &mut house, beat).await;
+                server.engine.keep_house(&server, role).await;
             }
         }
         if !up {
@@ -108,7 +100,7 @@ fn remarks(view: &ServerView, by_hand: &[String], certificate_days: i64) -> Vec<
     if !by_hand.is_empty() {
         found.push(Remark::SetByHand { settings: by_hand.to_vec() });
     }
-    found.extend(duplicates(&view.attached).into_iter().map(|name| Remark::SharedName { name }));
+    found.extend(view.remarks.iter().cloned());
     found
 }
 
@@ -120,30 +112,5 @@ async fn let_readers_in(server: &Server) {
     }
     if let Err(error) = server.set_access(Access::Open).await {
         tracing::warn!(%error, "readers cannot be let in yet");
-    }
-}
-
-/// Every member keeps a slot for every other: whoever leads next has them already.
-async fn keep_slots(server: &Server, role: Role) {
-    if !matches!(role, Role::Leader | Role::Replica) {
-        return;
-    }
-    let Ok(_hand) = server.hand.try_lock() else { return };
-    let (voters, positions): (Vec<Voter>, BTreeMap<Voter, _>) = {
-        let picture = server.picture.borrow();
-        let voters: Vec<Voter> = picture.voters().into_iter().collect();
-        let positions = voters.iter().filter_map(|v| {
-            let beat = picture.beat_of(&v.name).filter(|b| b.incarnation == v.incarnation)?;
-            Some((v.clone(), beat.position.as_ref()?.lsn))
-        });
-        (voters.clone(), positions.collect())
-    };
-    if let Err(error) = server.postgres.ensure_slots(&voters).await {
-        tracing::warn!(%error, "slots cannot be kept");
-    }
-    if role == Role::Replica
-        && let Err(error) = server.postgres.advance_slots(&positions).await
-    {
-        tracing::debug!(%error, "slots cannot be advanced");
     }
 }

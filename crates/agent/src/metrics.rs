@@ -6,7 +6,7 @@ use crate::picture::Picture;
 use crate::view;
 use dauphin_guard::boottime;
 use dauphin_ha::Role;
-use dauphin_model::{MemberKind, Run};
+use dauphin_model::{EngineKind, MemberKind, Run};
 use dauphin_notify::Standing;
 use std::fmt::Write;
 
@@ -103,6 +103,9 @@ fn places(sheet: &mut Sheet, alerts: &Alerts) {
 
 /// What Patroni calls it, of this member: names and meanings of its REST API's `/metrics`. What has no meaning here is left out.
 fn patroni(sheet: &mut Sheet, picture: &Picture, cluster: &dauphin_api::dto::Cluster) {
+    if picture.spec.engine != EngineKind::Postgres {
+        return;
+    }
     if picture.spec.members.iter().any(|m| m.name == picture.me && m.kind == MemberKind::Witness) {
         return;
     }

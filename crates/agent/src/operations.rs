@@ -173,7 +173,7 @@ impl Agent {
 
 impl Operations for Agent {
     fn cluster(&self) -> dto::Cluster {
-        let version = self.server.as_ref().map(|s| s.postgres.instance.bin.version.to_string());
+        let version = self.server.as_ref().map(|s| s.engine.version());
         let mut cluster = view::cluster(&self.picture(), boottime(), version);
         self.tell_of_votes(&mut cluster);
         cluster
@@ -194,7 +194,9 @@ impl Operations for Agent {
     async fn history(&self) -> Answer<dto::History> {
         let past: Vec<HistoryRecord> = keys::get(&self.store.watch().borrow(), &keys::history()).unwrap_or_default();
         let cuts: Vec<CutRecord> = keys::get(&self.store.watch().borrow(), &keys::cut_off()).unwrap_or_default();
-        Ok(dto::History { history: past.iter().map(|h| view::history(h, view::lost(&h.past, &cuts))).collect() })
+        let engine = self.picture().spec.engine;
+        let entry = |h: &HistoryRecord| view::history(engine, h, view::lost(engine, &h.past, &cuts));
+        Ok(dto::History { history: past.iter().map(entry).collect() })
     }
 
     async fn journal(&self, after: Option<u64>, limit: usize) -> Answer<dto::Journal> {

@@ -1,17 +1,16 @@
 //! The file of passwords: read at the start, kept in memory, shown nowhere.
 
 use crate::error::AgentError;
-use dauphin_engine::postgres::{Credentials, Secret};
+use dauphin_engine::host::Secret;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Passwords of Dauphin's roles, and of those that the lab asks for.
+/// Passwords by role: those of Dauphin's own, and those that the lab asks for.
 #[derive(Debug, Clone)]
 pub(crate) struct Secrets {
-    pub(crate) credentials: Credentials,
-    pub(crate) admin: Option<Secret>,
-    pub(crate) app: Option<Secret>,
+    path: PathBuf,
+    all: BTreeMap<String, Secret>,
 }
 
 impl Secrets {
@@ -26,20 +25,19 @@ impl Secrets {
         let all: BTreeMap<String, String> = toml::from_str(&text).map_err(|_| {
             AgentError::Configuration(format!("{}: lines of the form role = \"password\" are expected", path.display()))
         })?;
-        let of = |role: &str| {
-            all.get(role).filter(|p| !p.is_empty()).cloned().map(Secret::new).ok_or_else(|| {
-                AgentError::Configuration(format!("{}: the password of {role} is missing", path.display()))
-            })
-        };
-        Ok(Self {
-            credentials: Credentials {
-                replication: of("replication")?,
-                rewind: of("rewind")?,
-                monitor: of("monitor")?,
-                proxy: of("proxy")?,
-            },
-            admin: of("admin").ok(),
-            app: of("app").ok(),
+        let given = all.into_iter().filter(|(_, password)| !password.is_empty());
+        Ok(Self { path: path.to_owned(), all: given.map(|(role, password)| (role, Secret::new(password))).collect() })
+    }
+
+    /// The password of a role, where there is one.
+    pub(crate) fn of(&self, role: &str) -> Option<&Secret> {
+        self.all.get(role)
+    }
+
+    /// The password of a role that there must be.
+    pub(crate) fn need(&self, role: &str) -> Result<Secret, AgentError> {
+        self.of(role).cloned().ok_or_else(|| {
+            AgentError::Configuration(format!("{}: the password of {role} is missing", self.path.display()))
         })
     }
 }

@@ -1,15 +1,13 @@
 //! The hands on this member's server: carries the core's engine steps out, one at a time, through the engine and the
 //! guard. It knows how, never when.
 
+use crate::engine::{Access, Cut, Engine, Error};
 use crate::failpoint::{self, Side};
 use crate::links::Links;
 use crate::lives::Lives;
 use crate::mind::Inbox;
 use crate::picture::Picture;
-use crate::secrets::Secrets;
 use crate::setup::GuardStart;
-use dauphin_engine::postgres::rewind::CutOff;
-use dauphin_engine::postgres::{Access, Error, Postgres, StopMode};
 use dauphin_guard::client::{Event as GuardEvent, Guard, GuardError};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{EngineFailure, EngineStep, Event};
@@ -29,8 +27,7 @@ const KILL_WITHIN: Duration = Duration::from_secs(5);
 
 /// This member's server.
 pub(crate) struct Server {
-    pub(crate) postgres: Arc<Postgres>,
-    pub(crate) secrets: Secrets,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) inbox: Inbox,
     pub(crate) links: Arc<Links>,
     pub(crate) picture: watch::Receiver<Arc<Picture>>,
@@ -38,7 +35,7 @@ pub(crate) struct Server {
     /// What pushes the system identifier to the store once it is known.
     pub(crate) system: watch::Sender<Option<u64>>,
     /// What pushes to the store what was cut off.
-    pub(crate) cuts: mpsc::Sender<CutOff>,
+    pub(crate) cuts: mpsc::Sender<Cut>,
     guard: Mutex<Arc<Guard>>,
     guard_start: GuardStart,
     /// The agent ends, and the guard with it.
@@ -59,13 +56,12 @@ pub(crate) struct Server {
 }
 
 pub(crate) struct Parts {
-    pub(crate) postgres: Arc<Postgres>,
-    pub(crate) secrets: Secrets,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) inbox: Inbox,
     pub(crate) links: Arc<Links>,
     pub(crate) picture: watch::Receiver<Arc<Picture>>,
     pub(crate) system: watch::Sender<Option<u64>>,
-    pub(crate) cuts: mpsc::Sender<CutOff>,
+    pub(crate) cuts: mpsc::Sender<Cut>,
     pub(crate) guard_start: GuardStart,
 }
 
@@ -73,18 +69,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What the core is told of an error. Only a server that ended by itself, or data marked as unfinished, blames the data.
-fn failure(error: &Error, half_rewound: bool) -> EngineFailure {
-    let bad_data = half_rewound || matches!(error, Error::NotRunning { .. } | Error::Refused(_));
-    EngineFailure { because: error.to_string(), bad_data }
-}
-
 impl Server {
     pub(crate) fn new(parts: Parts, guard: Guard, events: mpsc::Receiver<GuardEvent>) -> Arc<Self> {
         let lives = Lives::adopted(guard.adopted().server_pid);
         let server = Arc::new(Self {
-            postgres: parts.postgres,
-            secrets: parts.secrets,
+            engine: parts.engine,
             inbox: parts.inbox,
             links: parts.links,
             picture: parts.picture,
@@ -167,7 +156,7 @@ impl Server {
     pub(crate) async fn set_access(&self, access: Access) -> Result<(), Error> {
         // until the server has proved that it is open, nobody is sent to it
         self.open.store(false, Ordering::Release);
-        self.postgres.set_access(access, &self.networks()).await?;
+        self.engine.set_access(access, self).await?;
         self.open.store(access == Access::Open, Ordering::Release);
         Ok(())
     }
@@ -185,20 +174,17 @@ impl Server {
     /// The server that ran is gone: tells whoever must know.
     pub(crate) fn tell_end(&self) {
         self.closed();
-        if let Some(barrier) = lock(&self.barrier).take() {
-            barrier.abort();
-        }
+        self.forget_barrier();
         self.inbox.tell(Event::ServerExited);
-        let postgres = Arc::clone(&self.postgres);
-        self.runtime.spawn(async move { postgres.forget_connections().await });
+        let engine = Arc::clone(&self.engine);
+        self.runtime.spawn(async move { engine.forget_connections().await });
     }
 
     /// The guard died: what it guarded is fenced, and another one takes its place.
     async fn replace_guard(&self) -> Result<mpsc::Receiver<GuardEvent>, crate::AgentError> {
         tracing::warn!("the guard is gone: fencing the server and starting another one");
-        let (data_dir, program) =
-            (self.postgres.instance.data_dir.clone(), self.postgres.instance.bin.program("postgres"));
-        if self.postgres.instance.has_data() {
+        let (data_dir, program) = (self.engine.data_dir().to_owned(), self.engine.program());
+        if self.engine.has_data() {
             let fenced = tokio::task::spawn_blocking(move || dauphin_guard::orphan::fence(&data_dir, &program)).await;
             if let Ok(result) = fenced {
                 result?;
@@ -219,7 +205,7 @@ impl Server {
         {
             task.abort();
             let because = "the server was fenced meanwhile".to_owned();
-            let bad_data = self.postgres.instance.rewind_marker().exists();
+            let bad_data = self.engine.half_done();
             self.inbox.tell(Event::Engine(Err(EngineFailure { because, bad_data })));
         }
         let server = Arc::clone(self);
@@ -227,7 +213,7 @@ impl Server {
         self.runtime.spawn(async move {
             if let Err(error) = server.guard().kill().await {
                 tracing::warn!(%error, "the guard did not kill the server; killing it by its data directory");
-                if let Err(error) = server.postgres.instance.stop(StopMode::Kill, KILL_WITHIN).await {
+                if let Err(error) = server.engine.kill(KILL_WITHIN).await {
                     tracing::error!(%error, "the server could not be killed");
                     return;
                 }
@@ -281,8 +267,8 @@ impl Server {
                 Err(error) => tracing::warn!(step = name, ms, %error, "failed"),
             }
             *lock(&server.task) = None;
-            let half_rewound = || server.postgres.instance.rewind_marker().exists();
-            server.inbox.tell(Event::Engine(result.map_err(|error| failure(&error, half_rewound()))));
+            let told = |error: Error| error.told(server.engine.half_done());
+            server.inbox.tell(Event::Engine(result.map_err(told)));
         });
         *lock(&self.task) = Some(task);
     }

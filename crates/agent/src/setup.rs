@@ -3,15 +3,15 @@
 use crate::alerts::Alerts;
 use crate::desk::Desk;
 use crate::durable::Notes;
+use crate::engine::Engine;
 use crate::error::AgentError;
 use crate::journal::Journal;
 use crate::links::{Links, StoreLinks};
 use crate::mind::{self, Hands, Inbox};
 use crate::operations::Agent;
 use crate::picture::Picture;
-use crate::secrets::Secrets;
 use crate::server::{Parts, Server};
-use crate::{instance, keys, looks, pulse, shared, store_leader};
+use crate::{keys, looks, pulse, shared, store_leader};
 use dauphin_guard::client::{Event as GuardEvent, Guard};
 use dauphin_guard::protocol::OnAgentDeath;
 use dauphin_ha::{Core, Event};
@@ -114,8 +114,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     let mut has_data = false;
     let server = if member.kind == MemberKind::Data {
         let parts = Parts {
-            postgres: Arc::new(instance::postgres(&local, &spec, &member, &listen).await?),
-            secrets: Secrets::load(&local.secrets)?,
+            engine: Arc::new(Engine::of(&local, &spec, &member, &listen).await?),
             inbox: inbox.clone(),
             links: Arc::clone(&links),
             picture: picture.subscribe(),
@@ -125,7 +124,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         };
         let (server, seen) = adopt(parts, &store, durable.incarnation.0 > 0).await?;
         view = seen;
-        has_data = server.postgres.instance.has_data() || !is_empty(&server.postgres.instance.data_dir);
+        has_data = server.engine.has_data() || !is_empty(server.engine.data_dir());
         Some(server)
     } else {
         None
@@ -165,7 +164,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         tokio::spawn(crate::change::keep_settings(Arc::clone(server)));
         tokio::spawn(reload_server(Arc::clone(server)));
     }
-    let version = server.as_ref().map(|s| s.postgres.instance.bin.version.to_string());
+    let version = server.as_ref().map(|s| s.engine.version());
     tokio::spawn(Arc::clone(&journal).tell_state(picture.subscribe(), version));
     let post = dauphin_notify::Post::open(&local.state_dir.join("outbox"));
     let alerts = Alerts::new(member.name.clone(), store.clone(), picture.subscribe(), post);
@@ -270,7 +269,7 @@ async fn tell_of_waiting(store: Store, me: MemberName) {
 async fn reload_server(server: Arc<Server>) {
     let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else { return };
     while hangup.recv().await.is_some() {
-        if let Err(error) = server.postgres.reload().await {
+        if let Err(error) = server.engine.reload().await {
             tracing::warn!(%error, "the server did not read its files again; it will at its next start");
         }
     }
@@ -305,21 +304,18 @@ async fn open_store(local: &Local, spec: &Spec, member: &MemberSpec, links: &Arc
 /// Takes over what is there: a guard and its server, or a server without one, which is fenced. `known`: this member had
 /// data before; what a new member finds in its folder says nothing about the cluster.
 async fn adopt(parts: Parts, store: &Store, known: bool) -> Result<(Arc<Server>, ServerView), AgentError> {
-    let instance = parts.postgres.instance.clone();
+    let engine = Arc::clone(&parts.engine);
     let expected: Option<u64> = keys::get(&store.watch().borrow(), &keys::system());
     parts.system.send_replace(expected);
-    if instance.has_data() && !instance.rewind_marker().exists() {
-        let found = instance.check_data(expected)?;
-        if known {
-            parts.system.send_replace(Some(found));
-        }
-    } else if known && !instance.has_beginnings() {
-        dauphin_engine::postgres::check::require_empty(&instance.data_dir)?;
+    if let Some(found) = engine.check_found(expected, known)?
+        && known
+    {
+        parts.system.send_replace(Some(found));
     }
     let (guard, events) = parts.guard_start.connect().await?;
     let adopted = guard.adopted().server_pid.is_some();
-    if !adopted && instance.has_data() {
-        let (data_dir, program) = (instance.data_dir.clone(), instance.bin.program("postgres"));
+    if !adopted && engine.has_data() {
+        let (data_dir, program) = (engine.data_dir().to_owned(), engine.program());
         let fenced = tokio::task::spawn_blocking(move || dauphin_guard::orphan::fence(&data_dir, &program)).await;
         if let Ok(count) = fenced
             && count? > 0
@@ -330,7 +326,7 @@ async fn adopt(parts: Parts, store: &Store, known: bool) -> Result<(Arc<Server>,
     let server = Server::new(parts, guard, events);
     let mut view = ServerView { disk_ok: true, ..ServerView::default() };
     if adopted {
-        view = server.postgres.look(Duration::from_secs(2)).await;
+        view = engine.look(&server, Duration::from_secs(2)).await;
         if view.run == Run::Running && view.in_recovery == Some(true) {
             tracing::info!("a running replica was taken over");
         } else {

@@ -1,8 +1,8 @@
 //! What members put into the store by themselves, so that all know it: the cluster's system identifier, the first version
 //! of the shared specification, and what was cut off a log. Started once; none of it decides anything.
 
+use crate::engine::Cut;
 use crate::keys::{self, CutRecord, SpecRecord};
-use dauphin_engine::postgres::rewind::CutOff;
 use dauphin_model::file::ClusterFile;
 use dauphin_model::{Evidence, Leadership, MemberName, Spec};
 use dauphin_store::{Store, Txn, TxnOutcome};
@@ -88,7 +88,7 @@ pub(crate) async fn keep_spec(store: Store, file: Spec) {
 }
 
 /// Tells the cluster of each range that was cut off here.
-pub(crate) async fn keep_cuts(store: Store, mut cuts: mpsc::Receiver<CutOff>) {
+pub(crate) async fn keep_cuts(store: Store, mut cuts: mpsc::Receiver<Cut>) {
     while let Some(cut) = cuts.recv().await {
         let record = CutRecord {
             member: cut.member,

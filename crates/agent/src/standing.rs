@@ -154,10 +154,11 @@ impl Asked<'_> {
         if self.never().is_some() || self.member.state != "running" {
             return None;
         }
-        let behind = match self.member.lag_bytes {
-            Some(0) => "has all of the leader's log".to_owned(),
-            Some(bytes) => format!("is {bytes} bytes behind"),
-            None => {
+        let behind = match (self.member.lag_bytes, self.member.lag_transactions) {
+            (Some(0), _) | (None, Some(0)) => "has all of the leader's log".to_owned(),
+            (Some(bytes), _) => format!("is {bytes} bytes behind"),
+            (None, Some(count)) => format!("is {count} transactions behind"),
+            (None, None) => {
                 return Some(
                     "Whether it could be elected now is not known: nobody says how far it is behind.".to_owned(),
                 );

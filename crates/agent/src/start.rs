@@ -1,36 +1,28 @@
 //! How this member's server is started, and watched until it is ready or has ended. The engine steps call it; it never
 //! decides that it is time, or behind whom.
 
+use crate::engine::Error;
 use crate::server::{Server, lock};
-use dauphin_engine::host::GuardDeath;
-use dauphin_engine::postgres::{Error, ServerCommand, Upstream};
+use dauphin_engine::host::{GuardDeath, ServerCommand};
 use dauphin_guard::protocol::StartServer;
 use dauphin_ha::EngineOutcome;
 use std::time::Duration;
 
-/// How long a server may take to start: it may have to recover a lot of log. The core can fence it sooner.
-const START_LIMIT: Duration = Duration::from_secs(3_600);
 /// How often is looked whether a server that starts has ended.
 const END_POLL: Duration = Duration::from_millis(20);
 
 impl Server {
-    /// As a replica of nobody, or of `behind`: then it ends when the server has received what makes its data whole.
-    pub(crate) async fn start(&self, behind: Option<Upstream>) -> Result<EngineOutcome, Error> {
-        if let Some(upstream) = &behind {
-            match self.postgres.follow(upstream).await {
-                // the file is written; the server reads it when it starts
-                Ok(()) | Err(Error::NotRunning { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.take_settings().await;
-        let command =
-            self.postgres.prepare_start(&self.networks(), &self.secrets.credentials, behind.is_some()).await?;
+    /// Starts the server's processes, and waits until it is `ready` or has ended.
+    pub(crate) async fn bring_up(
+        &self,
+        command: ServerCommand,
+        ready: impl Future<Output = Result<(), Error>>,
+    ) -> Result<EngineOutcome, Error> {
         let life = self.spawn(command).await?;
         tokio::select! {
-            ready = self.postgres.wait_ready(START_LIMIT) => ready?,
+            ready = ready => ready?,
             // it may end before it was ever seen in its folder
-            () = self.ends(life) => return Err(self.not_running()),
+            () = self.ends(life) => return Err(self.has_ended()),
         }
         Ok(EngineOutcome::Done)
     }
@@ -42,14 +34,14 @@ impl Server {
         }
     }
 
-    pub(crate) fn not_running(&self) -> Error {
-        Error::NotRunning { data_dir: self.postgres.instance.data_dir.clone() }
+    fn has_ended(&self) -> Error {
+        Error::Ended { data_dir: self.engine.data_dir().to_owned() }
     }
 
     /// A start whose answer was lost on the way leaves a server that nobody knows of: it is ended before anything is done
     /// with its folder. One that the guard did not start is left alone, and refused by the step.
     pub(crate) async fn end_unknown(&self) {
-        if !self.life().0 && self.postgres.instance.postmaster().is_some() && self.guard().kill().await.is_ok() {
+        if !self.life().0 && self.engine.has_process() && self.guard().kill().await.is_ok() {
             tracing::info!("a server ran that was not known of: it was ended");
         }
     }
@@ -74,7 +66,7 @@ impl Server {
         self.closed();
         if !lock(&self.lives).started(pid) {
             self.tell_end();
-            return Err(self.not_running());
+            return Err(self.has_ended());
         }
         Ok(self.life().1)
     }

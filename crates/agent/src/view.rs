@@ -6,7 +6,10 @@ use dauphin_api::dto;
 use dauphin_api::error::ApiError;
 use dauphin_api::health::HealthView;
 use dauphin_ha::{Beat, IntentKind, Role};
-use dauphin_model::{Durability, Evidence, LeadershipState, MemberKind, MemberSpec, Mono, PastTerm, Remark, Run, Span};
+use dauphin_model::{
+    Durability, EngineKind, Evidence, LeadershipState, Lsn, MemberKind, MemberSpec, Mono, PastTerm, Remark, Run, Span,
+    Timeline,
+};
 use std::collections::BTreeMap;
 
 pub(crate) fn cluster(picture: &Picture, now: Mono, engine_version: Option<String>) -> dto::Cluster {
@@ -35,7 +38,7 @@ pub(crate) fn cluster(picture: &Picture, now: Mono, engine_version: Option<Strin
     }
     dto::Cluster {
         cluster: picture.spec.cluster.to_string(),
-        engine: "postgres".to_owned(),
+        engine: picture.spec.engine.to_string(),
         term: record.map(|r| r.term.0),
         leader: record.map(|r| r.leader.name.to_string()),
         open,
@@ -119,7 +122,10 @@ pub(crate) fn member(picture: &Picture, now: Mono, spec: &MemberSpec) -> dto::Me
         None if !beat.is_some_and(|b| b.streaming) => None,
         _ => Some("async"),
     };
-    let lag_bytes = picture.lag_bytes(&spec.name);
+    let engine = picture.spec.engine;
+    let bytes = |count: Option<u64>| count.filter(|_| engine == EngineKind::Postgres);
+    let behind = picture.lag_bytes(&spec.name);
+    let lag_bytes = bytes(behind);
     let lag = picture.lag(&spec.name, now).filter(|_| !witness);
     let lag_seconds = lag.map(|lag| lag.ms as f64 / 1_000.0);
     let trend = lag.and_then(|lag| lag.trend);
@@ -141,15 +147,16 @@ pub(crate) fn member(picture: &Picture, now: Mono, spec: &MemberSpec) -> dto::Me
         .to_owned(),
         state: state_of(beat).to_owned(),
         sync_state: sync_state.map(str::to_owned),
-        timeline: beat.and_then(|b| b.position.as_ref()).map(|p| u64::from(p.timeline.0)),
-        position: beat.and_then(|b| b.position.as_ref()).map(|p| p.lsn.to_string()),
+        timeline: beat.and_then(|b| b.position.as_ref()).and_then(|p| timeline_of(engine, p.timeline)),
+        position: beat.and_then(|b| b.position.as_ref()).map(|p| place_of(engine, p.lsn)),
         client_addr: seen.and_then(|r| r.client_addr.clone()),
         lag_bytes,
+        lag_transactions: behind.filter(|_| lag_bytes.is_none()),
         lag_seconds,
-        unreceived_bytes: seen.and_then(|s| s.unreceived_bytes),
-        unflushed_bytes: seen.and_then(|s| s.unflushed_bytes),
-        lag_trend: trend,
-        catch_up_seconds: catch_up(lag_bytes, trend),
+        unreceived_bytes: bytes(seen.and_then(|s| s.unreceived_bytes)),
+        unflushed_bytes: bytes(seen.and_then(|s| s.unflushed_bytes)),
+        lag_trend: trend.filter(|_| lag_bytes.is_some()),
+        catch_up_seconds: catch_up(behind, trend),
         alert: alert.to_owned(),
         tags: tags(spec),
         host: Some(spec.host.clone()),
@@ -160,6 +167,19 @@ pub(crate) fn member(picture: &Picture, now: Mono, spec: &MemberSpec) -> dto::Me
         remarks: beat.map(|b| b.remarks.iter().map(told).collect()).unwrap_or_default(),
         detail,
     }
+}
+
+/// A place in the log, in the engine's words: an LSN, or how many transactions lie before it.
+pub(crate) fn place_of(engine: EngineKind, at: Lsn) -> String {
+    match engine {
+        EngineKind::Postgres => at.to_string(),
+        EngineKind::Mysql | EngineKind::Mariadb => at.0.to_string(),
+    }
+}
+
+/// A timeline, where the engine has such a thing.
+fn timeline_of(engine: EngineKind, timeline: Timeline) -> Option<u64> {
+    (engine == EngineKind::Postgres).then(|| u64::from(timeline.0))
 }
 
 /// How long until it has all, if it goes on like this. `None`: it has all, or does not come closer.
@@ -215,7 +235,8 @@ pub(crate) fn health(picture: &Picture, now: Mono, alive: bool) -> HealthView {
             && picture.server.serves
             && matches!(picture.role, Role::Leader | Role::Replica),
         sync_state: me.and_then(|m| m.sync_state.clone()),
-        lag_bytes: me.and_then(|m| m.lag_bytes),
+        // what a caller's own limit counts: bytes, or transactions
+        lag_bytes: me.and_then(|m| m.lag_bytes.or(m.lag_transactions)),
         lag_max_bytes: picture.spec.read_lag_max_bytes,
         alive,
         term: cluster.term,
@@ -223,7 +244,7 @@ pub(crate) fn health(picture: &Picture, now: Mono, alive: bool) -> HealthView {
 }
 
 /// A term of the history.
-pub(crate) fn history(record: &HistoryRecord, lost: Option<String>) -> dto::HistoryEntry {
+pub(crate) fn history(engine: EngineKind, record: &HistoryRecord, lost: Option<String>) -> dto::HistoryEntry {
     let kind = match &record.past.evidence {
         Evidence::Bootstrap => "bootstrap",
         Evidence::FencedLeader { .. } => "switchover",
@@ -233,10 +254,10 @@ pub(crate) fn history(record: &HistoryRecord, lost: Option<String>) -> dto::Hist
     dto::HistoryEntry {
         term: record.past.term.0,
         leader: record.past.leader.name.to_string(),
-        timeline: Some(u64::from(record.past.timeline.0)),
+        timeline: timeline_of(engine, record.past.timeline),
         kind: kind.to_owned(),
         at: record.at.clone(),
-        switch_position: Some(record.past.switch.lsn.to_string()),
+        switch_position: Some(place_of(engine, record.past.switch.lsn)),
         reason: record.past.evidence.to_string(),
         lost,
     }
@@ -244,7 +265,7 @@ pub(crate) fn history(record: &HistoryRecord, lost: Option<String>) -> dto::Hist
 
 /// What a leadership may have cost: nothing, where revocation protected what was acknowledged; else what its members cut
 /// off from where it began, or what is known before they are back.
-pub(crate) fn lost(past: &PastTerm, cuts: &[CutRecord]) -> Option<String> {
+pub(crate) fn lost(engine: EngineKind, past: &PastTerm, cuts: &[CutRecord]) -> Option<String> {
     if !matches!(past.evidence, Evidence::LeaseEnded | Evidence::DataLossAccepted) {
         return None;
     }
@@ -253,15 +274,17 @@ pub(crate) fn lost(past: &PastTerm, cuts: &[CutRecord]) -> Option<String> {
         .iter()
         .filter(|c| c.from == from && c.timeline < timeline)
         .map(|c| {
-            let bytes = c.to.0.saturating_sub(c.from.0);
-            format!(
-                "{} to {} on timeline {} ({bytes} bytes), kept on {} in {}",
-                c.from, c.to, c.timeline, c.member, c.folder
-            )
+            let (from, to) = (place_of(engine, c.from), place_of(engine, c.to));
+            let count = c.to.0.saturating_sub(c.from.0);
+            let what = match engine {
+                EngineKind::Postgres => format!("{from} to {to} on timeline {} ({count} bytes)", c.timeline),
+                EngineKind::Mysql | EngineKind::Mariadb => format!("{count} transactions, {from} to {to}"),
+            };
+            format!("{what}, kept on {} in {}", c.member, c.folder)
         })
         .collect();
     Some(if known.is_empty() {
-        format!("nothing so far: no member came back with log beyond {from}")
+        format!("nothing so far: no member came back with log beyond {}", place_of(engine, from))
     } else {
         known.join("; ")
     })

@@ -75,8 +75,11 @@ pub struct Member {
     pub position: Option<String>,
     /// Where its replication connection comes from.
     pub client_addr: Option<String>,
-    /// How far it is behind, in bytes.
+    /// How far it is behind, in bytes; null with engines that count transactions.
     pub lag_bytes: Option<u64>,
+    /// How far it is behind, in transactions; null with engines that count bytes.
+    #[serde(default)]
+    pub lag_transactions: Option<u64>,
     /// For how long it has been behind, in seconds; by the leader's clock where the leader sees it.
     pub lag_seconds: Option<f64>,
     /// Of [`Member::lag_bytes`], what it has not received yet.

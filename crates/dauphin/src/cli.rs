@@ -156,6 +156,7 @@ pub(crate) struct LabUp {
     /// The folder: it must be empty or missing
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// The database; a lab of MySQL or MariaDB has no proxy
     #[arg(long, default_value = "postgres", value_parser = ["postgres", "mysql", "mariadb"])]
     pub(crate) engine: String,
     /// Number of members, 1 to 7

@@ -2,6 +2,7 @@
 //! and `dauphin init` write them through here. Nothing secret is shown, logged or readable by others.
 
 use crate::error::LabError;
+use dauphin_model::EngineKind;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -9,6 +10,8 @@ use std::path::Path;
 
 /// Random bytes in a password or token: 160 bits.
 const SECRET_BYTES: usize = 20;
+/// The same where 32 characters are the most that a replica of MySQL can log in with.
+const SHORT_SECRET_BYTES: usize = 16;
 
 /// The passwords of the roles that Dauphin makes in the database, and those that a lab adds.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,15 +21,18 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// New passwords for Dauphin's own roles.
+    /// New passwords for Dauphin's own roles in this engine.
     ///
     /// # Errors
     /// When the system gives no random bytes.
-    pub fn random() -> Result<Self, LabError> {
-        let mut roles = Vec::new();
-        for role in ["replication", "rewind", "monitor", "proxy", "admin"] {
-            roles.push((role, random_word()?));
-        }
+    pub fn random(engine: EngineKind) -> Result<Self, LabError> {
+        let (names, bytes): (&[&'static str], _) = match engine {
+            EngineKind::Postgres => (&["replication", "rewind", "monitor", "proxy", "admin"], SECRET_BYTES),
+            EngineKind::Mysql | EngineKind::Mariadb => {
+                (&["replication", "copy", "monitor", "admin"], SHORT_SECRET_BYTES)
+            }
+        };
+        let roles = names.iter().map(|role| Ok((*role, word_of(bytes)?))).collect::<Result<_, LabError>>()?;
         Ok(Self { roles })
     }
 
@@ -64,7 +70,11 @@ impl std::fmt::Debug for Secrets {
 /// # Errors
 /// When the system gives no random bytes.
 pub fn random_word() -> Result<String, LabError> {
-    let mut bytes = [0_u8; SECRET_BYTES];
+    word_of(SECRET_BYTES)
+}
+
+fn word_of(length: usize) -> Result<String, LabError> {
+    let mut bytes = vec![0_u8; length];
     let source = Path::new("/dev/urandom");
     let mut file = fs::File::open(source).map_err(LabError::io("cannot open", source))?;
     file.read_exact(&mut bytes).map_err(LabError::io("cannot read", source))?;
@@ -113,13 +123,14 @@ mod tests {
 
     #[test]
     fn secrets_differ_and_are_not_shown() {
-        let a = Secrets::random().and_then(Secrets::with_app).expect("random bytes");
-        let b = Secrets::random().expect("random bytes");
+        let a = Secrets::random(EngineKind::Postgres).and_then(Secrets::with_app).expect("random bytes");
+        let b = Secrets::random(EngineKind::Mysql).expect("random bytes");
         assert_ne!(a.of("admin"), b.of("admin"));
         assert_ne!(a.of("admin"), a.of("app"));
         assert_eq!(a.of("app").len(), 2 * SECRET_BYTES);
         assert!(!format!("{a:?}").contains(a.of("app")) && a.text().contains(a.of("app")));
         assert_eq!(b.of("app"), "");
+        assert_eq!(b.of("replication").len(), 32, "the most that a replica of MySQL can log in with");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::error::LabError;
 use crate::fault;
 use crate::find;
 use crate::leftovers;
+use crate::options::Engine;
 use crate::process::Process;
 use crate::state::{Lab, LabMember};
 use dauphin_api::Client;
@@ -72,10 +73,11 @@ fn ask_some(lab: &Lab, whose: impl Fn(&LabMember) -> bool) {
     let mut seen = living(lab, &whose);
     for member in lab.members.iter().filter(|m| whose(m)) {
         let node = find::node(lab, member, &all);
-        // SIGINT is PostgreSQL's fast shutdown
+        // SIGINT is PostgreSQL's fast shutdown; the others know SIGTERM alone
+        let fast = if lab.engine == Engine::Postgres.word() { Signal::INT } else { Signal::TERM };
         let (process, signal) = match &node.agent {
             Some(agent) => (Some(agent), Signal::TERM),
-            None => (node.server.as_ref(), Signal::INT),
+            None => (node.server.as_ref(), fast),
         };
         if let Some(handle) = process.and_then(Process::handle) {
             handle.signal(signal);

@@ -3,7 +3,7 @@
 
 use crate::bundle::{self, Secrets};
 use crate::error::LabError;
-use crate::options::Options;
+use crate::options::{Engine, Options};
 use crate::state::{Lab, LabMember, LabUser, Login};
 use dauphin_model::{ClusterFile, ClusterName, MemberName};
 use dauphin_net::ca::{Ca, CaError};
@@ -19,6 +19,8 @@ const SERVER_CONNECTIONS_MAX: u32 = 300;
 
 /// The file, in the lab's folder, that psql reads passwords from (PGPASSFILE).
 pub(crate) const PASSFILE: &str = "pgpass";
+/// The same for the clients of MySQL and MariaDB (--defaults-extra-file): the application's.
+pub(crate) const CLIENT_FILE: &str = "client.cnf";
 
 /// Writes everything into the lab's folder and gives it to the members' user.
 pub(crate) fn write(lab: &Lab, options: &Options, secrets: &Secrets, engine_bin: &Path) -> Result<(), LabError> {
@@ -49,6 +51,10 @@ pub(crate) fn write(lab: &Lab, options: &Options, secrets: &Secrets, engine_bin:
         write_proxy(lab, options, &authority, secrets)?;
     }
     // so that nobody has to type a password where others can see it
+    if options.engine != Engine::Postgres {
+        let text = format!("[client]\nuser = {}\npassword = {}\n", lab.app.user, lab.app.password);
+        return bundle::write_private(&lab.dir.join(CLIENT_FILE), text.as_bytes());
+    }
     let line = |login: &Login| format!("*:*:*:{}:{}\n", login.user, login.password);
     bundle::write_private(&lab.dir.join(PASSFILE), (line(&lab.app) + &line(&lab.admin)).as_bytes())
 }
@@ -88,8 +94,32 @@ fn shared(lab: &Lab, options: &Options) -> String {
         dauphin_model::OnShortage::Wait => "wait",
         dauphin_model::OnShortage::Degrade => "degrade",
     };
-    let _ = writeln!(text, "name = \"{}\"\ndurability = \"{}\"", lab.cluster, lab.durability);
+    let _ = writeln!(text, "name = \"{}\"\nengine = \"{}\"", lab.cluster, lab.engine);
+    let _ = writeln!(text, "durability = \"{}\"", lab.durability);
     let _ = writeln!(text, "on_shortage = \"{on_shortage}\"\nprofile = \"{}\"\nallow_reclone = true\n", lab.profile);
+    match options.engine {
+        Engine::Postgres => postgres(&mut text, lab),
+        Engine::Mysql | Engine::Mariadb => {
+            let _ = writeln!(
+                text,
+                "[mysql]\nsql_tls = \"off\"\nparameters = {{ max_connections = {SERVER_CONNECTIONS_MAX}, \
+                 innodb_buffer_pool_size = \"64M\" }}"
+            );
+        }
+    }
+    for member in &lab.members {
+        let _ = writeln!(text, "\n[[member]]\nname = \"{}\"\nhost = \"{}\"", member.name, member.host);
+        if member.witness {
+            text.push_str("kind = \"witness\"\n");
+        } else {
+            let _ = writeln!(text, "sql_port = {}", member.sql_port);
+        }
+        let _ = writeln!(text, "api_port = {}\nlink_port = {}", member.api_port, member.link_port);
+    }
+    text
+}
+
+fn postgres(text: &mut String, lab: &Lab) {
     text.push_str("[postgres]\nsql_tls = \"off\"\n");
     match &lab.network {
         None => text.push_str("client_networks = [\"127.0.0.0/8\"]\n"),
@@ -106,16 +136,6 @@ fn shared(lab: &Lab, options: &Options) -> String {
         "parameters = {{ max_connections = {SERVER_CONNECTIONS_MAX}, shared_buffers = \"64MB\", \
          dynamic_shared_memory_type = \"mmap\" }}"
     );
-    for member in &lab.members {
-        let _ = writeln!(text, "\n[[member]]\nname = \"{}\"\nhost = \"{}\"", member.name, member.host);
-        if member.witness {
-            text.push_str("kind = \"witness\"\n");
-        } else {
-            let _ = writeln!(text, "sql_port = {}", member.sql_port);
-        }
-        let _ = writeln!(text, "api_port = {}\nlink_port = {}", member.api_port, member.link_port);
-    }
-    text
 }
 
 /// The part of the file that is one member's own.

@@ -35,8 +35,8 @@ pub(crate) fn node(lab: &Lab, member: &LabMember, all: &[Process]) -> Node {
     let data = lab.data_dir(member);
     let agent = all.iter().find(|p| is_service(p, "agent", &folder)).cloned();
     let guard = all.iter().find(|p| is_guard(p, &folder)).cloned();
-    let server = postmaster(&data);
     let in_data = |p: &&Process| p.directory.as_deref().is_some_and(|d| lies_in(d, &data));
+    let server = postmaster(&data).or_else(|| first_of(all.iter().filter(in_data)));
     let mut tree: BTreeSet<i32> = all.iter().filter(in_data).map(|p| p.pid).collect();
     tree.extend(server.as_ref().map(|p| p.pid));
     tree.extend(descendants(all, &tree));
@@ -96,6 +96,12 @@ fn postmaster(data: &Path) -> Option<Process> {
     let pid: i32 = text.lines().next()?.trim().parse().ok()?;
     let process = Process::read(pid)?;
     process.directory.as_deref().is_some_and(|d| lies_in(d, data)).then_some(process)
+}
+
+/// The process among these that none of them has started: a server of one process, that writes no `postmaster.pid`.
+fn first_of<'a>(processes: impl Iterator<Item = &'a Process> + Clone) -> Option<Process> {
+    let pids: BTreeSet<i32> = processes.clone().map(|p| p.pid).collect();
+    processes.filter(|p| !pids.contains(&p.parent)).min_by_key(|p| p.start).cloned()
 }
 
 #[cfg(test)]

@@ -14,15 +14,7 @@ const BASE_PORT_MIN: u16 = 1_024;
 const DIR_BYTES_MAX: usize = 78;
 
 /// The database engine of a lab.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// PostgreSQL.
-    Postgres,
-    /// MySQL.
-    Mysql,
-    /// MariaDB.
-    Mariadb,
-}
+pub use dauphin_model::EngineKind as Engine;
 
 /// What `dauphin lab up` was asked for.
 #[derive(Debug, Clone)]
@@ -68,11 +60,6 @@ impl Options {
     /// [`LabError::Usage`] with what is allowed.
     pub fn check(&self) -> Result<(), LabError> {
         let usage = |text: String| Err(LabError::Usage(text));
-        match self.engine {
-            Engine::Postgres => {}
-            Engine::Mysql => return usage("MySQL is not built yet: use --engine postgres".into()),
-            Engine::Mariadb => return usage("MariaDB is not built yet: use --engine postgres".into()),
-        }
         if self.store != "raft" {
             return usage(format!("the store {} is not built yet: use --store raft", self.store));
         }
@@ -140,8 +127,9 @@ mod tests {
     #[test]
     fn what_cannot_be_made_is_refused_with_what_can() {
         assert!(options().check().is_ok());
-        refused(&Options { engine: Engine::Mysql, ..options() }, "--engine postgres");
-        refused(&Options { engine: Engine::Mariadb, ..options() }, "--engine postgres");
+        for engine in [Engine::Mysql, Engine::Mariadb] {
+            assert!(Options { engine, ..options() }.check().is_ok());
+        }
         refused(&Options { store: "etcd".into(), ..options() }, "--store raft");
         refused(&Options { mesh: Some(3), ..options() }, "not built yet");
         refused(&Options { members: 0, ..options() }, "1 to 7");

@@ -39,7 +39,7 @@ pub struct Shown {
 /// The engine of a lab.
 #[derive(Serialize)]
 pub struct ShownEngine {
-    /// `postgres`.
+    /// `postgres`, `mysql` or `mariadb`.
     pub kind: String,
     /// As its binaries say.
     pub version: String,

@@ -39,14 +39,17 @@ pub fn up(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Lab, LabError>
     let dir = fs::canonicalize(&options.dir).map_err(LabError::io("cannot find", &options.dir))?;
     let options = Options { dir: dir.clone(), ..options.clone() };
     let lab = (|| {
-        let engine = binaries::find(options.bin.as_deref())?;
+        let engine = binaries::find(options.engine, options.bin.as_deref())?;
         let lab = plan(&options, &engine, made_dir)?;
         files::check(&lab, &options)?;
         free(&lab)?;
         Ok((lab, engine))
     })();
     let (mut lab, engine) = lab.inspect_err(|_| leave(&dir, made_dir))?;
-    say(&format!("PostgreSQL {} from {}", lab.version, engine.dir.display()));
+    say(&format!("{} {} from {}", options.engine.name(), lab.version, engine.dir.display()));
+    if !options.engine.has_proxy() && !options.no_proxy {
+        say("no proxy: Dauphin's speaks PostgreSQL's protocol; clients connect straight to the members");
+    }
     prepare(&mut lab, &options, &engine)?;
     let started = start(&lab).and_then(|mut ours| unless_interrupted(|stop| wait(&lab, &mut ours, stop, say)));
     if let Err(error) = started {
@@ -107,20 +110,20 @@ fn plan(options: &Options, engine: &Binaries, made_dir: bool) -> Result<Lab, Lab
         .collect();
     let proxy = LabProxy { host: HOST.into(), write_port: base, read_port: base + 10 };
     let mut made: Vec<String> = members.iter().map(|m| m.name.clone()).collect();
-    made.extend(["ca", "proxy", "bin", files::PASSFILE].map(String::from));
+    made.extend(["ca", "proxy", "bin", files::PASSFILE, files::CLIENT_FILE].map(String::from));
     made.extend(options.disks.then(|| disks::FOLDER.to_owned()));
     made.extend(options.clocks.then(|| clocks::FOLDER.to_owned()));
     let user = user::for_members()?;
     let closed_parent = closed_parent(&options.dir, user.as_ref())?;
     Ok(Lab {
         cluster: "lab".into(),
-        engine: "postgres".into(),
+        engine: options.engine.word().into(),
         version: engine.version.clone(),
         durability: options.durability.to_string(),
         profile: options.profile.to_string(),
         dir: options.dir.clone(),
         members,
-        proxy: (!options.no_proxy).then_some(proxy),
+        proxy: (options.engine.has_proxy() && !options.no_proxy).then_some(proxy),
         token: bundle::random_word()?,
         app: Login { user: "app".into(), password: String::new() },
         admin: Login { user: "admin".into(), password: String::new() },
@@ -172,7 +175,7 @@ fn engine_home(bin: &Path, user: Option<&LabUser>, closed: Option<&Path>) -> Res
     let Some(user) = user else { return Ok(None) };
     let Some(blocked) = user::closed_on_the_way(bin, user) else { return Ok(None) };
     if closed == Some(blocked.as_path()) {
-        return Ok(Some(bin.parent().unwrap_or(bin).to_owned()));
+        return Ok(Some(home_of(bin).to_owned()));
     }
     Err(LabError::Usage(format!(
         "servers run as the user {}, who cannot pass {} on the way to {}: install the engine elsewhere, or put the lab's \
@@ -181,6 +184,13 @@ fn engine_home(bin: &Path, user: Option<&LabUser>, closed: Option<&Path>) -> Res
         blocked.display(),
         bin.display()
     )))
+}
+
+/// The build's folder around its folder of programs; an unpacked package has its libraries beside its `usr`, too.
+fn home_of(bin: &Path) -> &Path {
+    let prefix = bin.parent().unwrap_or(bin);
+    let whole = prefix.parent().filter(|root| prefix.ends_with("usr") && *root != Path::new("/"));
+    whole.unwrap_or(prefix)
 }
 
 /// Makes sure that every port is free.
@@ -210,7 +220,7 @@ fn free(lab: &Lab) -> Result<(), LabError> {
 
 /// Makes the files.
 fn prepare(lab: &mut Lab, options: &Options, engine: &Binaries) -> Result<(), LabError> {
-    let secrets = Secrets::random()?.with_app()?;
+    let secrets = Secrets::random(options.engine)?.with_app()?;
     secrets.of("app").clone_into(&mut lab.app.password);
     secrets.of("admin").clone_into(&mut lab.admin.password);
     // first of all: from here on `lab down` finds what to remove

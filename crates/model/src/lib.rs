@@ -29,7 +29,7 @@ pub use record::{Evidence, Leadership, LeadershipState, Lease, PastTerm, SwitchP
 pub use remark::Remark;
 pub use route::{Fence, ReplicaTarget, Route, RouteState, Target};
 pub use server::{Attached, Away, Lag, Run, ServerView};
-pub use spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
+pub use spec::{Durability, EngineKind, MemberKind, MemberSpec, MysqlSpec, OnShortage, PostgresSpec, Profile, Spec};
 pub use sync_set::{Enforced, Published};
 pub use time::{Mono, Span};
 pub use token::CommitToken;

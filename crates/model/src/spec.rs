@@ -7,6 +7,74 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// Which database the members run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// PostgreSQL.
+    #[default]
+    Postgres,
+    /// MySQL.
+    Mysql,
+    /// MariaDB.
+    Mariadb,
+}
+
+impl EngineKind {
+    /// As files and programs write it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::Mariadb => "mariadb",
+        }
+    }
+
+    /// As people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "PostgreSQL",
+            Self::Mysql => "MySQL",
+            Self::Mariadb => "MariaDB",
+        }
+    }
+
+    /// The section of the file that holds its part of the specification.
+    #[must_use]
+    pub const fn section(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mysql | Self::Mariadb => "mysql",
+        }
+    }
+
+    /// Whether the proxy speaks its protocol.
+    #[must_use]
+    pub const fn has_proxy(self) -> bool {
+        match self {
+            Self::Postgres => true,
+            Self::Mysql | Self::Mariadb => false,
+        }
+    }
+
+    /// Most replicas that its server can make a commit wait for; `None`: any number.
+    #[must_use]
+    pub const fn acknowledgements_max(self) -> Option<u32> {
+        match self {
+            Self::Postgres | Self::Mysql => None,
+            Self::Mariadb => Some(1),
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
 /// When a commit is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,11 +254,29 @@ pub struct PostgresSpec {
     pub locale: String,
 }
 
+/// MySQL's and MariaDB's part of the specification.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MysqlSpec {
+    /// Settings that the user asks for. Those that Dauphin owns are refused.
+    pub parameters: BTreeMap<String, String>,
+    /// Whether clients must use TLS (`require`) or may (`off`).
+    pub sql_tls: bool,
+}
+
+impl Default for MysqlSpec {
+    fn default() -> Self {
+        Self { parameters: BTreeMap::new(), sql_tls: true }
+    }
+}
+
 /// What a person asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Spec {
     /// The cluster's name.
     pub cluster: ClusterName,
+    /// Which database the members run.
+    #[serde(default)]
+    pub engine: EngineKind,
     /// When a commit is acknowledged.
     pub durability: Durability,
     /// How many replicas must hold a commit; `None`: the durability's default.
@@ -205,6 +291,9 @@ pub struct Spec {
     pub members: Vec<MemberSpec>,
     /// PostgreSQL's part.
     pub postgres: PostgresSpec,
+    /// MySQL's and MariaDB's part.
+    #[serde(default)]
+    pub mysql: MysqlSpec,
     /// Lag beyond which a replica takes no reads through the proxy, in bytes.
     pub read_lag_max_bytes: u64,
     /// What people are told of, and when.
@@ -220,6 +309,15 @@ impl Spec {
     #[must_use]
     pub fn member(&self, name: &MemberName) -> Option<&MemberSpec> {
         self.members.iter().find(|m| m.name == *name)
+    }
+
+    /// Whether clients must use TLS.
+    #[must_use]
+    pub const fn sql_tls(&self) -> bool {
+        match self.engine {
+            EngineKind::Postgres => self.postgres.sql_tls,
+            EngineKind::Mysql | EngineKind::Mariadb => self.mysql.sql_tls,
+        }
     }
 
     /// Members that hold data.

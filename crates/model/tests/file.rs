@@ -2,7 +2,8 @@
 
 use dauphin_model::file::{ClusterFile, check, keys};
 use dauphin_model::{
-    ClientCertificates, Durability, Level, MemberKind, MemberName, OnShortage, Pooling, Profile, ReadLevel, Span,
+    ClientCertificates, Durability, EngineKind, Level, MemberKind, MemberName, OnShortage, Pooling, Profile, ReadLevel,
+    Span,
 };
 use expect_test::{Expect, expect, expect_file};
 use std::path::Path;
@@ -253,6 +254,13 @@ fn every_example_and_default_of_the_reference_is_itself_accepted() {
     for key in keys::KEYS {
         assert!(!key.about.is_empty() && !key.example.is_empty(), "{}.{}", key.section, key.name);
         let mut file: toml::Table = whole.parse().expect("TOML");
+        if key.section == "mysql" {
+            for section in ["postgres", "proxy"] {
+                file.remove(section);
+            }
+            file.insert("mysql".to_owned(), toml::Table::new().into());
+            file["cluster"].as_table_mut().expect("a table").insert("engine".to_owned(), "mysql".into());
+        }
         let value: toml::Table = format!("value = {}", key.example).parse().expect("TOML");
         let table = file.get_mut(key.section).expect("every table is there");
         let section = if table.is_array() { table.get_mut(0).expect("a member") } else { table };
@@ -441,7 +449,7 @@ fn keys_in_the_wrong_table_are_sent_home() {
             dauphin.toml:2:1: unknown key `data_dir`; it belongs under [local]
             dauphin.toml:4:1: unknown key `sql_tls` here; it belongs under [postgres]
             dauphin.toml:5:1: unknown key `kind` here; it belongs under [member]
-            dauphin.toml:6:1: unknown key `flavour`; this table has: name, durability, required, on_shortage, profile, allow_reclone, read_lag_max"#]],
+            dauphin.toml:6:1: unknown key `flavour`; this table has: name, engine, durability, required, on_shortage, profile, allow_reclone, read_lag_max"#]],
     );
 }
 
@@ -632,6 +640,65 @@ fn a_changed_specification_is_checked_like_a_file() {
     expect![[r#"
         cluster.required: `required` is 5, but only 2 replicas can hold a commit (not the leader, a witness, a reporting member, or one that follows another)
         postgres.parameters: `fsync` is Dauphin's own setting: without it no log is safe; it is always on"#]].assert_eq(&found.join("\n"));
+}
+
+/// `THREE` with another engine, more keys of `[cluster]`, and what comes after the members.
+fn of_engine(engine: &str, cluster: &str, rest: &str) -> String {
+    let three = THREE.replacen("[cluster]\n", &format!("[cluster]\nengine = \"{engine}\"\n{cluster}"), 1);
+    format!("{three}{rest}")
+}
+
+#[test]
+fn mysql_and_mariadb_have_a_section_of_their_own() {
+    for engine in [EngineKind::Mysql, EngineKind::Mariadb] {
+        let text = of_engine(
+            engine.word(),
+            "",
+            "[mysql]\nsql_tls = \"off\"\nparameters = { max_connections = 300, innodb_buffer_pool_size = \"64M\" }\n",
+        );
+        let file = accepted(&text);
+        assert_eq!((file.spec.engine, file.spec.sql_tls()), (engine, false));
+        assert_eq!(file.spec.mysql.parameters["max_connections"], "300");
+        assert_eq!(accepted(&file.render()), file);
+        assert!(!file.render().contains("[postgres]"), "{}", file.render());
+    }
+    assert!(accepted(&of_engine("mysql", "", "")).spec.sql_tls(), "secure by default");
+    assert_eq!(accepted(THREE).spec.engine, EngineKind::Postgres);
+}
+
+#[test]
+fn what_another_engine_means_or_cannot_do_is_refused_with_what_to_choose() {
+    let said = |text: &str| ClusterFile::parse("f", text).expect_err("a fault").to_string();
+    let check = |text: &str, words: &[&str]| {
+        let said = said(text);
+        assert!(words.iter().all(|word| said.contains(word)), "{words:?} are not in: {said}");
+    };
+    check(&of_engine("mysql", "", "[postgres]\n"), &["[postgres] means nothing with engine \"mysql\"", "[mysql]"]);
+    check(&format!("{THREE}[mysql]\n"), &["[mysql] means nothing with engine \"postgres\"", "[postgres]"]);
+    check(
+        &of_engine("mysql", "", "[proxy]\nlisten_write = \"0.0.0.0:6432\"\n"),
+        &["the proxy speaks PostgreSQL's protocol", "straight to the members"],
+    );
+    check(&of_engine("oracle", "", ""), &["`engine` is \"oracle\"", "\"mariadb\""]);
+    check(&of_engine("mysql", "", "[mysql]\nparameters = { Bad = 1 }\n"), &["not the name of a setting"]);
+    check(
+        &of_engine("mariadb", "durability = \"sync\"\n", ""),
+        &[
+            "makes a commit wait for all of 2 replicas",
+            "MariaDB waits for 1 only",
+            "choose \"quorum\" with `required` = 1",
+        ],
+    );
+    check(&of_engine("mariadb", "required = 2\n", ""), &["\"quorum\" asks for 2 replicas here", "set `required` = 1"]);
+    // what it can do is taken
+    for (engine, cluster) in [
+        ("mariadb", ""),
+        ("mariadb", "required = 1\n"),
+        ("mariadb", "durability = \"async\"\n"),
+        ("mysql", "durability = \"sync\"\n"),
+    ] {
+        accepted(&of_engine(engine, cluster, ""));
+    }
 }
 
 #[test]

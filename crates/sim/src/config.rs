@@ -4,8 +4,8 @@ use crate::rng::Rng;
 use crate::struck::Struck;
 use dauphin_ha::variant::Variant;
 use dauphin_model::{
-    AlertSpec, ClusterName, Durability, MemberKind, MemberName, MemberSpec, OnShortage, PostgresSpec, Profile, Span,
-    Spec,
+    AlertSpec, ClusterName, Durability, EngineKind, MemberKind, MemberName, MemberSpec, MysqlSpec, OnShortage,
+    PostgresSpec, Profile, Span, Spec,
 };
 
 /// How long faults go on.
@@ -140,6 +140,7 @@ pub fn spec(members: u64, durability: Durability) -> Spec {
     };
     Spec {
         cluster: ClusterName::new("sim").unwrap_or_else(|_| unreachable!("a name")),
+        engine: EngineKind::default(),
         durability,
         required: None,
         on_shortage: OnShortage::Wait,
@@ -147,6 +148,7 @@ pub fn spec(members: u64, durability: Durability) -> Spec {
         allow_reclone: true,
         members: (1..=members).map(member).collect(),
         postgres: PostgresSpec::default(),
+        mysql: MysqlSpec::default(),
         read_lag_max_bytes: 1 << 24,
         alerts: AlertSpec::default(),
         notify: Vec::new(),

@@ -5,7 +5,7 @@ use crate::picture::Picture;
 use crate::view;
 use dauphin_alerts::{Facts, MemberFacts, Standing};
 use dauphin_ha::{Beat, Role};
-use dauphin_model::{MemberSpec, Mono, Remark, Span};
+use dauphin_model::{EngineKind, MemberSpec, Mono, Remark, Span};
 use dauphin_store::StoreHealth;
 
 pub(super) fn of(picture: &Picture, now: Mono, health: &StoreHealth) -> Facts {
@@ -37,7 +37,8 @@ fn member(picture: &Picture, now: Mono, health: &StoreHealth, spec: &MemberSpec)
         standing: beat.map_or(Standing::Unreachable, standing),
         // of one that is gone it is told that it is down
         lag: beat.and_then(|_| picture.lag(&spec.name, now)).map(|lag| Span::ms(lag.ms)),
-        lag_bytes: picture.lag_bytes(&spec.name),
+        // others count transactions, for which there are no limits
+        lag_bytes: picture.lag_bytes(&spec.name).filter(|_| picture.spec.engine == EngineKind::Postgres),
         remarks,
     }
 }

@@ -54,7 +54,7 @@ fn failed(error: impl std::fmt::Display) -> Failure {
 
 /// Writes everything below `out`; what was made for whom.
 fn write(file: &ClusterFile, out: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
-    let secrets = Secrets::random()?;
+    let secrets = Secrets::random(file.spec.engine)?;
     let token = random_word()?;
     let authority = Ca::create(&file.spec.cluster).map_err(failed)?;
     let ca = out.join("ca");
@@ -71,7 +71,7 @@ fn write(file: &ClusterFile, out: &Path) -> Result<Vec<(String, PathBuf)>, Failu
         write_private(&dir.join("dauphin.toml"), bundle_file(file, Some(member)).render().as_bytes())?;
         made.push((member.name.to_string(), dir));
     }
-    for (kind, name) in [(PeerKind::Proxy, "proxy"), (PeerKind::Operator, "operator")] {
+    for (kind, name) in others(file) {
         let dir = out.join(name);
         make_private(&dir.join("identity"))?;
         let peer = Peer { kind, name: PeerName::new(name).map_err(failed)? };
@@ -90,16 +90,21 @@ fn write(file: &ClusterFile, out: &Path) -> Result<Vec<(String, PathBuf)>, Failu
     Ok(made)
 }
 
+/// Who has a folder beside the members: a proxy only where there can be one.
+fn others(file: &ClusterFile) -> impl Iterator<Item = (PeerKind, &'static str)> {
+    let proxy = file.spec.engine.has_proxy().then_some((PeerKind::Proxy, "proxy"));
+    proxy.into_iter().chain([(PeerKind::Operator, "operator")])
+}
+
 /// Issues a new certificate into every identity folder; who is to get it, and how it takes it.
 fn renew(file: &ClusterFile, out: &Path, json: bool) -> Outcome {
     let authority = Ca::load(&out.join("ca"), &file.spec.cluster).map_err(|e| {
         Failure::usage(e.to_string(), "name the folder that `dauphin init` made, with its ca in it, with --out")
     })?;
     let members = file.spec.members.iter().map(|m| (Peer::member(&m.name), m.name.to_string(), vec![m.host.clone()]));
-    let others = [(PeerKind::Proxy, "proxy"), (PeerKind::Operator, "operator")];
     let others =
-        others.map(|(kind, name)| Ok((Peer { kind, name: PeerName::new(name)? }, name.to_owned(), Vec::new())));
-    let others: Result<Vec<_>, dauphin_net::BadPeerName> = others.into_iter().collect();
+        others(file).map(|(kind, name)| Ok((Peer { kind, name: PeerName::new(name)? }, name.to_owned(), Vec::new())));
+    let others: Result<Vec<_>, dauphin_net::BadPeerName> = others.collect();
     let mut renewed = Vec::new();
     for (peer, name, hosts) in members.chain(others.map_err(failed)?) {
         let dir = out.join(&name).join("identity");
@@ -148,7 +153,9 @@ fn explain(file: &ClusterFile, out: &Path) {
     for member in &file.spec.members {
         say::line(&format!("  {dir}/{0}  ->  {1}:{HOME}", member.name, member.host));
     }
-    say::line(&format!("  {dir}/proxy  ->  each machine with a proxy:{HOME}"));
+    if file.spec.engine.has_proxy() {
+        say::line(&format!("  {dir}/proxy  ->  each machine with a proxy:{HOME}"));
+    }
     say::line("");
     say::line("start on each:");
     say::line(&format!("  dauphin agent --config {HOME}/dauphin.toml"));

@@ -108,6 +108,16 @@ fn summary(shown: &Shown) {
         let (user, database) = (&shown.app.login.user, &shown.app.database);
         say::line(&format!("write:  PGPASSFILE={dir}/pgpass psql -h {host} -p {write} -U {user} {database}"));
         say::line(&format!("read:   the same with port {read}"));
+    } else if let Some(leader) = shown.members.iter().find(|m| m.role.as_deref() == Some("leader"))
+        && shown.engine.kind != Engine::Postgres.word()
+    {
+        let (host, port, database) = (&leader.host, leader.sql_port, &shown.app.database);
+        say::line(&format!(
+            "write:  {} --defaults-extra-file={dir}/client.cnf -h {host} -P {port} {database}   (the leader now is {})",
+            if shown.engine.kind == Engine::Mysql.word() { "mysql" } else { "mariadb" },
+            leader.name
+        ));
+        say::line("read:   the same with a replica's port");
     }
     say::line(&format!("watch:  dauphin status --watch --config {config}"));
     say::line(&format!("fault:  dauphin lab fault --dir {dir} --member m1 --kind kill-node"));

@@ -5,6 +5,7 @@ use crate::failure::{DONE, Outcome};
 use crate::look::{Table, bytes, dash};
 use crate::say::{self, Tone};
 use crate::target;
+use crate::verb::status::behind;
 use dauphin_api::dto::Lag;
 
 pub(crate) fn run(target: &Target) -> Outcome {
@@ -18,7 +19,7 @@ pub(crate) fn run(target: &Target) -> Outcome {
         "ROLE",
         "SYNC",
         "POSITION",
-        "BYTES",
+        "BEHIND",
         "SECONDS",
         "NOT RECEIVED",
         "CAUGHT UP IN",
@@ -31,7 +32,7 @@ pub(crate) fn run(target: &Target) -> Outcome {
             (member.role.clone(), Tone::Plain),
             (dash(member.sync_state.as_ref()), Tone::Plain),
             (dash(member.position.as_ref()), Tone::Plain),
-            (dash(member.lag_bytes.map(bytes)), Tone::Plain),
+            (dash(behind(member)), Tone::Plain),
             (dash(member.lag_seconds.map(|s| format!("{s:.3}"))), Tone::Plain),
             (dash(member.unreceived_bytes.map(bytes)), Tone::Plain),
             (dash(member.catch_up_seconds.map(|s| format!("{s:.0} s"))), Tone::Plain),

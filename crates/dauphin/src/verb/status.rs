@@ -123,12 +123,17 @@ fn row(member: &Member) -> Vec<(String, Tone)> {
     ]
 }
 
-/// How far a member is behind, in bytes and, where that is known, seconds.
+/// How far a member is behind, in bytes or transactions and, where that is known, seconds.
 pub(crate) fn lag(member: &Member) -> String {
-    match (member.lag_bytes, member.lag_seconds) {
+    match (behind(member), member.lag_seconds) {
         _ if member.role == "leader" => "-".to_owned(),
-        (Some(count), Some(seconds)) if seconds >= 0.05 => format!("{} {seconds:.1} s", bytes(count)),
-        (Some(count), _) => bytes(count),
+        (Some(count), Some(seconds)) if seconds >= 0.05 => format!("{count} {seconds:.1} s"),
+        (Some(count), _) => count,
         (None, _) => "-".to_owned(),
     }
+}
+
+/// How far a member is behind, as its engine counts.
+pub(crate) fn behind(member: &Member) -> Option<String> {
+    member.lag_bytes.map(bytes).or_else(|| member.lag_transactions.map(|count| format!("{count} tx")))
 }

@@ -40,6 +40,40 @@ fn init_makes_private_bundles_once() {
     assert_ne!(fs::read_to_string(other.join("m1/token")).expect("a token"), token);
 }
 
+/// Three members of another engine, with these keys of `[cluster]` and this behind.
+fn init_of(engine: &str, cluster: &str, rest: &str) -> crate::Ran {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut text = format!("[cluster]\nname = \"shop\"\nengine = \"{engine}\"\n{cluster}\n{rest}\n");
+    for n in 1..=3 {
+        text += &format!(
+            "[[member]]\nname = \"m{n}\"\nhost = \"10.0.0.{n}\"\nsql_port = 3306\napi_port = 8008\nlink_port = 8009\n"
+        );
+    }
+    let file = folder.path().join("dauphin.toml");
+    fs::write(&file, text).expect("written");
+    let ran = dauphin(&["init", "--config", &file.to_string_lossy()]);
+    let out = folder.path().join("shop");
+    assert_eq!(out.exists(), ran.code == 0, "{}", ran.err);
+    if ran.code == 0 {
+        let read = |name: &str| fs::read_to_string(out.join(name)).expect("readable");
+        assert!(read("m1/dauphin.toml").contains(&format!("engine = \"{engine}\"")));
+        assert!(read("m1/secrets.toml").contains("copy = "), "the account that copies has a password");
+        assert!(!out.join("proxy").exists(), "there is no proxy for it");
+    }
+    ran
+}
+
+#[test]
+fn init_makes_clusters_of_mysql_and_mariadb_and_refuses_what_they_cannot_be() {
+    init_of("mysql", "", "").ended(0, "copy to each machine");
+    init_of("mysql", "durability = \"sync\"", "[mysql]\nsql_tls = \"off\"").ended(0, "");
+    init_of("mariadb", "", "").ended(0, "");
+    init_of("mariadb", "durability = \"sync\"", "").ended(2, "dauphin.toml:4:14").ended(2, "`required` = 1");
+    init_of("mariadb", "required = 2", "").ended(2, "dauphin.toml:4:12").ended(2, "set `required` = 1");
+    init_of("mysql", "", "[postgres]").ended(2, "[mysql]");
+    init_of("mysql", "", "[proxy]\nlisten_write = \"0.0.0.0:6432\"").ended(2, "straight to the members");
+}
+
 #[test]
 fn completions_and_manual_pages_are_written() {
     for shell in ["bash", "zsh", "fish"] {

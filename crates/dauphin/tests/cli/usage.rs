@@ -38,8 +38,8 @@ fn labs_that_cannot_be_are_refused_before_anything_is_made() {
     let dir = folder.path().join("lab");
     let dir_text = dir.to_string_lossy();
     let up = |more: &[&str]| dauphin(&[&["lab", "up", "--dir", &dir_text], more].concat());
-    up(&["--engine", "mysql"]).ended(2, "--engine postgres");
-    up(&["--engine", "mariadb"]).ended(2, "--engine postgres");
+    up(&["--engine", "mysql", "--bin", "/etc"]).ended(2, "`mysqld`");
+    up(&["--engine", "mariadb", "--bin", "/etc"]).ended(2, "`mariadbd`");
     up(&["--engine", "oracle"]).ended(2, "possible values");
     up(&["--store", "etcd"]).ended(2, "--store raft");
     up(&["--store", "consul"]).ended(2, "--store raft");

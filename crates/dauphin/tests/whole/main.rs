@@ -9,6 +9,7 @@ mod explained;
 mod failpoints;
 mod hosts;
 mod lag;
+mod mysql;
 mod place;
 mod reload;
 mod restored;

@@ -93,9 +93,10 @@ impl Stage {
             dir: std::env::temp_dir().join(format!("dauphin-whole-{}-{name}", std::process::id())),
         };
         let (dir, port) = (stage.dir.to_string_lossy().into_owned(), base_port().to_string());
-        // the version under test; without a word the one that the lab finds
+        // the version under test; without a word the one that the lab finds. Another engine's test names its own
         let bin = std::env::var("DAUPHIN_TEST_BIN").unwrap_or_default();
-        let version: &[&str] = if bin.is_empty() { &[] } else { &["--bin", &bin] };
+        let named = bin.is_empty() || more.contains(&"--bin");
+        let version: &[&str] = if named { &[] } else { &["--bin", &bin] };
         let ran = dauphin(&[&["lab", "up", "--dir", &dir, "--base-port", &port], version, more].concat());
         ran.ended(0);
         stage
@@ -262,6 +263,13 @@ impl Stage {
     #[track_caller]
     fn sql_as(&self, who: &str, port: u16, text: &str) -> String {
         self.try_sql(who, port, text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// Where this member's server listens.
+    pub(crate) fn sql_port_of(&self, member: &str) -> u16 {
+        let shown = self.show();
+        let its = shown["members"].as_array().and_then(|m| m.iter().find(|m| m["name"] == member)).expect("it").clone();
+        u16::try_from(its["sql_port"].as_u64().expect("a port")).expect("a port")
     }
 
     fn try_sql(&self, who: &str, port: u16, text: &str) -> Result<String, String> {

@@ -3,6 +3,7 @@
 
 pub(crate) mod aside;
 pub mod command;
+pub mod disk;
 pub mod files;
 pub mod folders;
 pub mod process;
@@ -11,6 +12,7 @@ pub mod secret;
 pub mod tool;
 
 pub use command::{GuardDeath, ServerCommand};
+pub use disk::DiskProbe;
 pub use progress::Progress;
 pub use secret::Secret;
 

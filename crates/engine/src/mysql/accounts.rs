@@ -1,12 +1,18 @@
-//! Dauphin's accounts in the server, with least privilege, and their passwords. Made before the server first opens a port.
+//! Dauphin's accounts in the server, with least privilege, and their passwords; its tables too. Made before the server first
+//! opens a port, and in no log: every member has them. Accounts of voters come later, when members are known ([`super::grants`]).
 //! Its own account and root have no password: they are the system user's and root's, over the socket alone.
 
 use crate::host::Secret;
 use crate::mysql::client::literal;
-use crate::mysql::{Error, Flavour, Result};
+use crate::mysql::{Error, Flavour, Result, barrier, heartbeat, timelines};
+use dauphin_model::MemberName;
 
 /// Streams the log to replicas.
 pub const REPLICATION: &str = "dauphin_replication";
+/// Accounts of members whose acknowledgements count begin with this, one for each member.
+const VOTER: &str = "dauphin_voter_";
+/// Longest name of an account: MySQL's.
+const NAME_MAX: usize = 32;
 /// Looks at the server.
 pub const MONITOR: &str = "dauphin_monitor";
 /// Copies a whole MySQL member from another machine. MariaDB has it not: there the member's own agent reads.
@@ -17,7 +23,7 @@ const AGENT: &str = "dauphin";
 /// Passwords of Dauphin's accounts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// Of [`REPLICATION`].
+    /// Of [`REPLICATION`] and of the voters' accounts.
     pub replication: Secret,
     /// Of [`MONITOR`].
     pub monitor: Secret,
@@ -42,6 +48,36 @@ impl Credentials {
             }
         }
         Ok(())
+    }
+}
+
+/// The account with which a member replicates while its acknowledgements count.
+#[must_use]
+pub fn voter(member: &MemberName) -> String {
+    let name = format!("{VOTER}{member}");
+    if name.len() <= NAME_MAX {
+        return name;
+    }
+    // FNV-1a: the same on every machine and in every build
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{VOTER}{:016x}", member.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+/// Whether it is an account with which members replicate.
+pub(crate) fn replicates(account: &str) -> bool {
+    account == REPLICATION || is_voter(account)
+}
+
+/// Whether it is a voter's account.
+pub(crate) fn is_voter(account: &str) -> bool {
+    account.starts_with(VOTER)
+}
+
+/// The right to come in while clients are kept out, by the family's name for it.
+pub(crate) const fn passes(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Mysql => "CONNECTION_ADMIN",
+        Flavour::Mariadb => "CONNECTION ADMIN",
     }
 }
 
@@ -81,10 +117,13 @@ pub(crate) fn statements(flavour: Flavour, os_user: &str, credentials: &Credenti
         Flavour::Mysql => "PROCESS, REPLICATION CLIENT",
         Flavour::Mariadb => "PROCESS, SLAVE MONITOR, BINLOG MONITOR",
     };
-    let mut accounts =
-        vec![(REPLICATION, &credentials.replication, "REPLICATION SLAVE"), (MONITOR, &credentials.monitor, looks)];
+    let passes = passes(flavour);
+    let mut accounts = vec![
+        (REPLICATION, &credentials.replication, format!("REPLICATION SLAVE, {passes}")),
+        (MONITOR, &credentials.monitor, looks.to_owned()),
+    ];
     if flavour == Flavour::Mysql {
-        accounts.push((COPY, &credentials.copy, "BACKUP_ADMIN"));
+        accounts.push((COPY, &credentials.copy, format!("BACKUP_ADMIN, {passes}")));
     }
     for (user, secret, rights) in accounts {
         lines.push(format!("CREATE USER '{user}'@'%' IDENTIFIED BY {}", literal(secret.expose())));
@@ -93,12 +132,24 @@ pub(crate) fn statements(flavour: Flavour, os_user: &str, credentials: &Credenti
     if flavour == Flavour::Mysql {
         lines.push(format!("GRANT SELECT ON performance_schema.* TO '{MONITOR}'@'%'"));
     }
+    lines.push("CREATE DATABASE IF NOT EXISTS dauphin".to_owned());
+    lines.extend([timelines::TABLE, barrier::TABLE, heartbeat::TABLE].map(str::to_owned));
     lines.join(";\n") + ";\n"
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_voters_account_fits_and_is_its_own() {
+        let of = |text: &str| voter(&MemberName::new(text).expect("a name"));
+        assert_eq!(of("m2"), "dauphin_voter_m2");
+        let long = ["a_member_with_a_long_name_1", "a_member_with_a_long_name_2"].map(of);
+        assert_ne!(long[0], long[1]);
+        assert!(long.iter().all(|name| name.len() <= NAME_MAX && replicates(name)), "{long:?}");
+        assert!(!replicates(MONITOR));
+    }
 
     #[test]
     fn passwords_that_would_break_a_statement_are_refused_or_quoted() {

@@ -104,7 +104,7 @@ impl Mysql {
     /// A commit that waits for a replica holds the backup's last lock off, and that lock every other commit: where the copy
     /// is to be the replica, for ever.
     async fn require_acknowledged(&self) -> Result<()> {
-        match self.look(LOOK_LIMIT).await?.semi_sync.waiting {
+        match self.commits_that_stand().await? {
             0 => Ok(()),
             sessions => Err(Error::BackupWaits { sessions }),
         }
@@ -157,15 +157,14 @@ impl Mysql {
         progress: &Progress,
         quiet: Duration,
     ) -> Result<About> {
-        let receiver = Receiver::begin(from, quiet).await.map_err(Error::stream(DOING))?;
+        let mut receiver = Receiver::begin(from, quiet).await.map_err(Error::stream(DOING))?;
         let tool = Tool::of(&self.instance.bin.program("mbstream")?, "mbstream", None).arg("-x").cwd(data_dir);
         let body = async |mut stdin: tokio::process::ChildStdin, _stdout| {
-            let take = async |bytes: &[u8]| {
-                stdin.write_all(bytes).await?;
-                progress.add(bytes.len() as u64);
-                Ok(())
-            };
-            receiver.blocks(take).await
+            while let Some(block) = receiver.next().await? {
+                stdin.write_all(block).await?;
+                progress.add(block.len() as u64);
+            }
+            receiver.end().await
         };
         Ok(tool.stream(COPY_LIMIT, body).await?)
     }

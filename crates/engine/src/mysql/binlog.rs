@@ -3,31 +3,23 @@
 
 use crate::host::FileError;
 use crate::mysql::errant::{Logged, log_all};
+use crate::mysql::events::{self, bad};
 use crate::mysql::{Flavour, relay_log};
 use dauphin_model::gtid::{BYTES_MAX, Gtid, MariaGtid};
 use dauphin_model::{BinlogState, GtidSet};
-use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-/// Bytes before the first event.
-const MAGIC: &[u8; 4] = b"\xfebin";
-/// Bytes of an event's head.
-const HEAD: usize = 19;
-/// Bytes of a checksum.
-const CHECKSUM: usize = 4;
-/// Most bytes of an event that is read whole.
+/// Most bytes of an event that is read; one that is longer is refused.
 const BODY_MAX: usize = BYTES_MAX + 64;
 /// Most files of one log.
 const FILES_MAX: usize = 100_000;
 
 // Types of events.
-const FORMAT: u8 = 15;
 const MYSQL_GTID: u8 = 33;
 const MYSQL_PREVIOUS: u8 = 35;
 const MYSQL_TAGGED_GTID: u8 = 42;
 const MARIADB_LIST: u8 = 163;
-const MARIADB_ENCRYPTION: u8 = 164;
 
 /// Files of the log of that name, the oldest first.
 ///
@@ -86,7 +78,7 @@ pub(crate) fn up_to_end_of(flavour: Flavour, path: &Path) -> Result<Logged, File
             Ok(Logged::Mysql(set))
         }
         Logged::Mariadb(mut state) => {
-            relay_log::read(path, MAGIC.len() as u64, &mut |gtid, _| log_all(&mut state, std::iter::once(gtid)))
+            relay_log::read(path, events::FIRST, &mut |gtid, _| log_all(&mut state, std::iter::once(gtid)))
                 .map_err(at)?;
             Ok(Logged::Mariadb(state))
         }
@@ -100,53 +92,18 @@ pub(crate) fn nothing(flavour: Flavour) -> Logged {
     }
 }
 
-/// Shows every event that matters here to `visit`, until that has seen enough. An event that is half there ends the file: the
-/// server died while it wrote.
+/// Shows every event that matters here to `visit`, until that has seen enough.
 fn walk(path: &Path, mut visit: impl FnMut(u8, &[u8]) -> io::Result<bool>) -> io::Result<()> {
-    let file = File::open(path)?;
-    let end = file.metadata()?.len();
-    let mut file = BufReader::new(file);
-    let mut magic = [0; MAGIC.len()];
-    match file.read_exact(&mut magic) {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-        read => read?,
-    }
-    if &magic != MAGIC {
-        return Err(bad("it is encrypted, or no log"));
-    }
-    let (mut at, mut read_to) = (MAGIC.len() as u64, MAGIC.len() as u64);
-    let mut checksum = 0;
-    while at + HEAD as u64 <= end {
-        // within what is buffered, mostly: events are short
-        file.seek_relative(i64::try_from(at - read_to).map_err(bad)?)?;
-        read_to = at + HEAD as u64;
-        let mut head = [0; HEAD];
-        file.read_exact(&mut head)?;
-        let [_, _, _, _, kind, _, _, _, _, z0, z1, z2, z3, ..] = head;
-        let size = u64::from(u32::from_le_bytes([z0, z1, z2, z3]));
-        if size < HEAD as u64 || at + size > end {
-            break;
+    let ours = |kind| match kind {
+        MYSQL_GTID | MYSQL_TAGGED_GTID | MYSQL_PREVIOUS | MARIADB_LIST => Some(BODY_MAX),
+        _ => None,
+    };
+    events::walk(path, events::FIRST, ours, |event| {
+        if !event.whole {
+            return Err(bad(format!("its list of GTIDs has more than {BODY_MAX} bytes; purge old servers from it")));
         }
-        at += size;
-        let body_size = size as usize - HEAD;
-        match kind {
-            MARIADB_ENCRYPTION => return Err(bad("it is encrypted; switch encrypt_binlog off")),
-            FORMAT | MYSQL_GTID | MYSQL_TAGGED_GTID | MYSQL_PREVIOUS | MARIADB_LIST if body_size <= BODY_MAX => {
-                let mut body = vec![0; body_size];
-                file.read_exact(&mut body)?;
-                read_to += body_size as u64;
-                if kind == FORMAT {
-                    // its last bytes: which checksum follows every event, and that of its own
-                    let which = body_size.checked_sub(CHECKSUM + 1).and_then(|at| body.get(at));
-                    checksum = if which == Some(&1) { CHECKSUM } else { 0 };
-                } else if !visit(kind, body.get(..body_size.saturating_sub(checksum)).unwrap_or_default())? {
-                    break;
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+        visit(event.kind, event.body)
+    })
 }
 
 /// MariaDB's list: a count, whose upper bits are flags, then domain, server and sequence of each.
@@ -168,13 +125,15 @@ fn list(body: &[u8]) -> Option<BinlogState> {
     Some(state)
 }
 
-fn bad(why: impl ToString) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, why.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MAGIC: &[u8; 4] = b"\xfebin";
+    const HEAD: usize = 19;
+    const CHECKSUM: usize = 4;
+    const FORMAT: u8 = 15;
+    const MARIADB_ENCRYPTION: u8 = 164;
 
     fn event(kind: u8, body: &[u8]) -> Vec<u8> {
         let size = u32::try_from(HEAD + body.len() + CHECKSUM).expect("small");

@@ -3,7 +3,7 @@
 //! the end. GTIDs come with the data; the server's UUID, number and settings are the member's own.
 
 use crate::host::{Progress, Secret};
-use crate::mysql::client::literal;
+use crate::mysql::client::{ClientError, literal};
 use crate::mysql::copying::{COPIER, COPY, COPY_LIMIT, Copied, Place, Private};
 use crate::mysql::offer::{Offer, Plugin, check_copy};
 use crate::mysql::{Credentials, Error, Mysql, Refusal, Result, accounts};
@@ -14,6 +14,11 @@ use tokio::time::Instant;
 const DOING: &str = "cloning the source";
 /// How often progress is asked for.
 const PROGRESS_POLL: Duration = Duration::from_millis(250);
+/// How often it is tried again while the source gives another copy.
+const TURN_POLL: Duration = Duration::from_millis(500);
+/// What a source says then, and how the plugin tells what a source said.
+const ONE_AT_A_TIME: u16 = 3_634;
+const SOURCE_SAID: u16 = 3_862;
 /// How long one such question may take: the disk is busy.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(20);
 const PROGRESS: &str =
@@ -92,7 +97,23 @@ impl Mysql {
         Ok(())
     }
 
+    /// Fetches the copy. While the source is busy with another one, it waits its turn, for at most `quiet`.
     async fn fetch(&self, source: &CloneSource, into: &str, progress: &Progress, quiet: Duration) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            match self.fetch_now(source, into, progress, quiet).await {
+                Err(Error::Sql { source: ClientError::Server { code, message }, .. })
+                    if begun.elapsed() < quiet && is_busy(code, &message) =>
+                {
+                    tracing::debug!(said = message, "the source gives another copy; waiting for its end");
+                    tokio::time::sleep(TURN_POLL).await;
+                }
+                fetched => return fetched,
+            }
+        }
+    }
+
+    async fn fetch_now(&self, source: &CloneSource, into: &str, progress: &Progress, quiet: Duration) -> Result<()> {
         let statement = format!(
             "CLONE INSTANCE FROM {user}@{host}:{port} IDENTIFIED BY {password} DATA DIRECTORY = {into} {tls}",
             user = literal(accounts::COPY),
@@ -132,4 +153,10 @@ impl Mysql {
             progress.set(number("done"), number("total"));
         }
     }
+}
+
+/// Whether the source gives another copy now: it gives one at a time, and one that was broken off goes on there until that is
+/// noticed.
+fn is_busy(code: u16, message: &str) -> bool {
+    code == ONE_AT_A_TIME || (code == SOURCE_SAID && message.contains(&ONE_AT_A_TIME.to_string()))
 }

@@ -1,7 +1,9 @@
 //! Renders `dauphin.cnf`, the one file that the server reads, and what stands on its command line. Settings that Dauphin
 //! owns are refused when a user asks for them. Pure.
 
+use crate::mysql::access::CLOSED;
 use crate::mysql::{Dialect, Error, Flavour, Instance, Result, ServerId};
+use dauphin_model::Voter;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -40,6 +42,8 @@ pub struct Settings {
     pub log_keep_s: u64,
     /// Certificates, when connections may use TLS.
     pub tls: Option<Tls>,
+    /// Who the member is, incarnation included: it tells its leader so, and the leader's looks tell it.
+    pub voter: Option<Voter>,
 }
 
 impl Settings {
@@ -56,6 +60,7 @@ impl Settings {
             user,
             log_keep_s: LOG_KEEP_S,
             tls: None,
+            voter: None,
         })
     }
 }
@@ -106,6 +111,10 @@ const OWNED: &[(&str, &str)] = &[
     ("ssl_*", "`tls`"),
     ("skip_grant_tables", "nothing: accounts are always asked"),
     ("init_file", "nothing: Dauphin makes its accounts itself"),
+    ("init_connect", "nothing: it keeps clients out while the server is closed"),
+    ("offline_mode", "nothing: it keeps clients out while the server is closed"),
+    ("show_replica_auth_info", "nothing: replicas are told apart by it"),
+    ("show_slave_auth_info", "nothing: replicas are told apart by it"),
     ("user", "nothing: the server runs as the agent's system user"),
 ];
 
@@ -165,11 +174,18 @@ pub fn render(instance: &Instance, settings: &Settings) -> String {
     put("socket", &path(&instance.socket()));
     put("pid_file", &path(&instance.pid_path()));
     put("log_error", &path(&instance.log_path()));
+    if !settings.user.contains_key("tmpdir") {
+        put("tmpdir", &path(&instance.tmp_dir()));
+    }
     put("port", &instance.port.to_string());
     put("bind_address", &settings.listen);
     put("server_id", &settings.server_id.to_string());
     put("report_host", &settings.host);
     put("report_port", &instance.port.to_string());
+    if let Some(voter) = &settings.voter {
+        put("report_user", &voter.application_name());
+    }
+    put(dialect.show_reported_setting(), "ON");
     put("log_bin", "binlog");
     put("binlog_format", "ROW");
     put("binlog_row_image", "FULL");
@@ -215,13 +231,14 @@ pub fn render(instance: &Instance, settings: &Settings) -> String {
     out
 }
 
-/// The command-line options that must hold whatever stands in a file: closed, replication stopped, nothing that was
-/// persisted by hand (MySQL reads that last).
+/// The command-line options that must hold whatever stands in a file: closed to writes and to clients, replication stopped,
+/// nothing that was persisted by hand (MySQL reads that last).
 pub(crate) fn pinned(dialect: Dialect) -> Vec<String> {
     let on = |name: &str| format!("--{}=ON", name.replace('_', "-"));
     let mut options = vec![on(dialect.closed_setting()), on(dialect.skip_start_setting())];
-    if dialect.flavour() == Flavour::Mysql {
-        options.push("--persisted-globals-load=OFF".to_owned());
+    match dialect.flavour() {
+        Flavour::Mysql => options.extend(["--persisted-globals-load=OFF", "--offline-mode=ON"].map(str::to_owned)),
+        Flavour::Mariadb => options.push(format!("--init-connect={CLOSED}")),
     }
     options
 }
@@ -253,8 +270,11 @@ mod tests {
 
     #[test]
     fn a_server_boots_closed_with_replication_stopped() {
-        let mysql = ["--super-read-only=ON", "--skip-replica-start=ON", "--persisted-globals-load=OFF"];
+        let mysql =
+            ["--super-read-only=ON", "--skip-replica-start=ON", "--persisted-globals-load=OFF", "--offline-mode=ON"];
         assert_eq!(pinned(Dialect::Mysql9), mysql);
-        assert_eq!(pinned(Dialect::Mariadb10), ["--read-only=ON", "--skip-slave-start=ON"]);
+        let mariadb = pinned(Dialect::Mariadb10);
+        assert_eq!(mariadb[..2], ["--read-only=ON", "--skip-slave-start=ON"]);
+        assert!(mariadb[2].starts_with("--init-connect=SIGNAL"), "{mariadb:?}");
     }
 }

@@ -32,15 +32,20 @@ impl Mysql {
     pub async fn close_writes(&self, limit: Duration) -> Result<()> {
         let doing = "closing the server to writes";
         self.acts.query(self.dialect().close_writes(), limit).await.map_err(Error::sql(doing))?;
-        let wanted = match self.dialect().flavour() {
-            Flavour::Mysql => Writes::Closed,
-            Flavour::Mariadb => Writes::Administrators,
-        };
+        let wanted = self.closed();
         let found = self.look(LOOK_LIMIT).await?.writes;
         if found == wanted {
             return Ok(());
         }
         let key = self.dialect().closed_setting().to_owned();
         Err(Error::NotTaken { key, wanted: format!("{wanted:?}"), found: format!("{found:?}") })
+    }
+
+    /// Who may write on a server that is closed to writes.
+    pub(crate) const fn closed(&self) -> Writes {
+        match self.dialect().flavour() {
+            Flavour::Mysql => Writes::Closed,
+            Flavour::Mariadb => Writes::Administrators,
+        }
     }
 }

@@ -133,6 +133,24 @@ impl Dialect {
         self.either("log_replica_updates", "log_slave_updates")
     }
 
+    /// Reads the certificates again.
+    #[must_use]
+    pub const fn reload_tls(self) -> &'static str {
+        self.either("ALTER INSTANCE RELOAD TLS", "FLUSH SSL")
+    }
+
+    /// The replicas that are attached and say who they are; one row for each.
+    #[must_use]
+    pub const fn attached(self) -> &'static str {
+        self.either("SHOW REPLICAS", "SHOW SLAVE HOSTS")
+    }
+
+    /// Shows what replicas report as their user: Dauphin's replicas say who they are with it.
+    #[must_use]
+    pub const fn show_reported_setting(self) -> &'static str {
+        self.either("show_replica_auth_info", "show_slave_auth_info")
+    }
+
     /// Silence after which a receiver gives its connection up, in seconds.
     #[must_use]
     pub const fn net_timeout_setting(self) -> &'static str {

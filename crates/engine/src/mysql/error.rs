@@ -122,6 +122,23 @@ pub enum Error {
         /// How many.
         sessions: u32,
     },
+    /// A leadership did not begin.
+    #[error("timeline {wanted} does not begin here: {why}")]
+    Timeline {
+        /// Its number.
+        wanted: u32,
+        /// Why.
+        why: String,
+    },
+    /// The log holds what is in no leadership's chain.
+    #[error("this member holds what no leader wrote: {stray}; copy it anew from one that does not")]
+    Stray {
+        /// What.
+        stray: String,
+    },
+    /// The barrier proves nothing.
+    #[error("the barrier proves nothing: {0}; raise it again")]
+    Barrier(String),
     /// A setting did not take.
     #[error("{key} is {found:?} instead of {wanted:?}; look at the server's log")]
     NotTaken {

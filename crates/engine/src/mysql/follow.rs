@@ -6,7 +6,7 @@ use crate::mysql::client::literal;
 use crate::mysql::observe::View;
 use crate::mysql::semi_sync::Acknowledges;
 use crate::mysql::threads::LOOK_LIMIT;
-use crate::mysql::{Error, Flavour, Mysql, Reached, Refusal, Result, Thread, Version, accounts};
+use crate::mysql::{Error, Flavour, Mysql, Reached, Refusal, Result, Thread, Version};
 use dauphin_model::{Held, MariaPosition};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,7 +46,9 @@ pub struct Source {
     pub port: u16,
     /// The source's version, where it is known.
     pub version: Option<Version>,
-    /// Password of [`accounts::REPLICATION`].
+    /// The account there: [`REPLICATION`](crate::mysql::accounts::REPLICATION), or that of a [`voter`](crate::mysql::accounts::voter).
+    pub account: String,
+    /// Its password.
     pub password: Secret,
     /// TLS; `None`: none. It is written in every statement: a repoint never drops it.
     pub tls: Option<SourceTls>,
@@ -140,12 +142,12 @@ impl Mysql {
             None => (0, String::new(), 0),
         };
         format!(
-            "{verb} {prefix}_HOST = {host_name}, {prefix}_PORT = {port}, {prefix}_USER = '{user}', {prefix}_PASSWORD = {password}, \
+            "{verb} {prefix}_HOST = {host_name}, {prefix}_PORT = {port}, {prefix}_USER = {user}, {prefix}_PASSWORD = {password}, \
              {prefix}_CONNECT_RETRY = {RETRY_S}, {prefix}_HEARTBEAT_PERIOD = {HEARTBEAT_S}, {prefix}_SSL = {tls}, \
              {prefix}_SSL_CA = {ca}, {prefix}_SSL_VERIFY_SERVER_CERT = {host}, {own}",
             host_name = literal(&source.host),
             port = source.port,
-            user = accounts::REPLICATION,
+            user = literal(&source.account),
             password = literal(source.password.expose()),
             ca = literal(&ca),
         )
@@ -155,8 +157,8 @@ impl Mysql {
     async fn read_back(&self, source: &Source) -> Result<()> {
         let view = self.look(LOOK_LIMIT).await?;
         let channel = view.channels.iter().find(|c| c.name.is_empty());
-        let found = channel.map(|c| (format!("{}:{}", c.host, c.port), c.tls, c.by_gtid));
-        let wanted = (format!("{}:{}", source.host, source.port), source.tls.is_some(), true);
+        let found = channel.map(|c| (format!("{}@{}:{}", c.user, c.host, c.port), c.tls, c.by_gtid));
+        let wanted = (format!("{}@{}:{}", source.account, source.host, source.port), source.tls.is_some(), true);
         if found.as_ref() == Some(&wanted) {
             return Ok(());
         }

@@ -12,11 +12,9 @@ const DOING: &str = "writing the heartbeat";
 /// There is no such table, or database.
 const NOT_THERE: [u16; 2] = [1146, 1049];
 
-const TABLE: [&str; 2] = [
-    "CREATE DATABASE IF NOT EXISTS dauphin",
-    "CREATE TABLE IF NOT EXISTS dauphin.heartbeat (one tinyint PRIMARY KEY, beats bigint unsigned NOT NULL, \
-     term bigint unsigned NOT NULL, writer varchar(64) NOT NULL, at_us bigint unsigned NOT NULL) ENGINE = InnoDB",
-];
+pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS dauphin.heartbeat (one tinyint PRIMARY KEY, \
+     beats bigint unsigned NOT NULL, term bigint unsigned NOT NULL, writer varchar(64) NOT NULL, \
+     at_us bigint unsigned NOT NULL) ENGINE = InnoDB";
 const READ: &str = "SELECT beats, term, writer, at_us, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS unsigned) AS now_us FROM dauphin.heartbeat";
 
 impl Mysql {
@@ -24,7 +22,7 @@ impl Mysql {
     ///
     /// # Errors
     /// [`Error::Setting`] on a server that is closed: nothing is written. [`Error::CommitsWait`] while commits wait for
-    /// replicas: another would only wait with them. [`Error::Sql`].
+    /// replicas: it would only wait with them. They are nudged then. [`Error::Sql`].
     pub async fn beat(&self, term: Term, limit: Duration) -> Result<()> {
         let view = self.look(LOOK_LIMIT).await?;
         if view.writes != Writes::Open {
@@ -32,6 +30,7 @@ impl Mysql {
             return Err(Error::Setting { key: "heartbeat".to_owned(), why });
         }
         if view.semi_sync.waiting > 0 {
+            self.nudge(term, view.semi_sync).await;
             return Err(Error::CommitsWait { sessions: view.semi_sync.waiting as usize });
         }
         let writer = literal(self.instance.member.as_str());
@@ -41,15 +40,7 @@ impl Mysql {
              FROM DUAL WHERE @@GLOBAL.read_only = 0 ON DUPLICATE KEY UPDATE beats = beats + 1, term = {term}, writer = {writer}, \
              at_us = CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS unsigned)"
         );
-        match self.writes.query(&write, limit).await {
-            Err(ClientError::Server { code, .. }) if NOT_THERE.contains(&code) => {
-                for sql in TABLE.into_iter().chain([write.as_str()]) {
-                    self.writes.query(sql, limit).await.map_err(Error::sql(DOING))?;
-                }
-                Ok(())
-            }
-            written => written.map(|_| ()).map_err(Error::sql(DOING)),
-        }
+        self.writes.query(&write, limit).await.map(|_| ()).map_err(Error::sql(DOING))
     }
 
     /// The heartbeat as it was applied here; `None` if none was ever written.

@@ -82,6 +82,13 @@ impl Instance {
         self.member_dir.join("new")
     }
 
+    /// The server's temporary files, unless the user names another folder. Never one that other servers have too: a MariaDB that
+    /// starts removes what it takes for left over there.
+    #[must_use]
+    pub fn tmp_dir(&self) -> PathBuf {
+        self.member_dir.join("tmp")
+    }
+
     /// The server's own log.
     #[must_use]
     pub fn log_path(&self) -> PathBuf {
@@ -103,7 +110,7 @@ impl Instance {
     /// # Errors
     /// [`Error::File`].
     pub fn make_dirs(&self) -> Result<()> {
-        Ok(make_private(&[&self.member_dir, &self.log_dir, &self.run_dir])?)
+        Ok(make_private(&[&self.member_dir, &self.log_dir, &self.run_dir, &self.tmp_dir()])?)
     }
 
     /// Whether the data directory holds a database at all.
@@ -113,7 +120,10 @@ impl Instance {
     }
 
     /// Refuses a data directory that holds anything; one that is not there is empty.
-    pub(crate) fn require_empty(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Refusal::NotEmpty`], [`Error::File`].
+    pub fn require_empty(&self) -> Result<()> {
         let data_dir = &self.data_dir;
         let mut entries = match std::fs::read_dir(data_dir) {
             Ok(entries) => entries,

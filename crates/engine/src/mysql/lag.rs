@@ -251,6 +251,7 @@ mod tests {
     fn good() -> Facts {
         let channel = Channel {
             name: String::new(),
+            user: String::new(),
             host: "leader".to_owned(),
             port: 3306,
             source_id: 1,

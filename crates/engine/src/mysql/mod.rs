@@ -3,8 +3,12 @@
 //! Each act can be repeated after a crash or a cancelled call at any point. No act decides whether it is time for it.
 //! What the servers call things is in [`dialect`]; it is chosen from the programs' own version, never by trial.
 
+pub mod access;
 pub mod accounts;
+mod attached;
 pub mod backup;
+pub mod barrier;
+pub mod begin;
 pub mod binaries;
 mod binlog;
 pub mod client;
@@ -16,10 +20,15 @@ pub mod demote;
 pub mod dialect;
 pub mod errant;
 pub mod error;
+mod events;
 pub mod follow;
+pub mod freeze;
+pub mod grants;
 pub mod heartbeat;
+pub mod in_order;
 pub mod instance;
 pub mod lag;
+mod nudge;
 pub mod observe;
 pub mod offer;
 pub mod position;
@@ -31,15 +40,22 @@ mod rescue;
 pub mod semi_sync;
 mod server;
 pub mod server_id;
+pub mod server_view;
 pub mod sessions;
+pub mod standing;
 pub mod start;
 pub mod status;
 pub mod stop;
 mod stream;
 pub mod threads;
+pub mod timelines;
+pub mod upstream;
 pub mod version;
+pub mod voters;
 
+pub use access::Access;
 pub use accounts::Credentials;
+pub use barrier::Barrier;
 pub use binaries::Binaries;
 pub use clone::CloneSource;
 pub use config::{Settings, Tls};
@@ -56,8 +72,11 @@ pub use position::Reached;
 pub use semi_sync::{Acknowledges, SemiSync};
 pub use server::Mysql;
 pub use server_id::ServerId;
+pub use standing::Standing;
 pub use status::{Channel, Fault, Thread};
 pub use stop::StopMode;
+pub use timelines::{Began, NOWHERE, Place, Writer};
+pub use upstream::Upstream;
 pub use version::{Flavour, Version};
 
 /// What every fallible act here gives.

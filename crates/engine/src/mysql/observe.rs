@@ -3,7 +3,9 @@
 
 use crate::mysql::client::{ClientError, Row};
 use crate::mysql::status::first_hand;
+use crate::mysql::timelines::{Log, Writer, owned};
 use crate::mysql::{Channel, Error, Flavour, Mysql, Reached, Result, Version};
+use dauphin_model::gtid::MariaGtid;
 use dauphin_model::{BinlogState, GtidSet, Held, MariaPosition};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ const DOING: &str = "looking at the server";
 
 const MYSQL: &str = "SELECT VERSION() AS version, @@GLOBAL.server_id AS id, @@GLOBAL.server_uuid AS uuid, \
      @@GLOBAL.read_only AS read_only, @@GLOBAL.super_read_only AS super_read_only, \
-     @@GLOBAL.gtid_executed AS executed, @@GLOBAL.gtid_purged AS purged";
+     @@GLOBAL.gtid_owned AS owned, @@GLOBAL.gtid_executed AS executed, @@GLOBAL.gtid_purged AS purged";
 /// MySQL's workers; the table is there without the rest of the performance schema too.
 const WORKERS: &str = "SELECT CHANNEL_NAME AS channel, LAST_ERROR_NUMBER AS number, LAST_ERROR_MESSAGE AS message \
      FROM performance_schema.replication_applier_status_by_worker";
@@ -62,7 +64,10 @@ pub struct View {
     /// What of that its channels brought and every session sees. MariaDB logs a transaction a moment before that; MySQL knows
     /// no difference.
     pub applied: Reached,
-    /// What of that is not in its binary logs any more; MySQL alone says so.
+    /// What it is about to log, or has logged and not executed: commits that wait for an acknowledgement. MySQL alone says so,
+    /// and of its own transactions alone; MariaDB counts them as executed.
+    pub committing: GtidSet,
+    /// What of what it executed is not in its binary logs any more; MySQL alone says so.
     pub purged: Option<GtidSet>,
     /// What its binary log holds of each server; MariaDB's only.
     pub state: Option<BinlogState>,
@@ -78,6 +83,40 @@ impl View {
     #[must_use]
     pub fn reached(&self) -> Option<Reached> {
         self.channels.iter().try_fold(self.executed.clone(), |all, channel| all.join(&channel.retrieved))
+    }
+
+    /// Whether it leads: it follows nobody and takes writes. Clients may still be kept out.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.channels.is_empty() && self.writes == Writes::Open
+    }
+
+    /// As whom it writes.
+    #[must_use]
+    pub fn writer(&self) -> Option<Writer> {
+        match &self.uuid {
+            Some(uuid) => uuid.parse().ok().map(Writer::Mysql),
+            None => Some(Writer::Mariadb(self.server_id)),
+        }
+    }
+
+    /// What it holds and every session sees; of a server that follows nobody, what it has logged. What a replica received and
+    /// did not apply is not in it: a leadership that began there cannot be told from the one before, where one server led twice.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        match (&self.executed, &self.applied, &self.state) {
+            (Reached::Mysql(set), ..) if self.channels.is_empty() => Log::Mysql(set.union(&self.committing)),
+            (Reached::Mysql(set), ..) => Log::Mysql(set.clone()),
+            (Reached::Mariadb(executed), Reached::Mariadb(applied), Some(state)) => {
+                // logged by the applier, and in the tables a moment later; its own would be errant
+                let early = |gtid: MariaGtid| gtid.server != self.server_id && applied.of(gtid.domain) != Some(gtid);
+                let applies = !self.channels.is_empty() && executed.gtids().any(early);
+                Log::Mariadb { reached: if applies { applied } else { executed }.clone(), state: state.clone() }
+            }
+            (Reached::Mariadb(executed), ..) => {
+                Log::Mariadb { reached: executed.clone(), state: BinlogState::default() }
+            }
+        }
     }
 
     /// Whether everything received is applied.
@@ -120,11 +159,13 @@ impl Mysql {
         let row = rows.into_iter().next().unwrap_or_default();
         let semi_sync = self.acknowledge_view(&ask("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync%'").await?);
         let text = |name: &str| row.get(name).unwrap_or_default();
-        let (executed, applied, purged, state) = match flavour {
+        let (executed, applied, committing, purged, state) = match flavour {
             Flavour::Mysql => {
                 let set = |name| text(name).parse::<GtidSet>().map_err(|e| unclear(&e));
                 let executed = Reached::Mysql(set("executed")?);
-                (executed.clone(), executed, Some(set("purged")?), None)
+                // asked before what was executed: nothing falls between the two
+                let owned = owned(text("owned"), text("uuid")).ok_or_else(|| unclear(&text("owned")))?;
+                (executed.clone(), executed, owned, Some(set("purged")?), None)
             }
             Flavour::Mariadb => {
                 let position = |name| text(name).parse::<MariaPosition>().map_err(|e| unclear(&e));
@@ -132,7 +173,7 @@ impl Mysql {
                 let both = applied.join(&logged);
                 let both = both.ok_or_else(|| unclear(&format!("applied {applied} and logged {logged}")))?;
                 let state = text("state").parse().map_err(|e| unclear(&e))?;
-                (Reached::Mariadb(both), Reached::Mariadb(applied), None, Some(state))
+                (Reached::Mariadb(both), Reached::Mariadb(applied), GtidSet::default(), None, Some(state))
             }
         };
         let writes = match (row.get("super_read_only"), row.get("read_only")) {
@@ -147,6 +188,7 @@ impl Mysql {
             writes,
             executed,
             applied,
+            committing,
             purged,
             state,
             channels,

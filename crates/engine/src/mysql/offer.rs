@@ -5,12 +5,19 @@ use crate::mysql::threads::LOOK_LIMIT;
 use crate::mysql::{Error, Flavour, Mysql, Refusal, Result, Version};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
 
 const DOING: &str = "looking at what there is to copy";
 /// Most tables that are named as left out.
 const NAMED_MAX: usize = 10;
 /// From this point release on MySQL 8.0 copies between any two of them; before, between equals alone.
 const ANY_POINT_RELEASE: u32 = 37;
+
+/// Commits of which none is acknowledged for so long stand: voters answer within milliseconds.
+const STANDS_AFTER: Duration = Duration::from_millis(1_000);
+/// How often that is looked at.
+const STANDS_POLL: Duration = Duration::from_millis(50);
 
 /// Engines whose tables a clone brings with their rows, or which keep none on a disk.
 const LEFT_OUT: &str = "SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME, ' (', ENGINE, ')') FROM information_schema.TABLES \
@@ -41,11 +48,28 @@ pub struct Offer {
     pub plugins: Vec<Plugin>,
     /// Tables whose rows MySQL would not copy; ten at most.
     pub left_out: Vec<String>,
-    /// Commits that wait for replicas there: a copy would wait for them, and may hold others up.
+    /// Commits that wait for replicas there while none is acknowledged: a copy would wait for them, and may hold others up.
     pub waiting: u32,
 }
 
 impl Mysql {
+    /// How many commits wait for replicas, if none of them is acknowledged for a while. Under load some commit waits at every
+    /// moment, and that holds no copy up.
+    pub(crate) async fn commits_that_stand(&self) -> Result<u32> {
+        let first = self.look(LOOK_LIMIT).await?.semi_sync;
+        let until = Instant::now() + STANDS_AFTER;
+        loop {
+            let now = self.look(LOOK_LIMIT).await?.semi_sync;
+            if now.waiting == 0 || now.acknowledged != first.acknowledged {
+                return Ok(0);
+            }
+            if Instant::now() >= until {
+                return Ok(now.waiting);
+            }
+            tokio::time::sleep(STANDS_POLL).await;
+        }
+    }
+
     /// What this member offers to whoever wants to copy it.
     ///
     /// # Errors
@@ -62,7 +86,7 @@ impl Mysql {
         let data_dir = self.instance.data_dir.clone();
         let sized = tokio::task::spawn_blocking(move || bytes_in(&data_dir)).await;
         let lost = |e: tokio::task::JoinError| Error::Answer { doing: DOING, answer: e.to_string() };
-        let (bytes, waiting) = (sized.map_err(lost)?, view.semi_sync.waiting);
+        let (bytes, waiting) = (sized.map_err(lost)?, self.commits_that_stand().await?);
         Ok(Offer { version: view.version, uuid: view.uuid, bytes, plugins, left_out, waiting })
     }
 }

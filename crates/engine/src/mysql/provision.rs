@@ -59,7 +59,7 @@ impl Instance {
         let path = self.member_dir.join("accounts.sql");
         files::replace(&path, accounts, false)?;
         let made = self.bin.server_tool().arg("--initialize-insecure").arg("--secure-file-priv=NULL");
-        let made = shape.iter().fold(made, Tool::arg);
+        let made = shape.iter().fold(made, Tool::arg).arg(setting("tmpdir", &self.tmp_dir()));
         let made = made.arg(setting("datadir", staging)).arg(setting("init-file", &path)).run(INITIALIZE_LIMIT).await;
         files::remove(&path)?;
         made.map(|_| ()).map_err(Error::from)
@@ -75,10 +75,12 @@ impl Instance {
             .args(["--skip-test-db", "--auth-root-authentication-method=socket"])
             .arg(format!("--auth-root-socket-user={}", self.os_user))
             .arg(setting("basedir", &self.bin.prefix))
+            .arg(setting("tmpdir", &self.tmp_dir()))
             .arg(setting("datadir", staging))
             .run(INITIALIZE_LIMIT)
             .await?;
-        let run = self.bin.server_tool().arg("--bootstrap").arg(setting("datadir", staging)).input(accounts);
+        let run = self.bin.server_tool().arg("--bootstrap").arg(setting("tmpdir", &self.tmp_dir()));
+        let run = run.arg(setting("datadir", staging)).input(accounts);
         shape.iter().fold(run, Tool::arg).run(INITIALIZE_LIMIT).await.map(|_| ()).map_err(Error::from)
     }
 }

@@ -3,27 +3,31 @@
 //! Reading a file is here, and knows no server; [`super::rescue`] applies what is found.
 
 use crate::host::FileError;
-use dauphin_model::gtid::MariaGtid;
+use crate::mysql::{Reached, events};
+use dauphin_model::gtid::{Gtid, MariaGtid};
 use dauphin_model::{FilePosition, MariaPosition};
-use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
-/// Bytes before the first event.
-const MAGIC: u64 = 4;
-/// Bytes of an event's head.
-const HEAD: usize = 19;
 /// Most of a statement's body that is looked at: an end of a transaction is short.
 const BODY_MAX: usize = 4_096;
 /// Most files that one relay log has.
 const FILES_MAX: usize = 100_000;
 
+/// Bytes of a table's description before its names.
+const MAP_FIXED: usize = 8;
+/// Bytes of it that are looked at: enough for the longest names.
+const NAMES_MAX: usize = MAP_FIXED + 2 * 258;
+
 // Types of events.
 const QUERY: u8 = 2;
 const XID: u8 = 16;
+const TABLE_MAP: u8 = 19;
 const XA_PREPARE: u8 = 38;
+const MYSQL_GTID: u8 = 33;
+const PAYLOAD: u8 = 40;
+const MYSQL_TAGGED_GTID: u8 = 42;
 const GTID: u8 = 162;
-const START_ENCRYPTION: u8 = 164;
 const QUERY_COMPRESSED: u8 = 165;
 
 /// A transaction that is one statement, without an end of its own.
@@ -68,6 +72,60 @@ pub(crate) fn unapplied(
     Ok(found)
 }
 
+/// Whether rows of this table may be in the relay log from `at` on, in transactions that are not among `applied`. Where
+/// transactions are compressed, nobody can say: they may.
+///
+/// # Errors
+/// [`FileError`]; also for an encrypted log.
+pub(crate) fn may_hold_rows_of(
+    data_dir: &Path,
+    at: &FilePosition,
+    applied: &Reached,
+    (database, table): (&str, &str),
+) -> Result<bool, FileError> {
+    let ours = |kind| matches!(kind, TABLE_MAP | PAYLOAD | GTID | MYSQL_GTID | MYSQL_TAGGED_GTID).then_some(NAMES_MAX);
+    let wanted = names(database, table);
+    let (mut open, mut found) = (true, false);
+    for (file, offset) in files_from(data_dir, at)? {
+        let path = data_dir.join(&file);
+        let note = |event: &events::Event<'_>| {
+            match event.kind {
+                TABLE_MAP => found |= open && event.body.get(MAP_FIXED..).is_some_and(|rest| rest.starts_with(&wanted)),
+                PAYLOAD => found |= open,
+                _ => open = !is_applied(event, applied),
+            }
+            Ok(!found)
+        };
+        events::walk(&path, offset, ours, note).map_err(FileError::at("read the relay log", &path))?;
+        if found {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the transaction that begins with this event is applied; what cannot be read is not.
+fn is_applied(event: &events::Event<'_>, applied: &Reached) -> bool {
+    match (event.kind, applied) {
+        (GTID, Reached::Mariadb(applied)) => gtid(event.server, event.body)
+            .and_then(|(gtid, _)| Some(gtid.sequence <= applied.of(gtid.domain)?.sequence))
+            .unwrap_or(false),
+        (MYSQL_GTID, Reached::Mysql(applied)) => {
+            Gtid::from_event(event.body).is_ok_and(|gtid| applied.has(&gtid.source, gtid.number()))
+        }
+        (MYSQL_TAGGED_GTID, Reached::Mysql(applied)) => {
+            Gtid::from_tagged_event(event.body).is_ok_and(|gtid| applied.has(&gtid.source, gtid.number()))
+        }
+        _ => false,
+    }
+}
+
+/// As a table's description has them: each with its length before and a zero behind.
+fn names(database: &str, table: &str) -> Vec<u8> {
+    let one = |name: &str| [&[u8::try_from(name.len()).unwrap_or(u8::MAX)], name.as_bytes(), &[0]].concat();
+    [one(database), one(table)].concat()
+}
+
 /// The log's files from that place on, each with where to begin.
 fn files_from(data_dir: &Path, at: &FilePosition) -> Result<Vec<(String, u64)>, FileError> {
     let path = data_dir.join(format!("{}.index", at.base()));
@@ -78,52 +136,37 @@ fn files_from(data_dir: &Path, at: &FilePosition) -> Result<Vec<(String, u64)>, 
     };
     let names = text.lines().take(FILES_MAX).map(|line| line.trim().trim_start_matches("./"));
     let from = |name: &str| {
-        let place = FilePosition::new(name, MAGIC).ok()?;
+        let place = FilePosition::new(name, events::FIRST).ok()?;
         if name == at.file() {
-            return Some((name.to_owned(), at.offset().max(MAGIC)));
+            return Some((name.to_owned(), at.offset().max(events::FIRST)));
         }
-        (place > *at).then(|| (name.to_owned(), MAGIC))
+        (place > *at).then(|| (name.to_owned(), events::FIRST))
     };
     Ok(names.filter_map(from).collect())
 }
 
 /// Tells `note` of every whole transaction: its GTID and where it begins.
 pub(crate) fn read(path: &Path, offset: u64, note: &mut dyn FnMut(MariaGtid, u64)) -> io::Result<()> {
-    let file = File::open(path)?;
-    let end = file.metadata()?.len();
-    let mut file = BufReader::new(file);
-    let mut at = offset;
+    let ours = |kind| match kind {
+        GTID | XID | XA_PREPARE | QUERY | QUERY_COMPRESSED => Some(BODY_MAX),
+        _ => None,
+    };
     let mut open: Option<(MariaGtid, u64, bool)> = None;
-    while at + HEAD as u64 <= end {
-        file.seek(SeekFrom::Start(at))?;
-        let mut head = [0_u8; HEAD];
-        file.read_exact(&mut head)?;
-        let [_, _, _, _, kind, s0, s1, s2, s3, z0, z1, z2, z3, ..] = head;
-        let size = u64::from(u32::from_le_bytes([z0, z1, z2, z3]));
-        // half an event: the server died while it wrote
-        if size < HEAD as u64 || at + size > end {
-            break;
-        }
-        let wanted = (size as usize - HEAD).min(BODY_MAX);
-        let mut body = vec![0_u8; wanted];
-        file.read_exact(&mut body)?;
-        match kind {
+    events::walk(path, offset, ours, |event| {
+        match event.kind {
             GTID => {
-                let gtid = gtid(u32::from_le_bytes([s0, s1, s2, s3]), &body);
-                open = gtid.map(|(gtid, standalone)| (gtid, at, standalone));
+                let gtid = gtid(event.server, event.body);
+                open = gtid.map(|(gtid, standalone)| (gtid, event.begins, standalone));
             }
             XID | XA_PREPARE => open.take().into_iter().for_each(|(gtid, begins, _)| note(gtid, begins)),
-            QUERY | QUERY_COMPRESSED => {
-                if let Some((gtid, begins, _)) = open.take_if(|(_, _, standalone)| *standalone || ends(&body)) {
+            _ => {
+                if let Some((gtid, begins, _)) = open.take_if(|(_, _, standalone)| *standalone || ends(event.body)) {
                     note(gtid, begins);
                 }
             }
-            START_ENCRYPTION => return Err(io::Error::other("it is encrypted; switch encrypt_binlog off")),
-            _ => {}
         }
-        at += size;
-    }
-    Ok(())
+        Ok(true)
+    })
 }
 
 /// Sequence, domain, flags.
@@ -146,6 +189,9 @@ fn ends(body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HEAD: usize = 19;
+    const START_ENCRYPTION: u8 = 164;
 
     fn event(kind: u8, server: u32, body: &[u8]) -> Vec<u8> {
         let size = u32::try_from(HEAD + body.len()).expect("small");
@@ -210,6 +256,33 @@ mod tests {
             4,
             Some(("relay.000002:4", "0-1-6")),
         );
+    }
+
+    #[test]
+    fn rows_of_a_table_are_found_without_reading_them() {
+        let map = |database: &str, table: &str| {
+            event(TABLE_MAP, 1, &[&[0; MAP_FIXED], &names(database, table)[..], &[3, 3, 3]].concat())
+        };
+        let holds = |events: &[Vec<u8>], at: &str| {
+            let dir = tempfile::tempdir().expect("a folder");
+            std::fs::write(dir.path().join("relay.index"), "./relay.000001\n").expect("written");
+            let bytes = [b"\xfebin", &events.concat()[..]].concat();
+            std::fs::write(dir.path().join("relay.000001"), bytes).expect("written");
+            let applied = Reached::Mariadb("0-1-3".parse().expect("a position"));
+            let at = at.parse().expect("a place");
+            may_hold_rows_of(dir.path(), &at, &applied, ("dauphin", "timelines")).expect("readable")
+        };
+        let with = |sequence: u64, rows: &[Vec<u8>]| [&[begin(sequence, 0)], rows, &[query("COMMIT")]].concat();
+        let row = [map("dauphin", "timelines")];
+        let other = with(4, &[map("app", "timelines"), map("dauphin", "timelines2")]);
+        assert!(!holds(&other, "relay.000001:4"));
+        assert!(holds(&[&other[..], &with(5, &row)].concat(), "relay.000001:4"));
+        // the place that the server says may be before what it has applied
+        assert!(!holds(&[&with(3, &row)[..], &other].concat(), "relay.000001:4"));
+        let behind = 4 + with(4, &row).concat().len();
+        assert!(!holds(&[&with(4, &row)[..], &other].concat(), &format!("relay.000001:{behind}")));
+        let packed = [event(PAYLOAD, 1, &[0; 40])];
+        assert!(holds(&with(4, &packed), "relay.000001:4") && !holds(&with(3, &packed), "relay.000001:4"));
     }
 
     #[test]

@@ -35,22 +35,31 @@ impl Mysql {
         let doing = "setting semi-synchronous replication";
         let prefix = self.dialect().semi_sync_leader();
         let enabled = format!("{prefix}_enabled");
+        self.check_semi_sync(wanted)?;
         let SemiSync::Wait { required } = wanted else { return self.set_global(doing, &enabled, "OFF").await };
-        let refuse = |why: &str| Err(Error::Setting { key: "required".to_owned(), why: why.to_owned() });
-        match (self.dialect().flavour(), required) {
-            (_, 0) => return refuse("commits that wait for nobody are asynchronous; choose durability async"),
-            (Flavour::Mariadb, 2..) => {
-                return refuse("MariaDB waits for one acknowledgement; choose durability quorum with required = 1");
-            }
-            (Flavour::Mysql, _) => {
+        match self.dialect().flavour() {
+            Flavour::Mysql => {
                 self.set_global(doing, &format!("{prefix}_wait_for_replica_count"), &required.to_string()).await?;
                 self.set_global(doing, &format!("{prefix}_wait_no_replica"), "ON").await?;
             }
-            (Flavour::Mariadb, _) => self.set_global(doing, &format!("{prefix}_wait_no_slave"), "ON").await?,
+            Flavour::Mariadb => self.set_global(doing, &format!("{prefix}_wait_no_slave"), "ON").await?,
         }
         self.set_global(doing, &format!("{prefix}_wait_point"), "'AFTER_SYNC'").await?;
         self.set_global(doing, &format!("{prefix}_timeout"), &ACK_TIMEOUT_MS.to_string()).await?;
         self.set_global(doing, &enabled, "ON").await
+    }
+
+    /// Refuses what the server cannot do.
+    pub(crate) fn check_semi_sync(&self, wanted: SemiSync) -> Result<()> {
+        let SemiSync::Wait { required } = wanted else { return Ok(()) };
+        let refuse = |why: &str| Err(Error::Setting { key: "required".to_owned(), why: why.to_owned() });
+        match (self.dialect().flavour(), required) {
+            (_, 0) => refuse("commits that wait for nobody are asynchronous; choose durability async"),
+            (Flavour::Mariadb, 2..) => {
+                refuse("MariaDB waits for one acknowledgement; choose durability quorum with required = 1")
+            }
+            (Flavour::Mysql | Flavour::Mariadb, _) => Ok(()),
+        }
     }
 
     /// Says whether this replica acknowledges. The servers heed it when a receiver starts, and a receiver that is bounced may
@@ -64,11 +73,10 @@ impl Mysql {
             Acknowledges::Yes => "ON",
             Acknowledges::No => "OFF",
         };
-        let key = format!("{}_enabled", self.dialect().semi_sync_replica());
-        let found = self.value(doing, &format!("SELECT @@GLOBAL.{key}")).await?;
-        if (found == "1") == (wanted == Acknowledges::Yes) {
+        if self.acknowledges().await? == wanted {
             return Ok(());
         }
+        let key = format!("{}_enabled", self.dialect().semi_sync_replica());
         let view = self.look(LOOK_LIMIT).await?;
         if let Some(channel) = view.channels.iter().find(|c| c.receiver != Thread::Stopped) {
             let unapplied = channel.retrieved.beyond(&view.executed);
@@ -76,5 +84,11 @@ impl Mysql {
             return Err(Error::Unapplied { doing, unapplied, why });
         }
         self.set_global(doing, &key, value).await
+    }
+    /// Whether this replica acknowledges, or would, once its receiver runs.
+    pub(crate) async fn acknowledges(&self) -> Result<Acknowledges> {
+        let key = format!("{}_enabled", self.dialect().semi_sync_replica());
+        let found = self.value("asking whether the replica acknowledges", &format!("SELECT @@GLOBAL.{key}")).await?;
+        Ok(if found == "1" { Acknowledges::Yes } else { Acknowledges::No })
     }
 }

@@ -2,7 +2,8 @@
 //! nothing here knows what an act is for.
 
 use crate::mysql::client::{Row, Session};
-use crate::mysql::{Dialect, Error, Instance, Result, Settings, accounts, config};
+use crate::mysql::nudge::Nudges;
+use crate::mysql::{Dialect, Error, Instance, Result, Settings, Version, accounts, config};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -20,6 +21,7 @@ pub struct Mysql {
     pub(crate) acts: Session,
     /// What is written through it is replicated: only where this server leads.
     pub(crate) writes: Session,
+    pub(crate) nudges: Mutex<Nudges>,
 }
 
 impl Mysql {
@@ -32,13 +34,38 @@ impl Mysql {
         let user = accounts::agent(instance.dialect().flavour(), &instance.os_user).to_owned();
         let session = || Session::new(instance.socket(), user.clone());
         let writes = Session::logged(instance.socket(), user.clone());
-        Ok(Self { settings: Mutex::new(settings), looks: session(), acts: session(), writes, instance })
+        let (settings, nudges) = (Mutex::new(settings), Mutex::default());
+        Ok(Self { settings, looks: session(), acts: session(), writes, nudges, instance })
+    }
+
+    /// The account that the agent connects as.
+    pub(crate) fn agent_account(&self) -> String {
+        accounts::agent(self.dialect().flavour(), &self.instance.os_user).to_owned()
+    }
+
+    /// The server's version, by its programs.
+    #[must_use]
+    pub const fn version(&self) -> &Version {
+        &self.instance.bin.version
     }
 
     /// How to speak to it.
     #[must_use]
     pub const fn dialect(&self) -> Dialect {
         self.instance.dialect()
+    }
+
+    /// The settings that it was given.
+    pub async fn settings(&self) -> Settings {
+        self.settings.lock().await.clone()
+    }
+
+    /// Reads the certificates again; connections that stand keep theirs.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn reload_tls(&self) -> Result<()> {
+        self.act("reading the certificates again", self.dialect().reload_tls()).await.map(|_| ())
     }
 
     /// Takes other settings; they are written at the next start.
@@ -56,6 +83,7 @@ impl Mysql {
         self.looks.forget().await;
         self.acts.forget().await;
         self.writes.forget().await;
+        *self.nudges.lock().await = Nudges::default();
     }
 
     /// Runs a statement of an act.

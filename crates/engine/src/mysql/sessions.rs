@@ -4,6 +4,7 @@
 use crate::mysql::client::{ClientError, Row};
 use crate::mysql::threads::{LOOK_LIMIT, POLL};
 use crate::mysql::{Error, Mysql, Result, accounts};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -29,10 +30,14 @@ impl Mysql {
     /// # Errors
     /// [`Error::CommitsWait`] when commits still wait at the end; [`Error::TimedOut`] when sessions do not end.
     pub async fn end_clients(&self, limit: Duration) -> Result<()> {
+        self.end_clients_after(limit / 2, limit).await
+    }
+
+    /// The same; busy ones may go on for `patience`.
+    pub(crate) async fn end_clients_after(&self, patience: Duration, limit: Duration) -> Result<()> {
         let begun = Instant::now();
         loop {
-            let rows = self.looks.query("SHOW PROCESSLIST", LOOK_LIMIT).await.map_err(Error::sql(DOING))?;
-            let clients: Vec<(u64, Doing)> = rows.iter().filter_map(|row| self.client(row)).collect();
+            let clients = self.clients().await?;
             if clients.is_empty() {
                 return Ok(());
             }
@@ -44,7 +49,7 @@ impl Mysql {
                     sessions => Error::CommitsWait { sessions },
                 });
             }
-            let patience_ends = begun.elapsed() >= limit / 2;
+            let patience_ends = begun.elapsed() >= patience;
             for (id, doing) in clients {
                 if doing == Doing::Idle || (doing == Doing::Busy && patience_ends) {
                     self.end(id).await?;
@@ -54,7 +59,26 @@ impl Mysql {
         }
     }
 
-    async fn end(&self, id: u64) -> Result<()> {
+    /// How many sessions of clients do something now, or are in the middle of a transaction.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn busy_clients(&self) -> Result<u64> {
+        let doing = "counting clients at work";
+        let sql = "SELECT trx_mysql_thread_id FROM information_schema.INNODB_TRX";
+        let rows = self.looks.query(sql, LOOK_LIMIT).await.map_err(Error::sql(doing))?;
+        let open: BTreeSet<u64> = rows.iter().filter_map(|row| row.at(0)?.parse().ok()).collect();
+        let clients = self.clients().await?;
+        let busy = clients.iter().filter(|(id, doing)| *doing != Doing::Idle || open.contains(id));
+        Ok(busy.count() as u64)
+    }
+
+    async fn clients(&self) -> Result<Vec<(u64, Doing)>> {
+        let rows = self.looks.query("SHOW PROCESSLIST", LOOK_LIMIT).await.map_err(Error::sql(DOING))?;
+        Ok(rows.iter().filter_map(|row| self.client(row)).collect())
+    }
+
+    pub(crate) async fn end(&self, id: u64) -> Result<()> {
         match self.acts.query(&format!("KILL CONNECTION {id}"), LOOK_LIMIT).await {
             Ok(_) | Err(ClientError::Server { code: NO_SUCH_SESSION, .. }) => Ok(()),
             Err(error) => Err(Error::sql(DOING)(error)),
@@ -66,8 +90,12 @@ impl Mysql {
         let text = |name: &str| row.get(name).unwrap_or_default();
         let user = text("User");
         let own = accounts::agent(self.dialect().flavour(), &self.instance.os_user);
-        let ours = [own, accounts::REPLICATION, accounts::MONITOR, accounts::COPY, "system user", "event_scheduler"];
-        if ours.contains(&user) || text("Command") == "Daemon" || text("Command").starts_with("Binlog Dump") {
+        let ours = [own, accounts::MONITOR, accounts::COPY, "system user", "event_scheduler"];
+        if ours.contains(&user)
+            || accounts::replicates(user)
+            || text("Command") == "Daemon"
+            || text("Command").starts_with("Binlog Dump")
+        {
             return None;
         }
         let doing = if text("State") == self.dialect().waiting_state() {

@@ -66,6 +66,8 @@ pub struct Channel {
     pub host: String,
     /// The source's port.
     pub port: u16,
+    /// The account with which it receives.
+    pub user: String,
     /// The source's number, once it was reached.
     pub source_id: u32,
     /// The receiver.
@@ -121,6 +123,7 @@ impl Channel {
             name,
             host: text(&format!("{source}_Host")),
             port: row.parse(&format!("{source}_Port")).unwrap_or(0),
+            user: text(&format!("{source}_User")),
             source_id: row.parse(&format!("{source}_Server_Id")).unwrap_or(0),
             receiver: thread("IO"),
             applier: thread("SQL"),

@@ -93,6 +93,7 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
 /// Reads a stream.
 pub(crate) struct Receiver<R> {
     from: R,
+    block: Vec<u8>,
     taken: u64,
     quiet: Duration,
 }
@@ -100,7 +101,7 @@ pub(crate) struct Receiver<R> {
 impl<R: AsyncRead + Unpin> Receiver<R> {
     /// Begins to read. Nothing may come for at most `quiet`.
     pub(crate) async fn begin(from: R, quiet: Duration) -> io::Result<Self> {
-        let mut receiver = Self { from, taken: 0, quiet };
+        let mut receiver = Self { from, block: Vec::new(), taken: 0, quiet };
         let mut magic = [0; MAGIC.len()];
         receiver.fill(&mut magic).await?;
         if &magic == MAGIC { Ok(receiver) } else { Err(bad("it does not begin as a copy of this version of Dauphin")) }
@@ -124,24 +125,30 @@ impl<R: AsyncRead + Unpin> Receiver<R> {
         Ok(u32::from_le_bytes(bytes))
     }
 
-    /// Tells `take` of every block, and gives what stands at the end of a whole stream.
-    pub(crate) async fn blocks<T: for<'de> Deserialize<'de>>(
-        mut self,
-        mut take: impl AsyncFnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<T> {
-        let mut block = vec![0; BLOCK_BYTES_MAX];
+    /// The next block; `None`: the end comes.
+    pub(crate) async fn next(&mut self) -> io::Result<Option<&[u8]>> {
         loop {
             match self.number().await? {
                 NOTHING_YET => {}
-                END => break,
+                END => return Ok(None),
                 length => {
-                    let part = block.get_mut(..length as usize).ok_or_else(|| bad("a block of it is too long"))?;
-                    self.fill(part).await?;
-                    self.taken += u64::from(length);
-                    take(part).await?;
+                    let length = length as usize;
+                    if length > BLOCK_BYTES_MAX {
+                        return Err(bad("a block of it is too long"));
+                    }
+                    let mut block = std::mem::take(&mut self.block);
+                    block.resize(length, 0);
+                    self.fill(&mut block).await?;
+                    self.taken += length as u64;
+                    self.block = block;
+                    return Ok(Some(&self.block));
                 }
             }
         }
+    }
+
+    /// What stands at the end of a whole stream, after its last block.
+    pub(crate) async fn end<T: for<'de> Deserialize<'de>>(mut self) -> io::Result<T> {
         let length = self.number().await? as usize;
         if length > END_BYTES_MAX {
             return Err(bad("its end is too long"));
@@ -179,12 +186,11 @@ mod tests {
 
     async fn read(bytes: &[u8]) -> Result<(usize, String), String> {
         let mut length = 0;
-        let receiver = Receiver::begin(bytes, QUIET).await.map_err(|e| e.to_string())?;
-        let count = async |block: &[u8]| {
+        let mut receiver = Receiver::begin(bytes, QUIET).await.map_err(|e| e.to_string())?;
+        while let Some(block) = receiver.next().await.map_err(|e| e.to_string())? {
             length += block.len();
-            Ok(())
-        };
-        let end: String = receiver.blocks(count).await.map_err(|e| e.to_string())?;
+        }
+        let end: String = receiver.end().await.map_err(|e| e.to_string())?;
         Ok((length, end))
     }
 
@@ -213,8 +219,8 @@ mod tests {
 
         let (near, far) = tokio::io::duplex(64);
         let mut sender = Sender::begin(far, QUIET).await.expect("room");
-        let silent = Receiver::begin(near, QUIET).await.expect("begun").blocks::<()>(async |_| Ok(())).await;
-        assert!(silent.expect_err("silent").to_string().contains("sends nothing"));
+        let mut silent = Receiver::begin(near, QUIET).await.expect("begun");
+        assert!(silent.next().await.expect_err("silent").to_string().contains("sends nothing"));
         // and who takes nothing
         let (_near, far) = tokio::io::duplex(16);
         let mut stuck = Sender::begin(far, QUIET).await.expect("room");

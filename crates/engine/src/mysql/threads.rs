@@ -1,6 +1,7 @@
 //! The receiver and the applier: stopped with proof, started, and waited for. A repoint, a freeze and a promotion are made of
 //! these. What was received is data: nothing here deletes any of it.
 
+use crate::mysql::client::Row;
 use crate::mysql::observe::View;
 use crate::mysql::{Channel, Error, Flavour, Mysql, Reached, Result, Thread};
 use dauphin_model::Held;
@@ -11,6 +12,12 @@ use tokio::time::Instant;
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 /// How long one look may take.
 pub(crate) const LOOK_LIMIT: Duration = Duration::from_millis(2_000);
+
+/// How long idle appliers may take to end before they are stopped in words.
+const END_LIMIT: Duration = Duration::from_millis(1_000);
+/// As whom MySQL's appliers run, and what one says that has read its whole relay log: words of all versions that Dauphin runs.
+const APPLIER: &str = "system user";
+const READ_ALL: &str = "has read all relay log";
 
 impl Mysql {
     /// Stops every receiver, those that only try to connect too, and says how far the server reaches then: received and
@@ -72,7 +79,34 @@ impl Mysql {
     /// # Errors
     /// [`Error::Sql`].
     pub async fn stop_appliers(&self) -> Result<()> {
-        self.each("stopping the appliers", self.dialect().stop_applier()).await
+        let doing = "stopping the appliers";
+        if self.dialect().flavour() == Flavour::Mysql {
+            self.end_idle_appliers(doing).await?;
+        }
+        self.each(doing, self.dialect().stop_applier()).await
+    }
+
+    /// Ends MySQL's appliers that have read all there is. Where the receiver was stopped in the middle of a transaction, a stop
+    /// in words would wait a minute for the rest of it. Half a transaction is rolled back, and nobody was told that it was here.
+    async fn end_idle_appliers(&self, doing: &'static str) -> Result<()> {
+        let until = Instant::now() + END_LIMIT;
+        loop {
+            let view = self.look(LOOK_LIMIT).await?;
+            let at_rest = |c: &Channel| c.receiver == Thread::Stopped && view.applied.holds(&c.retrieved);
+            let runs = view.channels.iter().any(|channel| channel.applier != Thread::Stopped);
+            if !runs || !view.channels.iter().all(at_rest) || Instant::now() >= until {
+                return Ok(());
+            }
+            let rows = self.looks.query("SHOW PROCESSLIST", LOOK_LIMIT).await.map_err(Error::sql(doing))?;
+            let idle = |row: &&Row| {
+                let has = |name: &str, text: &str| row.get(name).is_some_and(|found| found.contains(text));
+                has("User", APPLIER) && has("State", READ_ALL)
+            };
+            for id in rows.iter().filter(idle).filter_map(|row| row.parse("Id")) {
+                self.end(id).await?;
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     async fn each(&self, doing: &'static str, statement: &str) -> Result<()> {

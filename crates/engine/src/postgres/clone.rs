@@ -2,10 +2,11 @@
 //! after a crash, loses what made it another member, and is renamed into place whole.
 
 pub use crate::host::Progress;
+use crate::host::disk;
 use crate::postgres::config::{FILE, Settings, Upstream, conninfo};
 use crate::postgres::roles::Credentials;
 use crate::postgres::tool::Tool;
-use crate::postgres::{Error, Instance, Result, check, disk, files, history};
+use crate::postgres::{Error, Instance, Result, check, files, history};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

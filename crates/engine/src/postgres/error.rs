@@ -30,9 +30,6 @@ pub enum Error {
         /// What the server or the connection said.
         source: ClientError,
     },
-    /// The guard did not do what it was asked.
-    #[error("{0}")]
-    Guard(String),
     /// The server answered with something that makes no sense here.
     #[error("{doing}: the server answered {answer:?}; look at its log")]
     Answer {

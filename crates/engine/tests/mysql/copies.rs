@@ -357,6 +357,15 @@ async fn plugins_must_be_alike(one: &Member, three: &Member) {
     copied(one, three).await;
 }
 
+pub async fn two_copies_of_one_member_wait_for_each_other(stage: &Stage) {
+    let one = stage.leader("m1").await;
+    one.insert(1).await.unwrap();
+    let (two, three) = (blank(stage, "m2"), blank(stage, "m3"));
+    let copies = (Box::pin(copied(&one, &two)), Box::pin(copied(&one, &three)));
+    let (two, three) = tokio::join!(copies.0, copies.1);
+    assert_eq!(two.reached, three.reached);
+}
+
 pub async fn a_leader_whose_commits_wait_is_copied_or_says_so(stage: &Stage) {
     let one = stage.leader("m1").await;
     one.insert(1).await.unwrap();

@@ -4,6 +4,7 @@
 
 mod copies;
 mod lag;
+mod leaderships;
 mod rejoin;
 mod relay_logs;
 #[path = "../support/run.rs"]
@@ -31,6 +32,7 @@ macro_rules! on_every_server {
                 copies::a_replica_gives_copies_too
                 copies::a_copy_that_broke_off_is_no_data_and_is_begun_again
                 copies::what_cannot_be_copied_is_refused_before_anything_is_done
+                copies::two_copies_of_one_member_wait_for_each_other
                 copies::a_clone_checks_whom_it_copies
                 copies::a_leader_whose_commits_wait_is_copied_or_says_so
                 lag::lag_does_not_lie
@@ -40,6 +42,14 @@ macro_rules! on_every_server {
                 rejoin::a_leader_that_died_with_commits_of_its_own_comes_back
                 rejoin::errant_transactions_of_a_replica_are_shown_and_passed_over_by_choice_alone
                 rejoin::what_was_received_and_not_applied_is_archived_too
+                leaderships::a_leader_dies_and_its_tail_is_found_and_copied_over
+                leaderships::whoever_is_no_voter_acknowledges_nothing
+                leaderships::a_barrier_whose_wait_was_ended_proves_nothing
+                leaderships::two_voters_must_vouch_where_two_are_asked
+                leaderships::a_transaction_of_nobodys_puts_a_member_nowhere
+                leaderships::a_server_boots_closed_and_lets_nobody_in
+                leaderships::a_server_whose_commits_wait_is_killed_and_told_so
+                leaderships::a_replica_that_cannot_apply_vouches_for_what_it_has
             );
         })*
     };

@@ -3,14 +3,15 @@
 use crate::run::{LIMIT, engine, until, whoami};
 use dauphin_engine::host::{Secret, ServerCommand, process::all_in};
 use dauphin_engine::mysql::{
-    Acknowledges, Binaries, Credentials, Flavour, Instance, Mysql, Reached, ServerId, Settings, Source, SourceTls,
-    StopMode, View,
+    Access, Acknowledges, Binaries, Credentials, Flavour, Instance, Mysql, Reached, ServerId, Settings, Source,
+    SourceTls, StopMode, Upstream, View, accounts,
 };
-use dauphin_model::{ClusterName, Held, Incarnation, MemberName, Voter};
+use dauphin_model::{ClusterName, Held, Incarnation, MemberName, Position, Voter};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// What the replication account's password is; it must be found nowhere.
 pub const PASSWORD: &str = "re'pl\\ica \"tion";
@@ -52,7 +53,7 @@ impl Stage {
         let user: BTreeMap<String, String> =
             small.iter().chain(user).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let id = ServerId::of(&ClusterName::new("lab").unwrap(), &voter);
-        Settings::new("127.0.0.1", "127.0.0.1", id, user).unwrap()
+        Settings { voter: Some(voter), ..Settings::new("127.0.0.1", "127.0.0.1", id, user).unwrap() }
     }
 
     /// A member that is not made yet.
@@ -116,8 +117,14 @@ impl Member {
         self.start_as(command).await;
     }
 
-    /// Starts with this command.
+    /// Starts with this command, and lets clients in.
     pub async fn start_as(&mut self, command: ServerCommand) {
+        self.start_closed(command).await;
+        self.sql.set_access(Access::Open).await.unwrap();
+    }
+
+    /// Starts with this command. Clients are kept out.
+    pub async fn start_closed(&mut self, command: ServerCommand) {
         self.server = Some(spawn(&command));
         if let Err(error) = self.sql.wait_ready(LIMIT).await {
             panic!("{error}\n{}", self.log());
@@ -130,6 +137,28 @@ impl Member {
             server.wait().unwrap();
         }
         used
+    }
+
+    /// Stops in order; where its log ends, or `None` if it had to be killed.
+    pub async fn stop_in_order(&mut self) -> Option<Position> {
+        self.stop_in(LIMIT).await
+    }
+
+    /// The same, with this much patience.
+    pub async fn stop_in(&mut self, patience: Duration) -> Option<Position> {
+        let end = self.sql.stop_in_order(patience).await.unwrap();
+        if let Some(mut server) = self.server.take() {
+            server.wait().unwrap();
+        }
+        end
+    }
+
+    /// Stops its server's process, or lets it go on.
+    pub fn signal(&self, signal: &str) {
+        for pid in all_in(&self.sql.instance.data_dir) {
+            let sent = Command::new("kill").args([format!("-{signal}"), pid.to_string()]).status();
+            assert!(sent.unwrap().success());
+        }
     }
 
     /// Waits for the end of a server that was told to.
@@ -154,9 +183,29 @@ impl Member {
             host: "127.0.0.1".to_owned(),
             port: self.sql.instance.port,
             version: Some(self.sql.instance.bin.version.clone()),
+            account: accounts::REPLICATION.to_owned(),
             password: Secret::new(PASSWORD.to_owned()),
             tls,
         }
+    }
+
+    /// Who it is.
+    pub fn voter(&self) -> Voter {
+        Voter::new(self.sql.instance.member.clone(), Incarnation(1))
+    }
+
+    /// Follows it as a member of its cluster.
+    pub async fn follow_as(&self, leader: &Self, acknowledges: bool) {
+        let upstream = Upstream {
+            host: "127.0.0.1".to_owned(),
+            port: leader.sql.instance.port,
+            version: Some(leader.sql.instance.bin.version.clone()),
+            voter: self.voter(),
+            acknowledges,
+            tls: None,
+            secret: Secret::new(PASSWORD.to_owned()),
+        };
+        self.sql.follow_as(&upstream, LIMIT).await.unwrap();
     }
 
     pub async fn follow(&self, leader: &Self) {

@@ -21,6 +21,9 @@ pub async fn a_new_member_is_whole_closed_and_keeps_secrets(stage: &Stage) {
     assert_eq!(view.writes, closed);
     assert!(view.executed.is_empty(), "nothing of the making is in the log: {}", view.executed);
     assert!(view.channels.is_empty() && view.version.flavour == stage.flavour());
+    // a MariaDB that starts removes what others have in a folder for temporary files that they share
+    let (ours, theirs) = (tmp_dir(&one).await, tmp_dir(&two).await);
+    assert!(ours != theirs && Path::new(&ours).starts_with(&one.sql.instance.member_dir), "{ours} {theirs}");
     // nobody comes in without a password but the system user and root
     for user in ["root", "", "dauphin_replication", "dauphin_monitor", "mysql.session"] {
         assert!(two.connect(user, None).await.is_err(), "{user:?}");
@@ -45,6 +48,10 @@ pub async fn a_new_member_is_whole_closed_and_keeps_secrets(stage: &Stage) {
     }
     assert!(looked > 3, "{looked} files; the log of statements is one of them");
     assert!(!two.sql.instance.member_dir.join("accounts.sql").exists());
+}
+
+async fn tmp_dir(member: &Member) -> String {
+    member.root().await.query_first("SELECT @@GLOBAL.tmpdir").await.unwrap().unwrap()
 }
 
 pub fn reveals_nothing(path: &Path) -> usize {

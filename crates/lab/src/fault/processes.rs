@@ -2,6 +2,7 @@
 
 use crate::error::LabError;
 use crate::find::{self, Node};
+use crate::options::Engine;
 use crate::process::{Handle, Process};
 use crate::state::{Lab, LabMember};
 use rustix::process::Signal;
@@ -85,6 +86,10 @@ fn server_first(node: &Node) -> Vec<Process> {
 /// # Errors
 /// When nothing is there to be hit.
 pub(super) fn hit(lab: &Lab, member: &LabMember, kind: ProcessFault) -> Result<Vec<Process>, LabError> {
+    if kind == ProcessFault::FreezeBackend && lab.engine != Engine::Postgres.word() {
+        let text = "freeze-backend stops one client's process, and this engine serves clients by threads of one: freeze-server";
+        return Err(LabError::Usage(text.to_owned()));
+    }
     let signal = kind.signal();
     let hit = kind.targets(&find::node(lab, member, &Process::all()));
     let handles: Vec<Handle> = hit.iter().filter_map(Process::handle).collect();

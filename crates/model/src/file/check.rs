@@ -19,6 +19,8 @@ pub enum Place {
     Member(usize, &'static str),
     /// A key of `[postgres]`.
     Postgres(&'static str),
+    /// A key of `[mysql]`.
+    Mysql(&'static str),
 }
 
 impl fmt::Display for Place {
@@ -27,6 +29,7 @@ impl fmt::Display for Place {
             Self::Cluster(key) => write!(f, "cluster.{key}"),
             Self::Member(index, key) => write!(f, "member {}, {key}", index + 1),
             Self::Postgres(key) => write!(f, "postgres.{key}"),
+            Self::Mysql(key) => write!(f, "mysql.{key}"),
         }
     }
 }
@@ -53,6 +56,7 @@ pub fn problems(spec: &Spec) -> Vec<Problem> {
     members(spec, &mut found);
     follows(spec, &mut found);
     promises(spec, &mut found);
+    acknowledgements(spec, &mut found);
     for network in spec.postgres.replication_networks.iter().chain(&spec.postgres.client_networks) {
         if let Err(message) = self::network(network) {
             found.push(Problem { place: Place::Postgres("client_networks"), message });
@@ -63,6 +67,11 @@ pub fn problems(spec: &Spec) -> Vec<Problem> {
         let wrong = parameter_name(name).and_then(|()| parameter(name, value)).err();
         if let Some(message) = refused.or(wrong) {
             found.push(Problem { place: Place::Postgres("parameters"), message });
+        }
+    }
+    for (name, value) in &spec.mysql.parameters {
+        if let Err(message) = parameter_name(name).and_then(|()| plain_value(name, value)) {
+            found.push(Problem { place: Place::Mysql("parameters"), message });
         }
     }
     found.sort();
@@ -199,6 +208,35 @@ fn promises(spec: &Spec, found: &mut Vec<Problem>) {
     }
 }
 
+/// A server that waits for few acknowledgements cannot keep what asks for more.
+fn acknowledgements(spec: &Spec, found: &mut Vec<Problem>) {
+    let Some(most) = spec.engine.acknowledgements_max() else { return };
+    let mut add = |key, message: String| found.push(Problem { place: Place::Cluster(key), message });
+    let (engine, voters) = (spec.engine.name(), voters_at_worst(spec));
+    match spec.durability {
+        Durability::Sync if voters > most as usize => add(
+            "durability",
+            format!(
+                "\"sync\" makes a commit wait for all of {}, and {engine} waits for {most} only: choose \"quorum\" with \
+                 `required` = {most}, or leave {} that can hold a commit",
+                replicas(voters),
+                replicas(most as usize)
+            ),
+        ),
+        Durability::Quorum if spec.required_min() > most => {
+            let key = if spec.required.is_some() { "required" } else { "durability" };
+            add(
+                key,
+                format!(
+                    "\"quorum\" asks for {} here, and {engine} waits for {most} only: set `required` = {most}",
+                    replicas(spec.required_min() as usize)
+                ),
+            );
+        }
+        Durability::Async | Durability::Sync | Durability::Quorum => {}
+    }
+}
+
 fn replicas(n: usize) -> String {
     if n == 1 { "1 replica".to_owned() } else { format!("{n} replicas") }
 }
@@ -227,7 +265,7 @@ pub fn network(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a text may be the name of a PostgreSQL setting.
+/// Whether a text may be the name of a server's setting.
 ///
 /// # Errors
 /// What is wrong and what is allowed.
@@ -247,9 +285,7 @@ pub fn parameter_name(name: &str) -> Result<(), String> {
 /// # Errors
 /// What is wrong and what is allowed.
 pub fn parameter(name: &str, value: &str) -> Result<(), String> {
-    if value.chars().any(char::is_control) {
-        return Err(format!("`{name}` holds control characters"));
-    }
+    plain_value(name, value)?;
     let at_least = |least: u64| match value.trim().parse::<u64>() {
         Ok(number) if number < least => Err(format!("`{name}` is {number}; replication needs {least} at least")),
         Ok(_) | Err(_) => Ok(()),
@@ -261,4 +297,12 @@ pub fn parameter(name: &str, value: &str) -> Result<(), String> {
         "max_wal_senders" | "max_replication_slots" => at_least(4),
         _ => Ok(()),
     }
+}
+
+/// Whether a server's file can hold this value.
+///
+/// # Errors
+/// What is wrong.
+pub fn plain_value(name: &str, value: &str) -> Result<(), String> {
+    if value.chars().any(char::is_control) { Err(format!("`{name}` holds control characters")) } else { Ok(()) }
 }

@@ -41,6 +41,11 @@ pub const SECTIONS: &[Section] = &[
     },
     Section { name: "postgres", header: "[postgres]", about: "PostgreSQL's settings. Shared, like `[cluster]`." },
     Section {
+        name: "mysql",
+        header: "[mysql]",
+        about: "MySQL's or MariaDB's settings, where `engine` says so. Shared, like `[cluster]`.",
+    },
+    Section {
         name: "alerts",
         header: "[alerts]",
         about: "When people are told that something is wrong: see docs/alerts.md. Shared, like `[cluster]`.",
@@ -93,6 +98,9 @@ pub const KEYS: &[Key] = &[
     key("cluster", "name", "a name: a-z, 0-9, _, at most 32 characters").required().example("\"shop\"").about(
         "The cluster's name.",
     ),
+    key("cluster", "engine", "\"postgres\", \"mysql\" or \"mariadb\"").default("\"postgres\"").about(
+        "Which database the members run. Fixed once the cluster is made.",
+    ),
     key("cluster", "durability", "\"async\", \"sync\" or \"quorum\"").default("\"quorum\"").about(
         "When a commit is acknowledged: at once, when the replicas of the sync set hold it, or when any `required` of them do.",
     ),
@@ -130,6 +138,13 @@ pub const KEYS: &[Key] = &[
     ),
     key("postgres", "locale", "a locale of the system").default("\"C.UTF-8\"").about(
         "Locale of a new cluster's databases. Fixed once the cluster is made.",
+    ),
+    key("mysql", "parameters", "a table of settings").example("{ innodb_buffer_pool_size = \"1G\", max_connections = 200 }").about(
+        "Settings for every member's server, as its own files have them. Those on which the cluster's promises rest are Dauphin's \
+         own: an agent, and `dauphin config set`, refuse them with what to use instead.",
+    ),
+    key("mysql", "sql_tls", "\"require\" or \"off\"").default("\"require\"").about(
+        "Whether clients must use TLS. `off` accepts both. Fixed once the cluster is made.",
     ),
     key("alerts", "lag", "three durations that grow").default("[\"10s\", \"1min\", \"5min\"]").about(
         "For how long a replica may have been behind before that is a warning, critical, an emergency.",
@@ -228,7 +243,7 @@ pub const KEYS: &[Key] = &[
         "Sockets, locks and the guard's log. May be empty after a restart of the machine.",
     ),
     key("local", "bin_dir", "a path").example("\"/usr/lib/postgresql/15/bin\"").about(
-        "Folder of the server's programs. Left out: PATH, then the system's folders are searched.",
+        "Folder of the server's programs. Left out: PATH (PostgreSQL), then the system's folders are searched.",
     ),
     key("local", "listen", "an address").example("\"0.0.0.0\"").about(
         "Address that server and agent listen on. Left out: the member's host.",
@@ -369,8 +384,8 @@ pub fn reference() -> String {
 const PREFACE: &str = "\
 # Configuration: dauphin.toml
 
-One file describes a cluster. `[cluster]`, `[postgres]`, `[alerts]`, `[[notify]]` and `[[member]]` are the same on all machines
-and move into the cluster's store with `dauphin init`; `[local]` and `[proxy]` belong to one machine. Unknown keys, wrong units and
+One file describes a cluster. `[cluster]`, `[postgres]` or `[mysql]`, `[alerts]`, `[[notify]]` and `[[member]]` are the same on
+all machines and move into the cluster's store with `dauphin init`; `[local]` and `[proxy]` belong to one machine. Unknown keys, wrong units and
 impossible combinations are refused with line and column, all at once, and with what is allowed.
 
 This page is written from the program's own list of keys: `UPDATE_EXPECT=1 cargo test -p dauphin-model reference`.

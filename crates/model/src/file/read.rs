@@ -9,7 +9,7 @@ use super::{
 use crate::alerts::AlertSpec;
 use crate::name::{ClusterName, MemberName};
 use crate::read_level::ReadLevel;
-use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
+use crate::spec::{Durability, EngineKind, MemberKind, MemberSpec, MysqlSpec, OnShortage, PostgresSpec, Profile, Spec};
 use crate::time::Span;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -87,7 +87,16 @@ impl<'a, 'i> Document<'a, 'i> {
         }
         let spec = self.spec();
         let local = self.section("local").and_then(|section| local(&section, spec.as_ref()));
-        let proxy = self.section("proxy").and_then(|section| proxy(&section));
+        let proxy = self.section("proxy").and_then(|section| {
+            if let Some(engine) = spec.as_ref().map(|spec| spec.engine).filter(|engine| !engine.has_proxy()) {
+                let text = format!(
+                    "the proxy speaks PostgreSQL's protocol and not {}'s: take [proxy] out, clients connect straight to the members",
+                    engine.name()
+                );
+                section.fault(section.at, text);
+            }
+            proxy(&section)
+        });
         Some(ClusterFile { spec: spec?, local, proxy })
     }
 
@@ -146,15 +155,18 @@ impl<'a, 'i> Document<'a, 'i> {
         let nothing = DeTable::new();
         let postgres = self.section("postgres").unwrap_or_else(|| Section::new("postgres", 0, &nothing, self.faults));
         let postgres_spec = postgres_spec(&postgres);
+        let mysql = self.section("mysql").unwrap_or_else(|| Section::new("mysql", 0, &nothing, self.faults));
+        let mysql_spec = mysql_spec(&mysql);
         let alerts = self.section("alerts").unwrap_or_else(|| Section::new("alerts", 0, &nothing, self.faults));
         let alerts = alert_spec(&alerts);
         let places = self.sections("notify", "[[notify]], one for each place");
         let notify = notify::targets(&places);
         let (cluster, mut spec) = (cluster?, spec?);
+        self.one_engine(spec.engine);
         if whole {
-            // Without PostgreSQL's part: its values were checked one by one, each with its own place.
+            // Without the engine's part: its values were checked one by one, each with its own place.
             for problem in check::problems(&spec) {
-                self.faults.add(place(&problem.place, &cluster, &sections, &postgres), problem.message);
+                self.faults.add(place(&problem.place, &cluster, &sections, [&postgres, &mysql]), problem.message);
             }
             let two = spec.data_members().count() == 2 && spec.durability != Durability::Async;
             if two && !cluster.places.contains_key("on_shortage") {
@@ -166,9 +178,23 @@ impl<'a, 'i> Document<'a, 'i> {
             }
         }
         spec.postgres = postgres_spec;
+        spec.mysql = mysql_spec;
         spec.alerts = alerts?;
         spec.notify = notify?;
         Some(spec)
+    }
+
+    /// Refuses the sections of other engines.
+    fn one_engine(&self, engine: EngineKind) {
+        for other in ["postgres", "mysql"].into_iter().filter(|name| *name != engine.section()) {
+            if let Some(value) = self.table.get(other) {
+                let message = format!(
+                    "[{other}] means nothing with engine \"{engine}\": its settings belong under [{}]",
+                    engine.section()
+                );
+                self.faults.add(value.span().start, message);
+            }
+        }
     }
 }
 
@@ -176,17 +202,22 @@ fn place(
     place: &check::Place,
     cluster: &Section<'_, '_>,
     members: &[Section<'_, '_>],
-    postgres: &Section<'_, '_>,
+    [postgres, mysql]: [&Section<'_, '_>; 2],
 ) -> usize {
     match place {
         check::Place::Cluster(key) => cluster.place(key),
         check::Place::Member(index, key) => members.get(*index).map_or(0, |section| section.place(key)),
         check::Place::Postgres(key) => postgres.place(key),
+        check::Place::Mysql(key) => mysql.place(key),
     }
 }
 
 fn cluster_spec(cluster: &Section<'_, '_>, members: Vec<Option<MemberSpec>>) -> Option<Spec> {
     let name = cluster.text("name", |text| ClusterName::new(text).map_err(|error| error.to_string()));
+    let engine = cluster.word(
+        "engine",
+        &[EngineKind::Postgres, EngineKind::Mysql, EngineKind::Mariadb].map(|engine| (engine.word(), engine)),
+    );
     let durability = cluster.word(
         "durability",
         &[("async", Durability::Async), ("sync", Durability::Sync), ("quorum", Durability::Quorum)],
@@ -199,6 +230,7 @@ fn cluster_spec(cluster: &Section<'_, '_>, members: Vec<Option<MemberSpec>>) -> 
     let read_lag_max_bytes = cluster.size("read_lag_max");
     Some(Spec {
         cluster: name?,
+        engine: engine?,
         durability: durability?,
         required,
         on_shortage: on_shortage?,
@@ -206,6 +238,7 @@ fn cluster_spec(cluster: &Section<'_, '_>, members: Vec<Option<MemberSpec>>) -> 
         allow_reclone: allow_reclone?,
         members: members.into_iter().collect::<Option<_>>()?,
         postgres: PostgresSpec::default(),
+        mysql: MysqlSpec::default(),
         read_lag_max_bytes: read_lag_max_bytes?,
         alerts: AlertSpec::default(),
         notify: Vec::new(),
@@ -300,7 +333,10 @@ fn postgres_spec(section: &Section<'_, '_>) -> PostgresSpec {
     });
     let networks = |key| section.list(key, |text| check::network(text).map(|()| text.to_owned()));
     PostgresSpec {
-        parameters: parameters(section),
+        parameters: parameters(section, |name, value| {
+            owned::why(name).map_or(Ok(()), |why| Err(format!("`{name}` is Dauphin's own setting: {why}")))?;
+            check::parameter(name, value)
+        }),
         replication_networks: networks("replication_networks"),
         client_networks: networks("client_networks"),
         sql_tls: section.word("sql_tls", &[("require", true), ("off", false)]).unwrap_or(true),
@@ -309,12 +345,16 @@ fn postgres_spec(section: &Section<'_, '_>) -> PostgresSpec {
     }
 }
 
-fn parameters(section: &Section<'_, '_>) -> BTreeMap<String, String> {
+fn mysql_spec(section: &Section<'_, '_>) -> MysqlSpec {
+    MysqlSpec {
+        parameters: parameters(section, check::plain_value),
+        sql_tls: section.word("sql_tls", &[("require", true), ("off", false)]).unwrap_or(true),
+    }
+}
+
+fn parameters(section: &Section<'_, '_>, check: impl Fn(&str, &str) -> Result<(), String>) -> BTreeMap<String, String> {
     section.table("parameters", |name, value| {
         check::parameter_name(name)?;
-        if let Some(why) = owned::why(name) {
-            return Err(format!("`{name}` is Dauphin's own setting: {why}"));
-        }
         let text = if let Some(text) = value.as_str() {
             text.to_owned()
         } else if let Some(flag) = value.as_bool() {
@@ -324,7 +364,7 @@ fn parameters(section: &Section<'_, '_>) -> BTreeMap<String, String> {
         } else {
             return Err(format!("`{name}` is {}; allowed: a text, a number, true or false", shown(value)));
         };
-        check::parameter(name, &text).map(|()| text)
+        check(name, &text).map(|()| text)
     })
 }
 

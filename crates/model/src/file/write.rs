@@ -4,7 +4,8 @@
 use super::keys::{self, SECTIONS};
 use super::{ClientCertificates, ClusterFile, Local, Pooling, ProxyFile, unit};
 use crate::alerts::{AlertSpec, TargetSpec};
-use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, PostgresSpec, Profile, Spec};
+use crate::spec::{Durability, EngineKind, MemberKind, MemberSpec, MysqlSpec, OnShortage, PostgresSpec, Profile, Spec};
+use std::collections::BTreeMap;
 use std::path::Path;
 use toml::Value;
 
@@ -16,7 +17,10 @@ pub(super) fn file(file: &ClusterFile) -> String {
     let mut out = Out::default();
     out.line("# A Dauphin cluster. Every key is described in docs/configuration.md.");
     cluster(&mut out, &file.spec);
-    postgres(&mut out, &file.spec.postgres);
+    match file.spec.engine {
+        EngineKind::Postgres => postgres(&mut out, &file.spec.postgres),
+        EngineKind::Mysql | EngineKind::Mariadb => mysql(&mut out, &file.spec.mysql),
+    }
     if file.spec.alerts != AlertSpec::default() {
         alerts(&mut out, &file.spec.alerts);
     }
@@ -103,6 +107,7 @@ impl Out {
 fn cluster(out: &mut Out, spec: &Spec) {
     out.section("cluster", true);
     out.put("name", spec.cluster.as_str());
+    out.differing("engine", spec.engine.word());
     out.explain(
         "durability",
         match spec.durability {
@@ -140,13 +145,24 @@ fn postgres(out: &mut Out, postgres: &PostgresSpec) {
     out.explain("sql_tls", if postgres.sql_tls { "require" } else { "off" });
     out.differing("slot_wal_keep", unit::size_text(postgres.slot_wal_keep_mib << 20));
     out.differing("locale", postgres.locale.as_str());
-    if !postgres.parameters.is_empty() {
-        out.line("");
-        out.line("[postgres.parameters]");
-        for (name, value) in &postgres.parameters {
-            let name = if name.contains('.') { format!("\"{name}\"") } else { name.clone() };
-            out.put(&name, value.as_str());
-        }
+    parameters(out, "[postgres.parameters]", &postgres.parameters);
+}
+
+fn mysql(out: &mut Out, mysql: &MysqlSpec) {
+    out.section("mysql", true);
+    out.explain("sql_tls", if mysql.sql_tls { "require" } else { "off" });
+    parameters(out, "[mysql.parameters]", &mysql.parameters);
+}
+
+fn parameters(out: &mut Out, header: &str, parameters: &BTreeMap<String, String>) {
+    if parameters.is_empty() {
+        return;
+    }
+    out.line("");
+    out.line(header);
+    for (name, value) in parameters {
+        let name = if name.contains('.') { format!("\"{name}\"") } else { name.clone() };
+        out.put(&name, value.as_str());
     }
 }
 

@@ -1,7 +1,6 @@
 //! Writes and syncs a small file beside the data, over and over, on a thread of its own, and says when it last worked.
 //! A disk that hangs stops the thread, not the agent. It never touches the data.
 
-use crate::postgres::Instance;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -31,12 +30,12 @@ struct State {
 }
 
 impl DiskProbe {
-    /// Starts probing the file system that holds the data of `instance`, every `period`.
+    /// Starts probing the file system that holds `data_dir`, every `period`; `beside` is the folder that it lies in.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(instance: &Instance, period: Duration) -> std::io::Result<Self> {
-        Self::start_in(folder_for(instance), period)
+    pub fn start(data_dir: &Path, beside: &Path, period: Duration) -> std::io::Result<Self> {
+        Self::start_in(folder_for(data_dir, beside), period)
     }
 
     fn start_in(folder: PathBuf, period: Duration) -> std::io::Result<Self> {
@@ -107,11 +106,11 @@ fn write_and_sync(path: &Path) -> std::io::Result<()> {
 }
 
 /// Beside the data, or inside it when it is a file system of its own.
-fn folder_for(instance: &Instance) -> PathBuf {
+fn folder_for(data_dir: &Path, beside: &Path) -> PathBuf {
     let device = |path: &Path| std::fs::metadata(path).map(|m| m.dev()).ok();
-    match (device(&instance.data_dir), device(&instance.member_dir)) {
-        (Some(data), Some(beside)) if data != beside => instance.data_dir.clone(),
-        _ => instance.member_dir.clone(),
+    match (device(data_dir), device(beside)) {
+        (Some(data), Some(other)) if data != other => data_dir.to_owned(),
+        _ => beside.to_owned(),
     }
 }
 

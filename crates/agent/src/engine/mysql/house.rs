@@ -1,0 +1,204 @@
+//! What is kept on a running server of MySQL or MariaDB, and what a look at it says: settings, the heartbeat, which cluster the
+//! data is of, and how far the replicas are, which their own agents tell.
+
+use super::{LOOK_LIMIT, MysqlHands, own_voter};
+use crate::engine::{Error, House, RESTART};
+use crate::picture::Picture;
+use crate::server::{Server, lock};
+use dauphin_api::dto;
+use dauphin_api::error::ApiError;
+use dauphin_engine::mysql::client::ClientError;
+use dauphin_engine::mysql::config::check_user;
+use dauphin_engine::mysql::lag::PERIOD;
+use dauphin_engine::mysql::{self, ServerId, Settings};
+use dauphin_ha::Role;
+use dauphin_model::{Attached, MysqlSpec, Position, Run, ServerView, Spec, Voter};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// A replica that is further behind does not change over: it would stop receiving until it had applied all.
+const REFOLLOW_LAG_MS: u64 = 1_000;
+
+impl MysqlHands {
+    /// A look. The server knows who is attached, and not how far each is: that is what their agents say of themselves.
+    pub(crate) async fn look(&self, server: &Server, limit: Duration) -> ServerView {
+        let mut view = self.server.view(limit).await;
+        // whether it ended by itself, or was to end, is the guard's to say: a leader that stops in order is killed in the end
+        if view.run == Run::Crashed {
+            view.run = Run::Stopped;
+        }
+        if let Some(ours) = view.position.clone() {
+            let picture = Arc::clone(&server.picture.borrow());
+            view.attached.iter_mut().for_each(|attached| tell_how_far(attached, &picture, &ours));
+        }
+        view
+    }
+
+    /// What follows a look: a replica acknowledges as its leader counts it, an open leader writes its heartbeat. Both may wait
+    /// for others, and nobody waits for them.
+    pub(crate) fn after_look(&self, server: &Arc<Server>, role: Role, view: &ServerView) {
+        let (streams, late) = (view.streaming.is_some(), view.replay_lag_ms.is_some_and(|ms| ms > REFOLLOW_LAG_MS));
+        match role {
+            Role::Replica if self.out_of_step(server, streams) && !late => self.ask_whether_counted(server),
+            Role::Leader if server.serves() && self.has_enough(view) => self.beat(server),
+            _ => {}
+        }
+    }
+
+    /// Whether as many replicas are there as a commit waits for. A heartbeat that waits for one that is still to be copied would
+    /// hold its copy up.
+    fn has_enough(&self, view: &ServerView) -> bool {
+        let enforced = lock(&self.enforced).clone().unwrap_or_default();
+        let counts = |a: &&Attached| a.flush.is_some() && a.voter.as_ref().is_some_and(|v| enforced.voters.contains(v));
+        view.attached.iter().filter(counts).count() >= enforced.required as usize
+    }
+
+    /// Writes the heartbeat when it is due.
+    fn beat(&self, server: &Server) {
+        let Some(term) = server.picture.borrow().store.leadership.as_ref().map(|r| r.term) else { return };
+        {
+            let mut beaten = lock(&self.beaten);
+            if beaten.is_some_and(|at| at.elapsed() < PERIOD) {
+                return;
+            }
+            *beaten = Some(Instant::now());
+        }
+        let mysql = Arc::clone(&self.server);
+        server.runtime.spawn(async move {
+            if let Err(error) = mysql.beat(term, PERIOD).await {
+                tracing::debug!(%error, "the heartbeat was not written");
+            }
+        });
+    }
+
+    /// Takes the settings of the specification, and who this member is; they are in force after the next start.
+    pub(super) async fn take_settings(&self, server: &Server, voter: Option<&Voter>) {
+        let voter = voter.cloned().unwrap_or_else(|| own_voter(server));
+        let current = self.server.settings().await;
+        let wanted = wanted(&server.spec(), &current, voter);
+        if wanted != current
+            && let Err(error) = self.server.set_settings(wanted).await
+        {
+            tracing::warn!(%error, "the server starts with the settings it had");
+        }
+    }
+
+    /// The cluster that the data is of must be this one. A server just made is of none.
+    pub(super) async fn know_cluster(&self, server: &Server) -> Result<(), Error> {
+        let found = self.server.identity(LOOK_LIMIT).await?;
+        let expected = *server.system.borrow();
+        let strange = found.is_some() && expected.is_some() && found != expected;
+        let foreign = strange && *lock(&server.begun) != found;
+        self.foreign.store(foreign, Ordering::Release);
+        if foreign {
+            server.guard().kill().await.map_err(|error| Error::Guard(error.to_string()))?;
+            return Err(Error::Foreign { data_dir: self.server.instance.data_dir.clone() });
+        }
+        if expected.is_none() && found.is_some() {
+            server.system.send_replace(found);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn keep_settings(&self, server: &Server) {
+        let current = self.server.settings().await;
+        let wanted = wanted(&server.spec(), &current, own_voter(server));
+        if wanted.user == current.user {
+            return;
+        }
+        match self.server.set_settings(wanted).await {
+            Ok(()) => {
+                server.note_change();
+                tracing::info!("the server has the new settings after its next start");
+            }
+            Err(error) => tracing::warn!(%error, "the server does not take the new settings"),
+        }
+    }
+
+    pub(crate) fn look_around(&self, server: &Server, house: &mut House) {
+        let wanted = server.spec().mysql.parameters;
+        let started = lock(&self.started).as_ref().map(|settings| settings.user.clone());
+        house.pending_restart = started.map(|started| differing(&started, &wanted)).unwrap_or_default();
+    }
+
+    pub(crate) async fn is_silent(&self, limit: Duration) -> bool {
+        let answer = self.server.takes_connections(limit).await;
+        matches!(answer, Err(mysql::Error::Sql { source: ClientError::TimedOut(_), .. }))
+    }
+}
+
+/// Settings of a server are read at its start.
+pub(crate) fn applies_after_restart(differences: &mut [dto::Difference]) {
+    let ours = differences.iter_mut().filter(|d| d.key.starts_with("mysql.parameters."));
+    ours.for_each(|d| RESTART.clone_into(&mut d.applies));
+}
+
+/// Refuses what cannot be changed any more, and settings that are Dauphin's own.
+pub(crate) fn check_change(new: &MysqlSpec, old: &MysqlSpec) -> Result<(), ApiError> {
+    // members do not change over in the same moment: those that differ would refuse each other
+    if new.sql_tls != old.sql_tls {
+        let text = "sql_tls is decided before the cluster's first start and cannot be changed afterwards";
+        return Err(ApiError::usage("fixed", text, "with `require` clients must use TLS, with `off` they may"));
+    }
+    check_user(&new.parameters).map_err(|e| ApiError::usage("bad_setting", e.to_string(), "dauphin config show"))
+}
+
+/// The settings of the specification, on top of what is this member's own.
+fn wanted(spec: &Spec, current: &Settings, voter: Voter) -> Settings {
+    Settings {
+        server_id: ServerId::of(&spec.cluster, &voter),
+        voter: Some(voter),
+        user: spec.mysql.parameters.clone(),
+        ..current.clone()
+    }
+}
+
+/// The names of settings that are not the same in both.
+fn differing(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
+    let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    names.into_iter().filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
+}
+
+/// How far an attached replica is, by its own beat: only of this very copy, and only while its log is part of ours.
+fn tell_how_far(attached: &mut Attached, picture: &Picture, ours: &Position) {
+    let Some(voter) = &attached.voter else { return };
+    let beat = picture.beat_of(&voter.name).filter(|beat| beat.incarnation == voter.incarnation);
+    let Some((position, behind)) = beat.and_then(|beat| Some((beat.position.as_ref()?, beat.replay_behind))) else {
+        return;
+    };
+    if position.leads_into(ours).is_err() {
+        return;
+    }
+    let replayed = dauphin_model::Lsn(position.lsn.0.saturating_sub(behind));
+    (attached.write, attached.flush) = (Some(position.lsn), Some(position.lsn));
+    attached.replay = Some(replayed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(all: &[(&str, &str)]) -> BTreeMap<String, String> {
+        all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn settings_that_were_added_changed_or_taken_out_wait_for_a_restart() {
+        let check = |started: &[(&str, &str)], wanted: &[(&str, &str)], expected: &[&str]| {
+            assert_eq!(differing(&settings(started), &settings(wanted)), expected);
+        };
+        check(&[("a", "1")], &[("a", "1")], &[]);
+        check(&[("a", "1"), ("b", "1")], &[("b", "2"), ("c", "1")], &["a", "b", "c"]);
+    }
+
+    #[test]
+    fn what_is_dauphins_own_or_fixed_is_refused() {
+        let spec = |parameters: &[(&str, &str)], sql_tls| MysqlSpec { parameters: settings(parameters), sql_tls };
+        assert!(check_change(&spec(&[("max_connections", "300")], true), &spec(&[], true)).is_ok());
+        let said = |new, old| check_change(&new, &old).expect_err("a refusal").message;
+        assert!(said(spec(&[("sync_binlog", "0")], true), spec(&[], true)).contains("sync_binlog"));
+        assert!(said(spec(&[], false), spec(&[], true)).contains("sql_tls"));
+    }
+}

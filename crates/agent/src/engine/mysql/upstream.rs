@@ -1,0 +1,169 @@
+//! Whom a replica of MySQL or MariaDB follows, and whether it acknowledges: it does while its leader enforces that, and logs in
+//! with another account then. A look every now and then sees to it that the two agree.
+
+use super::{LOOK_LIMIT, MysqlHands, own_voter};
+use crate::engine::Error;
+use crate::engine::mysql::questions::{Answer, Question};
+use crate::server::{Server, lock};
+use dauphin_engine::mysql::{Check, SourceTls, Upstream, Version};
+use dauphin_ha::{EngineOutcome, Role};
+use dauphin_model::{LeadershipState, MemberName, Position, Voter};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long the leader's agent may take to say whether it counts this replica.
+const COUNTED_WITHIN: Duration = Duration::from_millis(500);
+/// How long a replica may take to apply what it received before it follows another one.
+const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
+/// The same where it only changes how it follows: steps wait meanwhile.
+const REFOLLOW_LIMIT: Duration = Duration::from_secs(1);
+/// How long a leader that stops in order waits for its replicas to have everything.
+const REPLICAS_LIMIT: Duration = Duration::from_secs(2);
+/// How often they are asked meanwhile.
+const REPLICAS_POLL: Duration = Duration::from_millis(10);
+
+/// What a server was told last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Follows {
+    upstream: MemberName,
+    voter: Voter,
+    acknowledges: bool,
+    /// Changing over failed: it may have stopped receiving on the way.
+    halfway: bool,
+}
+
+impl MysqlHands {
+    /// Follows this member; as one that acknowledges if that is its leader and counts it.
+    pub(super) async fn follow(
+        &self,
+        server: &Server,
+        upstream: &MemberName,
+        voter: &Voter,
+    ) -> Result<EngineOutcome, Error> {
+        let said = if leads(server, upstream) { counted_by(server, upstream, voter).await } else { None };
+        let (acknowledges, version) = said.map_or((false, None), |(counted, version)| (counted, Some(version)));
+        self.follow_as(server, upstream, voter, acknowledges, version, FOLLOW_LIMIT).await?;
+        Ok(EngineOutcome::Done)
+    }
+
+    async fn follow_as(
+        &self,
+        server: &Server,
+        upstream: &MemberName,
+        voter: &Voter,
+        acknowledges: bool,
+        version: Option<Version>,
+        limit: Duration,
+    ) -> Result<(), Error> {
+        let spec = server.spec();
+        let member = spec.member(upstream).ok_or_else(|| Error::Unnamed { member: upstream.clone() })?;
+        let tls = self.server.settings().await.tls.filter(|_| spec.mysql.sql_tls);
+        let to = Upstream {
+            host: member.host.clone(),
+            port: member.sql_port,
+            version,
+            voter: voter.clone(),
+            acknowledges,
+            tls: tls.map(|tls| SourceTls { ca: tls.ca, check: Check::Host }),
+            secret: self.credentials.replication.clone(),
+        };
+        *lock(&self.follows) = None;
+        self.server.follow_as(&to, limit).await?;
+        let (upstream, voter) = (upstream.clone(), voter.clone());
+        *lock(&self.follows) = Some(Follows { upstream, voter, acknowledges, halfway: false });
+        Ok(())
+    }
+
+    /// Whether this replica may be counted and does not acknowledge, or the other way round. In step with what is published, and
+    /// streaming, there is nothing to ask.
+    pub(super) fn out_of_step(&self, server: &Server, streams: bool) -> bool {
+        let Some(told) = lock(&self.follows).clone() else { return false };
+        if told.voter != own_voter(server) || !leads(server, &told.upstream) {
+            return false;
+        }
+        let may_count = {
+            let picture = server.picture.borrow();
+            let record = picture.store.leadership.as_ref();
+            record.is_some_and(|r| r.state == LeadershipState::Elected || r.published.voters.contains(&told.voter))
+        };
+        told.halfway || may_count != told.acknowledges || (told.acknowledges && !streams)
+    }
+
+    /// Asks the leader's agent, and follows in the other way where its word changed.
+    pub(super) fn ask_whether_counted(&self, server: &Arc<Server>) {
+        if self.asking.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let server = Arc::clone(server);
+        server.runtime.clone().spawn(async move {
+            if let Some(hands) = server.engine.mysql() {
+                hands.keep_in_step(&server).await;
+                hands.asking.store(false, Ordering::Release);
+            }
+        });
+    }
+
+    async fn keep_in_step(&self, server: &Server) {
+        let Some(told) = lock(&self.follows).clone() else { return };
+        let Some((counted, version)) = counted_by(server, &told.upstream, &told.voter).await else { return };
+        if counted == told.acknowledges && !told.halfway {
+            return;
+        }
+        let Ok(_hand) = server.hand.try_lock() else { return };
+        // a step may have come between
+        if server.picture.borrow().role != Role::Replica || *lock(&self.follows) != Some(told.clone()) {
+            return;
+        }
+        match self.follow_as(server, &told.upstream, &told.voter, counted, Some(version), REFOLLOW_LIMIT).await {
+            Ok(()) => {
+                tracing::info!(leader = %told.upstream, acknowledges = counted, "follows as the leader counts it")
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the replica cannot follow as the leader counts it yet");
+                *lock(&self.follows) = Some(Follows { halfway: true, ..told });
+            }
+        }
+    }
+
+    /// Whether this server waits for that copy.
+    pub(super) fn counts(&self, voter: &Voter) -> bool {
+        lock(&self.enforced).as_ref().is_some_and(|enforced| enforced.voters.contains(voter))
+    }
+
+    /// Waits a little until every replica that is attached has all that this closed leader has.
+    pub(super) async fn wait_for_replicas(&self, server: &Server) {
+        let until = Instant::now() + REPLICAS_LIMIT;
+        let view = self.server.view(LOOK_LIMIT).await;
+        let Some(ours) = view.position else { return };
+        let attached = view.attached.iter().filter_map(|a| a.voter.as_ref());
+        for name in attached.map(|voter| &voter.name) {
+            while !holds(server, name, &ours).await {
+                if Instant::now() >= until {
+                    tracing::info!(%name, "stops though this replica has not said that it has everything");
+                    return;
+                }
+                tokio::time::sleep(REPLICAS_POLL).await;
+            }
+        }
+    }
+}
+
+/// Whether that member says that its log holds all of this.
+async fn holds(server: &Server, member: &MemberName, ours: &Position) -> bool {
+    let answer = server.question(member, Question::Position, COUNTED_WITHIN).await;
+    matches!(answer, Some(Answer::Position(Some(theirs))) if theirs.holds(ours))
+}
+
+/// Whether the record names this member the leader.
+fn leads(server: &Server, name: &MemberName) -> bool {
+    server.picture.borrow().store.leadership.as_ref().is_some_and(|record| record.leader.name == *name)
+}
+
+/// Whether that leader waits for this copy, and which version it runs, as its agent says. `None`: it does not say.
+async fn counted_by(server: &Server, leader: &MemberName, voter: &Voter) -> Option<(bool, Version)> {
+    match server.question(leader, Question::Counts { voter: voter.clone() }, COUNTED_WITHIN).await {
+        Some(Answer::Counts { counted, version }) => Some((counted, version)),
+        Some(_) | None => None,
+    }
+}

@@ -1,0 +1,308 @@
+//! MySQL and MariaDB under the same roof: a lab of each comes up, loses its leader without losing a row that was acknowledged,
+//! takes the old one back, and hands leadership over; what a dead leader alone held is cut off, kept and told.
+
+// what was skipped, and how long a takeover took
+#![allow(clippy::print_stdout)]
+
+use crate::EXPECTED;
+use crate::stage::{LOOK_EVERY, Stage, WAIT_MAX};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Warnings that the faults here explain, beside those of all labs.
+const ALSO: &[&str] =
+    &["the replica cannot follow as the leader counts it yet", "a copy could not be given", "the copy breaks off"];
+/// How long one statement of a client may take.
+const STATEMENT_MAX: Duration = Duration::from_secs(5);
+
+/// The programs of an engine, where the tests' engines are.
+fn programs(engine: &str) -> Option<PathBuf> {
+    let name = if engine == "mysql" { "mysql-9" } else { "mariadb-11" };
+    let prefix = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.engines").join(name).join("usr");
+    let found = prefix.exists().then_some(prefix);
+    if found.is_none() {
+        println!("skipped: {name} is not in .engines (make engines)");
+    }
+    found
+}
+
+fn lab(name: &str, engine: &str, more: &[&str]) -> Option<Stage> {
+    let bin = programs(engine)?.to_string_lossy().into_owned();
+    Some(Stage::up(name, &[&["--engine", engine, "--bin", &bin], more].concat()))
+}
+
+fn block<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+/// Somebody at a member's port.
+#[derive(Clone)]
+struct Login {
+    user: String,
+    password: String,
+}
+
+impl Login {
+    fn of(stage: &Stage, who: &str) -> Self {
+        let shown = stage.show();
+        let text = |key: &str| shown[who][key].as_str().expect("a text").to_owned();
+        Self { user: text("user"), password: text("password") }
+    }
+
+    /// The first column of all rows.
+    async fn ask(&self, port: u16, sql: &str) -> Result<Vec<String>, String> {
+        let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).prefer_socket(false);
+        let opts = opts.user(Some(&self.user)).pass(Some(&self.password)).db_name(Some("app"));
+        let work = async {
+            let mut conn = Conn::new(opts).await?;
+            let rows: Vec<mysql_async::Row> = conn.query(sql).await?;
+            let first = |row: mysql_async::Row| row.get::<Option<String>, _>(0).flatten().unwrap_or_default();
+            Ok::<_, mysql_async::Error>(rows.into_iter().map(first).collect())
+        };
+        let answer = tokio::time::timeout(STATEMENT_MAX, work).await;
+        answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn sql(&self, port: u16, sql: &str) -> Vec<String> {
+        block(self.ask(port, sql)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+}
+
+/// Clients that write one row after the other to whoever takes it, and remember what was acknowledged.
+struct Writer {
+    acknowledged: Arc<Mutex<BTreeSet<u32>>>,
+    over: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Writer {
+    fn start(stage: &Stage) -> Self {
+        let (login, ports) = (Login::of(stage, "app"), ["m1", "m2", "m3"].map(|m| stage.sql_port_of(m)));
+        let (acknowledged, over) = (Arc::<Mutex<BTreeSet<u32>>>::default(), Arc::new(AtomicBool::new(false)));
+        let (told, ends) = (Arc::clone(&acknowledged), Arc::clone(&over));
+        let thread = std::thread::spawn(move || {
+            block(async {
+                let mut at = 0;
+                for n in 0_u32.. {
+                    // a row whose fate is not known is left alone: another one is tried elsewhere
+                    while !ends.load(Ordering::Relaxed) {
+                        let port = ports[at % ports.len()];
+                        match login.ask(port, &format!("INSERT INTO t VALUES ({n})")).await {
+                            Ok(_) => {
+                                told.lock().expect("whole").insert(n);
+                                break;
+                            }
+                            Err(error) if error.contains("Duplicate") => break,
+                            Err(_) => at += 1,
+                        }
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    if ends.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        });
+        Self { acknowledged, over, thread }
+    }
+
+    fn count(&self) -> usize {
+        self.acknowledged.lock().expect("whole").len()
+    }
+
+    /// Waits until more rows are acknowledged.
+    #[track_caller]
+    fn goes_on(&self) {
+        let (before, deadline) = (self.count(), Instant::now() + WAIT_MAX);
+        while self.count() < before + 20 {
+            assert!(Instant::now() < deadline, "nothing is acknowledged any more");
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn end(self) -> BTreeSet<u32> {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("no panic");
+        self.acknowledged.lock().expect("whole").clone()
+    }
+}
+
+/// The rows of a member.
+fn rows(stage: &Stage, member: &str) -> BTreeSet<u32> {
+    let rows = Login::of(stage, "app").sql(stage.sql_port_of(member), "SELECT n FROM t");
+    rows.iter().map(|row| row.parse().expect("a number")).collect()
+}
+
+/// Every member holds all of these, and all hold the same.
+#[track_caller]
+fn all_hold(stage: &Stage, acknowledged: &BTreeSet<u32>) {
+    let leader = rows(stage, &stage.leader());
+    let lost: Vec<_> = acknowledged.difference(&leader).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    let deadline = Instant::now() + WAIT_MAX;
+    for member in ["m1", "m2", "m3"] {
+        while rows(stage, member) != leader {
+            assert!(Instant::now() < deadline, "{member} does not come to hold what the leader holds");
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+fn expected() -> Vec<&'static str> {
+    EXPECTED.iter().chain(ALSO).copied().collect()
+}
+
+#[test]
+fn a_lab_of_mysql_lives_through_the_loss_of_its_leader() {
+    lives_through_the_loss_of_its_leader("mysql");
+}
+
+#[test]
+fn a_lab_of_mariadb_lives_through_the_loss_of_its_leader() {
+    lives_through_the_loss_of_its_leader("mariadb");
+}
+
+fn lives_through_the_loss_of_its_leader(engine: &str) {
+    let Some(stage) = lab(engine, engine, &["--profile", "fast"]) else { return };
+    shown_as_promised(&stage, engine);
+    app_is_let_in_and_nothing_more(&stage);
+
+    let first = stage.leader();
+    Login::of(&stage, "app").sql(stage.sql_port_of(&first), "CREATE TABLE t (n int PRIMARY KEY) ENGINE = InnoDB");
+    let writer = Writer::start(&stage);
+    writer.goes_on();
+    stage.run(&["lab", "fault", "--member", &first, "--kind", "kill-node"]).ended(0);
+    let killed = Instant::now();
+    stage.until("a takeover", |c| c["open"] == true && c["leader"] != first.as_str());
+    writer.goes_on();
+    println!("{engine}: written again {:?} after the kill", killed.elapsed());
+    stage.run(&["lab", "heal"]).ended(0);
+    stage.until_healthy();
+    writer.goes_on();
+
+    for to in [first.clone(), stage.leader()] {
+        switch_over(&stage, &to);
+        writer.goes_on();
+        stage.until_healthy();
+    }
+    let leader = stage.leader();
+    stage.run(&["restart", &first]).ended(0);
+    stage.run(&["reinit", &first]).ended(0);
+    stage.until_healthy();
+    assert_eq!(stage.leader(), leader);
+    writer.goes_on();
+    all_hold(&stage, &writer.end());
+    let history = stage.json(&["history"]);
+    let entries = history["history"].as_array().expect("a list");
+    let kinds: Vec<&str> = entries.iter().filter_map(|h| h["kind"].as_str()).collect();
+    assert_eq!(kinds, ["bootstrap", "failover", "switchover", "switchover"]);
+    assert!(entries.iter().all(|h| h["timeline"].is_null()), "{history}");
+    stage.down_after(&expected());
+}
+
+/// Hands over to this member, once it has changed over to being counted: it does not stream for that moment.
+#[track_caller]
+fn switch_over(stage: &Stage, to: &str) {
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        let ran = stage.run(&["switchover", "--to", to]);
+        if ran.code == 0 {
+            break;
+        }
+        assert!(ran.err.contains("does not stream") && Instant::now() < deadline, "{}{}", ran.out, ran.err);
+        std::thread::sleep(LOOK_EVERY);
+    }
+    assert_eq!(stage.leader(), to);
+}
+
+fn shown_as_promised(stage: &Stage, engine: &str) {
+    let shown = stage.show();
+    assert_eq!(shown["engine"]["kind"], engine);
+    assert!(
+        shown["engine"]["version"].as_str().is_some_and(|v| v.starts_with(|c: char| c.is_ascii_digit())),
+        "{shown}"
+    );
+    assert!(shown["proxy"].is_null(), "{shown}");
+    for member in shown["members"].as_array().expect("members") {
+        for key in ["agent_pid", "guard_pid", "server_pid", "sql_port", "api_port"] {
+            assert!(member[key].is_i64(), "{key} of {member}");
+        }
+    }
+    let status = stage.json(&["status"]);
+    assert_eq!((&status["engine"], &status["health"]), (&engine.into(), &"healthy".into()));
+    for member in status["members"].as_array().expect("members") {
+        assert!(member["timeline"].is_null() && member["lag_bytes"].is_null(), "{member}");
+        assert!(member["lag_transactions"].is_u64(), "{member}");
+        assert!(member["position"].as_str().is_some_and(|p| p.parse::<u64>().is_ok()), "{member}");
+    }
+    stage.run(&["lag"]).ended(0);
+    assert!(stage.json(&["config", "show"])["text"].as_str().is_some_and(|text| text.contains(engine)));
+    stage.run(&["config", "set", "mysql.parameters.sync_binlog=0"]).said(2, &["sync_binlog"]);
+    stage.run(&["config", "set", "cluster.engine=postgres"]).ended(2);
+}
+
+fn app_is_let_in_and_nothing_more(stage: &Stage) {
+    let (app, leader) = (Login::of(stage, "app"), stage.leader());
+    for member in ["m1", "m2", "m3"] {
+        let port = stage.sql_port_of(member);
+        assert_eq!(app.sql(port, "SELECT DATABASE()"), ["app"]);
+        let made = block(app.ask(port, "CREATE TABLE proof (n int)"));
+        assert_eq!(made.is_ok(), member == leader, "on {member}: {made:?}");
+        assert!(block(app.ask(port, "CREATE DATABASE other")).is_err(), "on {member}");
+        assert!(block(app.ask(port, "SELECT * FROM dauphin.timelines")).is_err(), "on {member}");
+        Login::of(stage, "admin").sql(port, "SELECT user FROM mysql.user");
+    }
+    app.sql(stage.sql_port_of(&leader), "DROP TABLE proof");
+}
+
+#[test]
+fn what_a_dead_leader_of_mysql_alone_held_is_cut_off_and_kept() {
+    what_a_dead_leader_alone_held_is_cut_off_and_kept("mysql");
+}
+
+#[test]
+fn what_a_dead_leader_of_mariadb_alone_held_is_cut_off_and_kept() {
+    what_a_dead_leader_alone_held_is_cut_off_and_kept("mariadb");
+}
+
+/// Both replicas die, and the leader writes on for as long as its lease lets it: that is acknowledged to nobody.
+fn what_a_dead_leader_alone_held_is_cut_off_and_kept(engine: &str) {
+    let Some(stage) = lab(&format!("{engine}-tail"), engine, &["--profile", "fast"]) else { return };
+    let (app, old) = (Login::of(&stage, "app"), stage.leader());
+    let port = stage.sql_port_of(&old);
+    app.sql(port, "CREATE TABLE t (n int PRIMARY KEY) ENGINE = InnoDB");
+    app.sql(port, "INSERT INTO t VALUES (1)");
+    let replicas: Vec<&str> = ["m1", "m2", "m3"].into_iter().filter(|name| *name != old).collect();
+    for name in &replicas {
+        stage.run(&["lab", "fault", "--member", name, "--kind", "kill-node"]).ended(0);
+    }
+    block(app.ask(port, "INSERT INTO t VALUES (2)")).expect_err("nobody is there to hold it");
+    stage.run(&["lab", "fault", "--member", &old, "--kind", "kill-node"]).ended(0);
+    for name in &replicas {
+        stage.run(&["lab", "heal", "--member", name]).ended(0);
+    }
+    stage.until("a takeover", |c| c["open"] == true && c["leader"] != old.as_str());
+    app.sql(stage.sql_port_of(&stage.leader()), "INSERT INTO t VALUES (3)");
+    stage.run(&["lab", "heal"]).ended(0);
+    stage.until_healthy();
+    all_hold(&stage, &BTreeSet::from([1, 3]));
+    assert_eq!(rows(&stage, &old), BTreeSet::from([1, 3]), "what was acknowledged to nobody is on no member");
+    let kept = stage.dir.join(&old).join("cut-off");
+    let folders: Vec<_> = std::fs::read_dir(&kept).expect("an archive").flatten().map(|e| e.path()).collect();
+    assert_eq!(folders.len(), 1, "{folders:?}");
+    let said: Value =
+        serde_json::from_slice(&std::fs::read(folders[0].join("cut-off.json")).expect("readable")).expect("JSON");
+    assert_eq!(said["member"], old.as_str(), "{said}");
+    let statements = std::fs::read_to_string(folders[0].join("statements.sql")).expect("readable");
+    let has = |row: u32| statements.lines().any(|line| line.trim_end() == format!("###   @1={row}"));
+    assert!(has(2) && !has(1) && !has(3), "{statements}");
+    stage.run(&["explain", &old]).ended(0);
+    stage.down_after(&expected());
+}
