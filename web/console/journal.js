@@ -1,0 +1,69 @@
+// The journal as a timeline, newest first, and the explanation beside it: an act's story, or why a member does not lead.
+// It shows what the agents wrote, sentence by sentence.
+
+import { h } from "./dom.js";
+import { evidence, matching, since, tone } from "./story.js";
+import { clock, dayAndClock } from "./words.js";
+
+/** The timeline: `shown` entries that match `filter`; `chosen` is the one that is explained. */
+export function timeline(entries, { filter, shown, chosen }) {
+  const found = matching(entries, filter);
+  const latest = found.slice(-shown).reverse();
+  if (!latest.length) return h("p", { class: "empty" }, entries.length ? "Nothing in the journal matches." : "The journal is empty.");
+  const rows = [];
+  let term = null;
+  for (const entry of latest) {
+    if (entry.term !== term) rows.push(h("li", { class: "term", key: `term-${entry.term}-${entry.id}` }, `term ${entry.term}`));
+    term = entry.term;
+    rows.push(row(entry, chosen));
+  }
+  return [
+    h("ol", { class: "timeline", "aria-label": "Decisions, newest first" }, rows),
+    found.length > shown && h("button", { type: "button", class: "plain", "data-act": "older" }, `Show older (${found.length - shown} more)`),
+  ];
+}
+
+function row(entry, chosen) {
+  const current = chosen === entry.id;
+  return h("li", { class: `entry ${tone(entry)}`, key: `${entry.id}/${entry.member}` },
+    h("button", { type: "button", "data-act": "explain", "data-id": entry.id, "aria-pressed": String(current), title: `#${entry.id}: explain` },
+      h("time", { datetime: entry.at }, clock(entry.id / 1000)),
+      h("span", { class: "who" }, entry.member),
+      h("span", { class: "what" }, entry.text)));
+}
+
+/** What can be asked, and the answer. */
+export function why({ cluster, asked, explanation, error }) {
+  const members = cluster?.members ?? [];
+  const question = (act, label, pressed, data) => h("button", { type: "button", class: "ask", "data-act": act, "aria-pressed": String(pressed), ...data }, label);
+  return [
+    h("div", { class: "asks", role: "group", "aria-label": "Questions" },
+      question("explain", "What happened last?", asked.kind === "last", {}),
+      members.map((m) => question("explain-member", m.name === cluster.leader ? `Why does ${m.name} lead?` : `Why is ${m.name} not leader?`,
+        asked.kind === "member" && asked.member === m.name, { "data-member": m.name, key: m.name }))),
+    error && h("p", { class: "notice bad" }, error.message, error.next && h("span", { class: "next" }, error.next)),
+    explanation && h("div", { class: "answer", "aria-live": "polite", "aria-atomic": "true" }, h("p", { class: "summary" }, explanation.summary)),
+    explanation?.entries.length > 0 && steps(explanation.entries),
+    !explanation && !error && h("p", { class: "empty" }, "Choose a decision in the journal, or a question."),
+  ];
+}
+
+function steps(entries) {
+  const first = entries[0];
+  return [
+    h("p", { class: "quiet" }, `${entries.length === 1 ? "The decision" : `${entries.length} decisions`} it rests on, from ${dayAndClock(first.id / 1000)}`),
+    h("ol", { class: "steps" }, entries.map((entry) => h("li", { class: tone(entry), key: `${entry.id}/${entry.member}` },
+      h("span", { class: "offset" }, since(entry, first)),
+      h("div", null,
+        h("p", null, h("strong", null, entry.member), " ", entry.text),
+        details(entry))))),
+  ];
+}
+
+function details(entry) {
+  const fields = evidence(entry);
+  if (!fields.length) return null;
+  return h("details", null, h("summary", null, "evidence"),
+    h("dl", null, fields.map(([name, value]) => [h("dt", null, name), h("dd", null, value)]),
+      h("dt", null, "decision"), h("dd", null, `#${entry.id}`)));
+}
