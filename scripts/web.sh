@@ -8,6 +8,9 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 cd "$ROOT"
 
+# Largest picture in the documentation.
+PICTURE_BYTES_MAX=150000
+
 node_there() {
     command -v node >/dev/null || packages "Node, which runs the console's tests (the console needs none)" nodejs
 }
@@ -32,9 +35,13 @@ test)
 tools) tools ;;
 pictures)
     tools
-    packages "the typefaces that the pictures are set in" fonts-inter fonts-jetbrains-mono
+    packages "the typefaces that the pictures are set in, and what makes them small" fonts-inter fonts-jetbrains-mono pngquant
     mkdir -p docs/images
     DAUPHIN_PICTURES="$ROOT/docs/images" cargo test --package dauphin --test whole -- --nocapture the_console_shows
+    pngquant --force --ext .png --speed 1 --strip 128 docs/images/console-*.png
+    for picture in docs/images/console-*.png; do
+        [ "$(stat -c %s "$picture")" -le $PICTURE_BYTES_MAX ] || fail "$picture is larger than $PICTURE_BYTES_MAX bytes"
+    done
     ;;
 *) fail "usage: scripts/web.sh [test|tools|pictures]" ;;
 esac

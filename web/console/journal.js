@@ -42,10 +42,15 @@ export function why({ cluster, asked, explanation, error }) {
       members.map((m) => question("explain-member", m.name === cluster.leader ? `Why does ${m.name} lead?` : `Why is ${m.name} not leader?`,
         asked.kind === "member" && asked.member === m.name, { "data-member": m.name, key: m.name }))),
     error && h("p", { class: "notice bad" }, error.message, error.next && h("span", { class: "next" }, error.next)),
-    explanation && h("div", { class: "answer", "aria-live": "polite", "aria-atomic": "true" }, h("p", { class: "summary" }, explanation.summary)),
+    explanation && h("div", { class: "answer", "aria-live": "polite", "aria-atomic": "true" }, h("div", { class: "summary" }, sentences(explanation.summary).map((text) => h("p", null, text)))),
     explanation?.entries.length > 0 && steps(explanation.entries),
     !explanation && !error && h("p", { class: "empty" }, "Choose a decision in the journal, or a question."),
   ];
+}
+
+/** The agent's sentences, one by one. */
+function sentences(text) {
+  return text.split(/(?<=\.) (?=\S)/).map((sentence) => sentence.trim()).filter(Boolean);
 }
 
 function steps(entries) {

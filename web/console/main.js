@@ -26,6 +26,8 @@ const ENTRIES = 300;
 /** How far behind the last entry another agent's may still come, in microseconds. */
 const LATE_US = 20_000_000;
 const TERMS = 6;
+/** Sentences that wait to be read out. */
+const SAID_MAX = 6;
 
 const place = (id) => document.getElementById(id);
 const start = Date.now();
@@ -195,8 +197,11 @@ async function explain(asked) {
   draw();
 }
 
+/** Says it to screen readers. What came shortly before stays: it may not have been read out yet. */
 function announce(text) {
-  place("said").textContent = text;
+  const said = place("said");
+  said.append(h("p", null, text));
+  while (said.childElementCount > SAID_MAX) said.firstChild.remove();
 }
 
 // What is pressed.

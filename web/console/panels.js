@@ -29,8 +29,8 @@ function alert(a, now) {
     h("div", null,
       h("p", null, h("span", { class: "level" }, a.level), " ", h("strong", null, a.text)),
       h("p", { class: "next" }, a.next),
-      h("p", { class: "quiet" }, `${a.kind} · since ${ago(a.since, now)} · ${state}`),
       h("p", { class: "acts" },
+        h("span", { class: "quiet" }, `${ago(a.since, now)} · ${state}`),
         !a.acknowledged_by && h("button", { type: "button", class: "plain", "data-act": "ack", "data-id": a.id, "aria-label": `Acknowledge: ${a.text}` }, "Acknowledge"),
         !a.silenced && h("button", { type: "button", class: "plain", "data-act": "silence", "data-member": a.member, "data-kind": a.kind, "aria-label": `Silence: ${a.text}` }, "Silence…"))));
 }

@@ -18,11 +18,11 @@ export function merge(known, more) {
   return [...all.values()].sort((a, b) => a.id - b.id || (a.member < b.member ? -1 : 1)).slice(-KEPT_MAX);
 }
 
-/** How an entry looks: good, bad, turn (something is changing hands) or plain. */
+/** How an entry looks: good, bad, turn (something is changing hands) or calm. */
 export function tone(entry) {
   if (GOOD.has(entry.reason)) return "good";
   if (BAD.has(entry.reason)) return "bad";
-  return TURN.has(entry.reason) ? "turn" : "plain";
+  return TURN.has(entry.reason) ? "turn" : "calm";
 }
 
 /** Entries whose words or member hold what is looked for. */

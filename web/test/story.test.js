@@ -26,7 +26,7 @@ test("tones and distances", () => {
   assert.equal(tone(entry(1)), "good");
   assert.equal(tone(entry(1, "m1", { reason: "leader_gone" })), "bad");
   assert.equal(tone(entry(1, "m1", { reason: "decided" })), "turn");
-  assert.equal(tone(entry(1, "m1", { reason: "something_new" })), "plain");
+  assert.equal(tone(entry(1, "m1", { reason: "something_new" })), "calm");
   assert.equal(since(entry(1_000_500), entry(1_000_000)), "0 ms");
   assert.equal(since(entry(1_120_000), entry(1_000_000)), "+120 ms");
   assert.equal(since(entry(3_500_000), entry(1_000_000)), "+2.50 s");

@@ -102,7 +102,8 @@ impl Access {
             return Ok(());
         }
         let text = format!("{:?} is not a name of this host", name.chars().take(80).collect::<String>());
-        let next = "use the member's host or its address, or add the name to `api_hosts` under [local] and restart the agent";
+        let next =
+            "use the member's host or its address, or add the name to `api_hosts` under [local] and restart the agent";
         Err(ApiError::new(Kind::Forbidden, "wrong_host", text, next))
     }
 }
@@ -146,14 +147,24 @@ mod tests {
     fn a_foreign_host_name_is_turned_away() {
         let access = Access { hosts: vec!["db.example".into()], ..Access::default() };
         let member = |name: &str| name == "m1.internal";
-        for own in ["127.0.0.1:15101", "10.1.2.3", "[::1]:15101", "[fd00::7]", "localhost:9", "LOCALHOST.", "a.localhost:1"] {
+        for own in
+            ["127.0.0.1:15101", "10.1.2.3", "[::1]:15101", "[fd00::7]", "localhost:9", "LOCALHOST.", "a.localhost:1"]
+        {
             assert!(access.host(Some(own), member).is_ok(), "{own}");
         }
         for named in ["db.example", "DB.example:8008", "m1.internal:8008", "m1.internal.:8008"] {
             assert!(access.host(Some(named), member).is_ok(), "{named}");
         }
         assert!(access.host(None, member).is_ok());
-        for foreign in ["evil.example:15101", "", "x", "127.0.0.1.evil.example", "localhost.evil.example", "notlocalhost", "db.example.evil"] {
+        for foreign in [
+            "evil.example:15101",
+            "",
+            "x",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "notlocalhost",
+            "db.example.evil",
+        ] {
             let refused = access.host(Some(foreign), member).expect_err(foreign);
             assert!(refused.next.contains("api_hosts"), "{}", refused.next);
         }

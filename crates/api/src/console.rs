@@ -112,9 +112,14 @@ mod tests {
 
     #[test]
     fn gzip_is_for_those_who_take_it() {
-        for (accepted, taken) in
-            [("gzip", true), ("br, gzip;q=0.5", true), ("gzip;q=0", false), ("gzip; q=0.0", false), ("", false), ("xgzip", false)]
-        {
+        for (accepted, taken) in [
+            ("gzip", true),
+            ("br, gzip;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.0", false),
+            ("", false),
+            ("xgzip", false),
+        ] {
             assert_eq!(takes_gzip(accepted), taken, "{accepted}");
         }
     }
@@ -125,7 +130,8 @@ mod tests {
         let mut named = 0;
         for file in FILES {
             let text = std::str::from_utf8(file.plain).expect("text");
-            let (mark, folder) = if file.path == page.path { ("\"console/", "/console/") } else { ("from \"./", "/console/") };
+            let (mark, folder) =
+                if file.path == page.path { ("\"console/", "/console/") } else { ("from \"./", "/console/") };
             for rest in text.split(mark).skip(1) {
                 let name = rest.split('"').next().unwrap_or_default();
                 assert!(FILES.iter().any(|f| f.path == format!("{folder}{name}")), "{} names {name}", file.path);

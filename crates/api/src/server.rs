@@ -124,7 +124,11 @@ fn allowed<O: Operations>(shared: &Shared<O>, request: &Request) -> Result<(), A
 fn page_of_a_member<O: Operations>(shared: &Shared<O>, headers: &HeaderMap) -> Option<HeaderValue> {
     let given = headers.get(header::ORIGIN)?;
     let members = shared.operations.cluster().members;
-    members.iter().filter_map(console::origin).any(|origin| origin.as_bytes() == given.as_bytes()).then(|| given.clone())
+    members
+        .iter()
+        .filter_map(console::origin)
+        .any(|origin| origin.as_bytes() == given.as_bytes())
+        .then(|| given.clone())
 }
 
 /// A browser asks whether it may ask.

@@ -13,8 +13,8 @@ const GUARDS: [&str; 4] = [
 ];
 
 fn ask(agent: &Served, method: &str, path: &str, headers: &str) -> (u16, String, String) {
-    let (status, head, body) = agent
-        .raw(&format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n"));
+    let (status, head, body) =
+        agent.raw(&format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n"));
     (status, head.to_lowercase(), body)
 }
 
@@ -90,7 +90,8 @@ fn a_name_that_is_not_ours_is_turned_away() {
     let (status, _, body) =
         ask(&agent, "POST", "/v1/pause", &format!("Host: evil.example\r\nAuthorization: Bearer {TOKEN}\r\n"));
     assert_eq!((status, error(&body).code.as_str()), (403, "wrong_host"));
-    for name in ["localhost:1", "127.0.0.1:15101", "[::1]:15101", "192.0.2.7", "console.example", "Console.Example:443"] {
+    for name in ["localhost:1", "127.0.0.1:15101", "[::1]:15101", "192.0.2.7", "console.example", "Console.Example:443"]
+    {
         assert_eq!(ask(&agent, "GET", "/v1/cluster", &format!("Host: {name}\r\n")).0, 200, "{name}");
     }
     // load balancers and scrapers come by any name, or none

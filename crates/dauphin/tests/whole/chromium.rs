@@ -19,7 +19,8 @@ const NAMES: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// Where it is, if it is there.
 pub(crate) fn program() -> Option<&'static str> {
     let there = |name: &&str| {
-        std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
     };
     NAMES.into_iter().find(there)
 }
@@ -43,10 +44,21 @@ impl Page {
         let script = "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null 2>&1";
         let mut child = Command::new("sh")
             .args(["-c", script, "sh", program])
-            .args(["--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu", "--disable-extensions"])
+            .args([
+                "--headless=new",
+                "--remote-debugging-pipe",
+                "--no-first-run",
+                "--disable-gpu",
+                "--disable-extensions",
+            ])
             // its sandbox refuses root, and the page under test is ours
             .args(["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-sync"])
-            .args(["--disable-component-update", "--no-proxy-server", "--force-color-profile=srgb", "--hide-scrollbars"])
+            .args([
+                "--disable-component-update",
+                "--no-proxy-server",
+                "--force-color-profile=srgb",
+                "--hide-scrollbars",
+            ])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg(format!("--window-size={width},{height}"))
             .arg("about:blank")
@@ -141,7 +153,9 @@ impl Page {
     pub(crate) fn until(&mut self, what: &str, expression: &str) {
         let deadline = Instant::now() + WAIT_MAX;
         // a page that is just being left has nothing to say
-        while self.eval(&format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()")) != true {
+        while self.eval(&format!("(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()"))
+            != true
+        {
             if Instant::now() > deadline {
                 let seen = self.eval("document.body.innerText.slice(0, 3000)");
                 panic!("{what} did not happen: {expression}\n{}", seen.as_str().unwrap_or_default());
