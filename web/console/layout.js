@@ -4,11 +4,10 @@
 const NARROW = 600;
 /** Beyond so many members cards are small and links carry no figures. */
 const LARGE_MAX = 12;
-const LARGE = { w: 196, h: 92, gapX: 20, gapY: 78, pad: 16 };
-const SMALL = { w: 132, h: 50, gapX: 10, gapY: 46, pad: 10 };
+const LARGE = { w: 196, h: 92, gapX: 20, gapY: 78, gapRow: 18, pad: 16 };
+const SMALL = { w: 132, h: 50, gapX: 10, gapY: 40, gapRow: 8, pad: 10 };
 const ROW = { h: 84, gap: 12, indent: 26 };
 const ZONE_HEAD = 30;
-const SUB_ROW_GAP = 18;
 
 /** Whom a member receives from, as far as the document tells; the leader and witnesses receive from nobody. */
 export function parent(cluster, member) {
@@ -43,6 +42,8 @@ export function layout(cluster, width) {
   for (const member of cluster.members) {
     const from = place.get(above.get(member.name));
     const to = place.get(member.name);
+    // a hundred lines behind cards tell nothing: those are drawn on which commits rest
+    if (picture.mode === "grid" && member.sync_state !== "quorum" && member.sync_state !== "sync") continue;
     if (from) links.push(picture.mode === "list" ? elbow(from, to) : curve(from, to, picture.mode === "rows"));
   }
   return { ...picture, links };
@@ -87,9 +88,9 @@ function asRows(cluster, width, depth) {
         const w = Math.min(size.w, inner);
         const step = Math.min(inner / inRow, w + size.gapX * 3);
         const centre = column.x + column.w / 2 + (index % fit - (inRow - 1) / 2) * step;
-        nodes.push({ name: member.name, x: round(centre - w / 2), y: y + row * (size.h + SUB_ROW_GAP), w: round(w), h: size.h });
+        nodes.push({ name: member.name, x: round(centre - w / 2), y: y + row * (size.h + size.gapRow), w: round(w), h: size.h });
       });
-      tallest = Math.max(tallest, rows * size.h + Math.max(0, rows - 1) * SUB_ROW_GAP);
+      tallest = Math.max(tallest, rows * size.h + Math.max(0, rows - 1) * size.gapRow);
     }
     y += tallest + size.gapY;
   }

@@ -26,6 +26,8 @@ const ENTRIES = 300;
 /** How far behind the last entry another agent's may still come, in microseconds. */
 const LATE_US = 20_000_000;
 const TERMS = 6;
+/** A table of more members costs too much to be drawn unseen. */
+const MANY = 30;
 /** Sentences that wait to be read out. */
 const SAID_MAX = 6;
 
@@ -98,7 +100,8 @@ function drawNow() {
     if (document.title !== title) document.title = title;
     const width = widthOf("picture");
     part("picture", [cluster, width], () => picture(cluster, width));
-    part("members", [cluster], () => table(cluster));
+    // a long table that nobody sees is drawn when somebody does
+    if (cluster.members.length <= MANY || tableInView) part("members", [cluster], () => table(cluster));
   }
   part("picture-tools", [], () => h("p", { class: "quiet legend-links" },
     h("span", { class: "key voter" }, "commits wait for it"), h("span", { class: "key async" }, "follows, no vote"), h("span", { class: "key cut" }, "not following")));
@@ -315,6 +318,11 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
 // Going on.
 
+let tableInView = false;
+new IntersectionObserver(([seen]) => {
+  tableInView = seen.isIntersecting;
+  draw();
+}, { rootMargin: "300px" }).observe(place("members"));
 new ResizeObserver(draw).observe(place("picture"));
 setInterval(() => {
   sample(world.series, Date.now(), world.live.live ? world.cluster : null);

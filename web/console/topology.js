@@ -19,8 +19,8 @@ const CUT = ["unreachable", "stopped", "crashed", "fenced", "cloning", "rewindin
 export function picture(cluster, width) {
   const shape = layout(cluster, width);
   const by = new Map(cluster.members.map((m) => [m.name, m]));
-  const links = shape.links.map((link) => drawn(link, by.get(link.to)));
-  const labels = shape.links.filter((link) => link.label).map((link) => figure(link, by.get(link.to)));
+  const links = shape.links.map((link) => drawn(link, by, cluster, shape.mode));
+  const labels = shape.links.filter((link) => link.label).map((link) => figure(link, by, cluster));
   const zones = shape.zones.map((zone) =>
     h("div", { class: "zone", key: zone.name, css: box(zone) }, h("span", null, zone.name)));
   const place = new Map(shape.nodes.map((n) => [n.name, n]));
@@ -35,24 +35,31 @@ export function picture(cluster, width) {
 
 const box = ({ x, y, w, h: height }) => ({ left: `${x}px`, top: `${y}px`, width: `${w}px`, height: `${height}px` });
 
-function linkKind(member) {
+/** Whether nothing comes along the link: by its member's fault, or because there is nobody at its other end. */
+const sourceGone = (source, cluster) => CUT.includes(source.state) || (source.name === cluster.leader && !cluster.open);
+
+function linkKind(member, source, cluster) {
   if (CUT.includes(member.state)) return "cut";
+  if (sourceGone(source, cluster)) return "idle";
   return member.sync_state === "quorum" || member.sync_state === "sync" ? "voter" : "async";
 }
 
-function drawn(link, member) {
-  const kind = linkKind(member);
+function drawn(link, by, cluster, mode) {
+  const member = by.get(link.to);
+  const kind = linkKind(member, by.get(link.from), cluster);
   const late = member.alert && member.alert !== "ok" ? `late ${member.alert}` : "";
   return h("g", { class: `link ${kind} ${late}`, key: `${link.from}-${link.to}` },
     h("path", { class: "rail", d: link.d }),
-    kind !== "cut" && h("path", { class: "flow", d: link.d }));
+    (kind === "voter" || kind === "async") && mode !== "grid" && h("path", { class: "flow", d: link.d }));
 }
 
-function figure(link, member) {
+function figure(link, by, cluster) {
+  const member = by.get(link.to);
+  const waits = sourceGone(by.get(link.from), cluster);
   const cut = CUT.includes(member.state);
   const late = member.alert && member.alert !== "ok" ? member.alert : "";
   return h("div", { class: `figure ${late} ${cut ? "cut" : ""}`, key: link.to, css: { left: `${link.label.x}px`, top: `${link.label.y}px` }, "aria-hidden": "true" },
-    cut ? `not following${member.lag_seconds ? ` · ${seconds(member.lag_seconds)}` : ""}` : lag(member), trend(member));
+    waits && !cut ? "waits" : cut ? `not following${member.lag_seconds ? ` · ${seconds(member.lag_seconds)}` : ""}` : lag(member), !waits && trend(member));
 }
 
 /** Whether it comes closer, as an arrow with words behind it. */
@@ -85,10 +92,10 @@ function card(member, place, cluster, mode) {
     mode !== "grid" && h("p", { class: "line" },
       sync && h("span", { class: `chip ${sync}` }, sync),
       !sync && member.role === "replica" && h("span", { class: "chip none" }, "no vote"),
-      h("span", { class: "mono" }, member.position ?? "–"),
+      member.role === "witness" ? h("span", { class: "chip none" }, "a vote, no data") : h("span", { class: "mono" }, member.position ?? "–"),
       mode === "list" && member.tags?.zone && h("span", { class: "chip zone-chip" }, member.tags.zone)),
     mode !== "grid" && h("p", { class: "line quiet" }, note(member, cluster, behind)),
-    mode === "grid" && member.role === "replica" && h("p", { class: "line quiet" }, lag(member)),
+    mode === "grid" && member.role === "replica" && h("p", { class: "line quiet" }, lag(member), (sync === "quorum" || sync === "sync") && ` · ${sync}`),
     busy && h("span", { class: "bar", "aria-hidden": "true" }));
 }
 

@@ -46,6 +46,7 @@ export function verdict(cluster) {
 /** What an acknowledged commit rests on just now. */
 export function promise(cluster) {
   const names = voters(cluster).map((m) => m.name);
+  if (!cluster.open) return "No commit is acknowledged until a leader is open.";
   if (cluster.durability === "async") return "Commits wait for no replica: a failover may lose the last moment.";
   if (cluster.degraded) return "Commits are acknowledged with fewer copies than the durability promises.";
   if (!names.length) return "No replica holds commits just now.";

@@ -44,8 +44,11 @@ test("the leader stands above its replicas, a cascade below its source", () => {
 test("links carry figures where there is room for them", () => {
   assert.ok(layout(cluster(), 1000).links.every((l) => l.label));
   assert.ok(layout(cluster(), 320).links.every((l) => l.label === null));
-  const many = Array.from({ length: 30 }, (_, index) => (index ? member(`m${index}`) : leader));
+  const many = Array.from({ length: 30 }, (_, index) => (index ? member(`m${index + 1}`) : leader));
   assert.ok(layout(cluster({}, many), 1000).links.every((l) => l.label === null));
+  // of many members only those that commits wait for have lines at all
+  const few = many.map((m, index) => (index > 3 ? { ...m, sync_state: "async" } : m));
+  assert.deepEqual(layout(cluster({}, few), 1000).links.map((l) => l.to), few.slice(1, 4).map((m) => m.name));
 });
 
 test("who receives from nobody has no link", () => {

@@ -36,6 +36,7 @@ test("the promise is counted from what an election must hear", () => {
   const four = ["m2", "m3", "m4", "m5"].map((name) => member(name));
   assert.equal(promise(cluster({ answers: 3 }, [leader, ...four])), "Each commit is also on 2 of m2, m3, m4 or m5 before it is acknowledged.");
   assert.equal(promise(cluster({ durability: "sync" }, [leader, member("m2", { sync_state: "sync" }), member("m3", { sync_state: "potential" })])), "Each commit is also on m2 before it is acknowledged.");
+  assert.match(promise(cluster({ open: false })), /No commit is acknowledged/);
   assert.match(promise(cluster({ durability: "async" })), /may lose the last moment/);
   assert.match(promise(cluster({ degraded: true })), /fewer copies/);
   assert.match(promise(cluster({}, [leader])), /No replica holds/);
