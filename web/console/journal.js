@@ -2,6 +2,7 @@
 // It shows what the agents wrote, sentence by sentence.
 
 import { h } from "./dom.js";
+import { grave, questions, sentence } from "./foretold.js";
 import { evidence, matching, since, tone } from "./story.js";
 import { clock, dayAndClock } from "./words.js";
 
@@ -33,19 +34,29 @@ function row(entry, chosen) {
 }
 
 /** What can be asked, and the answer. */
-export function why({ cluster, asked, explanation, error }) {
+export function why({ cluster, asked, explanation, foretold, error }) {
   const members = cluster?.members ?? [];
   const question = (act, label, pressed, data) => h("button", { type: "button", class: "ask", "data-act": act, "aria-pressed": String(pressed), ...data }, label);
   return [
     h("div", { class: "asks", role: "group", "aria-label": "Questions" },
       question("explain", "What happened last?", asked.kind === "last", {}),
       members.map((m) => question("explain-member", m.name === cluster.leader ? `Why does ${m.name} lead?` : `Why is ${m.name} not leader?`,
-        asked.kind === "member" && asked.member === m.name, { "data-member": m.name, key: m.name }))),
+        asked.kind === "member" && asked.member === m.name, { "data-member": m.name, key: m.name })),
+      questions(cluster).map((q) => question("what-if", q.text, asked.kind === "what-if" && asked.query === q.query, { "data-query": q.query, key: q.query }))),
     error && h("p", { class: "notice bad" }, error.message, error.next && h("span", { class: "next" }, error.next)),
     explanation && h("div", { class: "answer", "aria-live": "polite", "aria-atomic": "true" }, h("div", { class: "summary" }, sentences(explanation.summary).map((text) => h("p", null, text)))),
     explanation?.entries.length > 0 && steps(explanation.entries),
-    !explanation && !error && h("p", { class: "empty" }, "Choose a decision in the journal, or a question."),
+    foretold && future(foretold),
+    !explanation && !foretold && !error && h("p", { class: "empty" }, "Choose a decision in the journal, or a question."),
   ];
+}
+
+/** How it would end, the most frequent end first, and what the simulation cannot know. */
+function future(foretold) {
+  return h("div", { class: "answer", "aria-live": "polite", "aria-atomic": "true" },
+    h("div", { class: `summary foretold ${grave(foretold) ? "grave" : ""}` }, foretold.ends.map((end) => h("p", null, sentence(foretold, end)))),
+    h("p", { class: "quiet" }, `Simulated ${foretold.draws} times by the code that decides in earnest; nothing was touched.`),
+    h("ul", { class: "notes" }, foretold.notes.map((note) => h("li", { class: "quiet" }, note))));
 }
 
 /** The agent's sentences, one by one. */

@@ -50,6 +50,7 @@ const world = {
   terms: TERMS,
   asked: { kind: "last", id: null, member: null },
   explanation: null,
+  foretold: null,
   explainError: null,
 };
 
@@ -87,7 +88,7 @@ function part(id, things, make) {
 }
 
 function drawNow() {
-  const { cluster, live, store, alerts, history, journal, asked, explanation, explainError } = world;
+  const { cluster, live, store, alerts, history, journal, asked, explanation, foretold, explainError } = world;
   const now = Date.now();
   const second = Math.floor(now / 1000);
   const signedIn = session.signedIn;
@@ -113,7 +114,7 @@ function drawNow() {
   part("terms", [history, world.terms], () => panels.terms(history, world.terms));
   part("journal-tools", [], () => h("label", { class: "filter" }, h("span", { class: "unseen" }, "Filter the journal"), h("input", { type: "search", name: "filter", placeholder: "filter: m2, term 3, fenced…" })));
   part("journal", [journal, world.filter, world.rows, asked], () => timeline(journal, { filter: world.filter, shown: world.rows, chosen: asked.kind === "act" ? asked.id : null }));
-  part("explanation", [cluster?.leader, cluster?.members.length, asked, explanation, explainError], () => why({ cluster, asked, explanation, error: explainError }));
+  part("explanation", [cluster?.leader, cluster?.open, cluster?.members.length, asked, explanation, foretold, explainError], () => why({ cluster, asked, explanation, foretold, error: explainError }));
   part("foot", [cluster?.reporter, session.base], () => foot(cluster));
   sheet.render();
 }
@@ -146,9 +147,9 @@ function heard(kind, data) {
   draw();
 }
 
-/** The last act's story goes on by itself; what a person asked for stays. */
+/** The last act's story goes on by itself, and so does how a member stands; what a person asked for otherwise stays. */
 function whyAgain() {
-  if (world.asked.kind !== "act") explain(world.asked);
+  if (world.asked.kind === "last" || world.asked.kind === "member") explain(world.asked);
 }
 
 async function keep(name, asked) {
@@ -190,12 +191,16 @@ function tellNew(found) {
 
 async function explain(asked) {
   world.asked = asked;
-  const query = { last: "", act: `?id=${asked.id}`, member: `?member=${encodeURIComponent(asked.member ?? "")}` }[asked.kind];
+  const path = asked.kind === "what-if" ? "v1/what-if" : "v1/explain";
+  const query = { last: "", "what-if": `?${asked.query}`, act: `?id=${asked.id}`, member: `?member=${encodeURIComponent(asked.member ?? "")}` }[asked.kind];
   try {
-    const found = await get(`v1/explain${query}`);
-    if (world.asked === asked) [world.explanation, world.explainError] = [found, null];
+    const found = await get(path + query);
+    if (world.asked !== asked) return;
+    world.explainError = null;
+    [world.explanation, world.foretold] = asked.kind === "what-if" ? [null, found] : [found, null];
   } catch (error) {
-    if (world.asked === asked) [world.explanation, world.explainError] = [null, error];
+    if (world.asked !== asked) return;
+    [world.explanation, world.foretold, world.explainError] = [null, null, error];
   }
   draw();
 }
@@ -239,6 +244,11 @@ const ACTS = {
   "explain-member": ({ member }) => {
     sheet.close();
     explain({ kind: "member", id: null, member });
+    lookAtWhy();
+  },
+  "what-if": ({ query }) => {
+    sheet.close();
+    explain({ kind: "what-if", id: null, member: null, query });
     lookAtWhy();
   },
   ack: ({ id }) => quietly("v1/alerts/ack", { id: Number(id) }),

@@ -64,6 +64,7 @@ export function sheet(cluster, name, pending) {
     !leads && m.role !== "witness" && h("p", { class: "quiet" }, against ? `It could not take over now: ${against}.` : "It could take over now."),
     h("div", { class: "buttons wrap" },
       h("button", { type: "button", class: "quiet-button", "data-act": "explain-member", ...data }, leads ? "Why does it lead?" : "Why is it not leader?"),
+      cluster.open && h("button", { type: "button", class: "quiet-button", "data-act": "what-if", "data-query": `kill=${encodeURIComponent(name)}` }, "What if it died?"),
       leads && act("switchover", "Hand leadership over…"),
       !leads && m.role !== "witness" && h("button", { type: "button", class: "quiet-button", "data-act": "switchover-to", ...data }, "Make it leader…"),
       m.role !== "witness" && act("restart", "Restart…"),

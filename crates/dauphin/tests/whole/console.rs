@@ -69,6 +69,7 @@ fn the_console_shows_a_takeover_and_does_a_switchover() {
     page.until_shown("#verdict h1", &format!("All is well: {first} leads"));
     page.until_shown(".top", &format!("Live, from {serving}"));
     accessible(&mut page, "as it opens");
+    foretells(&mut page, &first);
     a_viewer_is_refused(&stage, &mut page);
     keys_are_enough(&mut page);
 
@@ -219,6 +220,15 @@ fn reads_why(page: &mut Page, old: &str, new: &str) {
     page.eval("document.querySelector('[name=filter]').select()");
     page.key("Delete", 46);
     page.until("all of it again", "document.querySelectorAll('#journal .entry').length > 5");
+}
+
+/// What would happen if the leader died now, before anything does.
+fn foretells(page: &mut Page, leader: &str) {
+    page.click(".asks [data-act=what-if]");
+    page.until_shown("#explanation .foretold", &format!("If {leader} were killed now"));
+    page.until_shown("#explanation .foretold", "would lead");
+    page.until_shown("#explanation .foretold", "No acknowledged commit would be lost");
+    accessible(page, "what is foretold");
 }
 
 fn signs_in(stage: &Stage, page: &mut Page) {
