@@ -349,11 +349,14 @@ fn copies_again_once_it_is_typed(stage: &Stage, page: &mut Page, member: &str) {
     stage.until_healthy();
 }
 
-/// The agent that served the page dies: the page says so, goes on through another one, and acts through it as well.
+/// The agent that serves the page stands still: the page goes on through another one and acts through it as well, and comes
+/// back when that one dies.
 fn goes_on_through_another_member(stage: &Stage, page: &mut Page, serving: &str) {
-    stage.run(&["lab", "fault", "--member", serving, "--kind", "kill-node"]).ended(0);
+    stage.run(&["lab", "fault", "--member", serving, "--kind", "freeze-agent"]).ended(0);
     page.until_shown(".top", "Live, through m");
-    page.until("somebody leads", "/leads and takes writes/.test(document.querySelector('#verdict h1').innerText)");
+    let next = page.eval("document.querySelector('.top .live').innerText.match(/through (m\\d)/)[1]");
+    let next = next.as_str().expect("a name").to_owned();
+    assert_ne!(next, serving);
     page.click("[data-act=pause]");
     page.click("#sheet button[type=submit]");
     page.until_shown("#sheet .notice.good", "automatic failover is paused");
@@ -363,8 +366,12 @@ fn goes_on_through_another_member(stage: &Stage, page: &mut Page, serving: &str)
     page.click("#sheet button[type=submit]");
     page.until_shown("#sheet .notice.good", "automatic failover is on");
     page.key("Escape", 27);
+    stage.until_healed();
+    stage.run(&["lab", "fault", "--member", &next, "--kind", "kill-node"]).ended(0);
+    page.until_shown(".top", &format!("Live, from {serving}"));
+    page.until("somebody leads", "/leads and takes writes/.test(document.querySelector('#verdict h1').innerText)");
     // with nobody left it says since when what it shows is old
-    for name in others(&[serving]) {
+    for name in others(&[&next]) {
         stage.run(&["lab", "fault", "--member", name, "--kind", "kill-node"]).ended(0);
     }
     page.until_shown(".top", "Not live since");
