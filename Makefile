@@ -1,6 +1,6 @@
 # What CONTRACT.md promises under "Make". Each target says what it installs, if anything, and asks no question.
 
-.PHONY: help demo test test-long check bench bench-failover bench-proxy drivers proof chaos fuzz engines
+.PHONY: help demo test test-long check web pictures bench bench-failover bench-proxy drivers proof chaos fuzz engines
 
 help:
 	@echo "make demo            a cluster on this machine: its leader dies, a replica takes over (KEEP=1 leaves it up)"
@@ -12,7 +12,14 @@ help:
 	@echo "make proof           many seeds and every pair of turns, MINUTES=60 long; goes on where it was cut off"
 	@echo "make chaos           random faults on real clusters, MINUTES=20 SEED=1; a report in bench/results/chaos.md"
 	@echo "make fuzz            bytes of clients and servers, made up: MINUTES=5 for each target; needs nightly Rust"
+	@echo "make web             the tests of the console's modules; make pictures: docs/images anew, from a browser on a cluster"
 	@echo "make engines         every server that is tested, under .engines/"
+
+web:
+	@scripts/web.sh
+
+pictures:
+	@scripts/web.sh pictures
 
 demo:
 	@scripts/demo.sh

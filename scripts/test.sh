@@ -17,6 +17,7 @@ if ! command -v cc >/dev/null; then
 fi
 scripts/engines.sh all || exit 1
 fault_tools
+(scripts/web.sh tools) || say "the console is not tested in a browser"
 
 log=target/test.log
 passed=0 failed=0 skipped=0 status=0
@@ -45,6 +46,14 @@ run() {
     fi
     [ "$ended" = 0 ] || status=$ended
 }
+
+# The console's modules.
+if [ -z "${PACKAGE:-}" ]; then
+    scripts/web.sh test --test-reporter=tap >$log || status=$?
+    cat $log
+    count() { grep -oE "^# $1 [0-9]+" $log | grep -oE '[0-9]+' || echo 0; }
+    passed=$((passed + $(count pass))) failed=$((failed + $(count fail)))
+fi
 
 scope=(--workspace)
 [ -n "${PACKAGE:-}" ] && scope=(--package "$PACKAGE")

@@ -342,7 +342,8 @@ async fn adopt(parts: Parts, store: &Store, known: bool) -> Result<(Arc<Server>,
 
 fn access(local: &Local) -> Result<dauphin_api::Access, AgentError> {
     let text = std::fs::read_to_string(&local.token_file).map_err(AgentError::file("read", &local.token_file))?;
-    Ok(dauphin_api::Access { token: dauphin_api::Token::new(text.trim()), closed_reads: false, hosts: Vec::new() })
+    let token = dauphin_api::Token::new(text.trim());
+    Ok(dauphin_api::Access { token, closed_reads: false, hosts: local.api_hosts.clone() })
 }
 
 async fn serve_http(

@@ -3,6 +3,7 @@
 
 use crate::error::{ApiError, Kind};
 use std::fmt;
+use std::net::IpAddr;
 
 /// The secret of the HTTP interface.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct Access {
     pub token: Option<Token>,
     /// Whether GETs need the token too (not the health checks: load balancers carry none).
     pub closed_reads: bool,
-    /// Names that the `Host` header may hold, without port; empty: any. Stops pages that rebind a name to this host.
+    /// Names that the `Host` header may hold besides loopback's, addresses and the members' own, without port.
     pub hosts: Vec<String>,
 }
 
@@ -86,17 +87,24 @@ impl Access {
         if self.closed_reads { self.act(authorization) } else { Ok(()) }
     }
 
-    /// Whether a request with this `Host` header may pass.
+    /// Whether a request with this `Host` header may pass; `member`: whether a name is a member's host. A page of somebody
+    /// else's that makes its own name point here (DNS rebinding) would be let in by its browser as if it were ours: its
+    /// name is none that it can have chosen. A request without the header comes from no browser.
     ///
     /// # Errors
-    /// 403 when the name is not in the list.
-    pub fn host(&self, host: Option<&str>) -> Result<(), ApiError> {
-        let name = host.map(without_port).unwrap_or_default();
-        if self.hosts.is_empty() || self.hosts.iter().any(|h| h.eq_ignore_ascii_case(name)) {
+    /// 403 when the name is none of these.
+    pub fn host(&self, host: Option<&str>, member: impl Fn(&str) -> bool) -> Result<(), ApiError> {
+        let Some(host) = host else { return Ok(()) };
+        let name = without_port(host).trim_end_matches('.');
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        let loopback = name.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("localhost"));
+        if address || loopback || self.hosts.iter().any(|h| h.eq_ignore_ascii_case(name)) || member(name) {
             return Ok(());
         }
         let text = format!("{:?} is not a name of this host", name.chars().take(80).collect::<String>());
-        Err(ApiError::new(Kind::Forbidden, "wrong_host", text, "use the host that the configuration names"))
+        let next =
+            "use the member's host or its address, or add the name to `api_hosts` under [local] and restart the agent";
+        Err(ApiError::new(Kind::Forbidden, "wrong_host", text, next))
     }
 }
 
@@ -137,10 +145,28 @@ mod tests {
 
     #[test]
     fn a_foreign_host_name_is_turned_away() {
-        let access = Access { hosts: vec!["127.0.0.1".into(), "[::1]".into()], ..Access::default() };
-        assert!(access.host(Some("127.0.0.1:15101")).is_ok());
-        assert!(access.host(Some("[::1]:15101")).is_ok());
-        assert!(access.host(Some("evil.example:15101")).is_err());
-        assert!(access.host(None).is_err());
+        let access = Access { hosts: vec!["db.example".into()], ..Access::default() };
+        let member = |name: &str| name == "m1.internal";
+        for own in
+            ["127.0.0.1:15101", "10.1.2.3", "[::1]:15101", "[fd00::7]", "localhost:9", "LOCALHOST.", "a.localhost:1"]
+        {
+            assert!(access.host(Some(own), member).is_ok(), "{own}");
+        }
+        for named in ["db.example", "DB.example:8008", "m1.internal:8008", "m1.internal.:8008"] {
+            assert!(access.host(Some(named), member).is_ok(), "{named}");
+        }
+        assert!(access.host(None, member).is_ok());
+        for foreign in [
+            "evil.example:15101",
+            "",
+            "x",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "notlocalhost",
+            "db.example.evil",
+        ] {
+            let refused = access.host(Some(foreign), member).expect_err(foreign);
+            assert!(refused.next.contains("api_hosts"), "{}", refused.next);
+        }
     }
 }

@@ -3,11 +3,11 @@
 
 pub mod access;
 pub mod client;
+mod console;
 pub mod dto;
 pub mod error;
 pub mod health;
 pub mod operations;
-mod page;
 mod request;
 pub mod server;
 

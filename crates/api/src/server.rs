@@ -10,12 +10,13 @@ pub use listen::serve;
 pub use metrics::serve_metrics;
 
 use crate::access::Access;
+use crate::console;
 use crate::error::{ApiError, ErrorBody, Kind};
 use crate::health::Check;
 use crate::operations::Operations;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -35,6 +36,7 @@ pub fn router<O: Operations>(operations: Arc<O>, access: Access) -> Router {
     let shared = Arc::new(Shared { operations, access });
     let mut router = Router::new()
         .route("/", get(reads::console::<O>))
+        .route("/console/{file}", get(reads::console_file))
         .route("/metrics", get(reads::metrics::<O>))
         .route("/openapi.json", get(reads::openapi))
         .route("/v1/cluster", get(reads::cluster::<O>))
@@ -75,20 +77,72 @@ pub fn router<O: Operations>(operations: Arc<O>, access: Access) -> Router {
         .with_state(shared)
 }
 
-/// Lets a request through, or answers why not, before its body is read.
+/// How long a browser may go by what it was told of another origin's rights.
+const PREFLIGHT_LASTS_S: &str = "600";
+
+/// Lets a request through, or answers why not, before its body is read; guards the answer.
 async fn let_in<O: Operations>(State(shared): State<Arc<Shared<O>>>, request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let authorization = text(headers, header::AUTHORIZATION);
-    let health_check = Check::PATHS.iter().any(|(path, _)| *path == request.uri().path());
-    let allowed = shared.access.host(text(headers, header::HOST)).and_then(|()| match *request.method() {
-        _ if health_check => Ok(()),
-        Method::GET | Method::HEAD | Method::OPTIONS => shared.access.read(authorization),
-        _ => shared.access.act(authorization),
-    });
-    match allowed {
+    let page = page_of_a_member(&shared, request.headers());
+    let mut response = match allowed(&shared, &request) {
+        Ok(()) if page.is_some() && is_preflight(&request) => preflight(),
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
+    };
+    console::guard(response.headers_mut());
+    if let Some(page) = page {
+        response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, page);
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
     }
+    response
+}
+
+fn allowed<O: Operations>(shared: &Shared<O>, request: &Request) -> Result<(), ApiError> {
+    let (headers, path) = (request.headers(), request.uri().path());
+    let authorization = text(headers, header::AUTHORIZATION);
+    let health_check = Check::PATHS.iter().any(|(known, _)| *known == path);
+    // load balancers and scrapers come by any name, and a page that rebinds one to this host learns little from these
+    if !health_check && path != "/metrics" {
+        let member = |name: &str| {
+            let members = shared.operations.cluster().members;
+            members.iter().any(|m| m.host.as_deref().is_some_and(|host| host.eq_ignore_ascii_case(name)))
+        };
+        shared.access.host(text(headers, header::HOST), member)?;
+    }
+    // who has no token yet must be able to load the page that asks for it
+    let page = path == "/" || path.starts_with("/console/");
+    match *request.method() {
+        _ if health_check => Ok(()),
+        Method::GET | Method::HEAD if page => Ok(()),
+        Method::OPTIONS if is_preflight(request) => Ok(()),
+        Method::GET | Method::HEAD | Method::OPTIONS => shared.access.read(authorization),
+        _ => shared.access.act(authorization),
+    }
+}
+
+/// The origin of this request if it is a page that another member served: it may read our answers when its own agent is gone.
+/// The token goes in a header that no browser adds by itself, so this lets nobody act who could not.
+fn page_of_a_member<O: Operations>(shared: &Shared<O>, headers: &HeaderMap) -> Option<HeaderValue> {
+    let given = headers.get(header::ORIGIN)?;
+    let members = shared.operations.cluster().members;
+    members
+        .iter()
+        .filter_map(console::origin)
+        .any(|origin| origin.as_bytes() == given.as_bytes())
+        .then(|| given.clone())
+}
+
+/// A browser asks whether it may ask.
+fn is_preflight(request: &Request) -> bool {
+    *request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type"),
+        (header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_LASTS_S),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
@@ -96,7 +150,11 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
 }
 
 async fn nothing_here(request: Request) -> Response {
-    let path: String = request.uri().path().chars().take(200).collect();
+    no_such_path(request.uri().path())
+}
+
+fn no_such_path(path: &str) -> Response {
+    let path: String = path.chars().take(200).collect();
     ApiError::new(Kind::NotFound, "no_such_path", format!("there is nothing at {path}"), "see GET /openapi.json")
         .into_response()
 }

@@ -59,6 +59,8 @@ pub struct Local {
     pub secrets: PathBuf,
     /// File with the operators' token.
     pub token_file: PathBuf,
+    /// Names that people reach the agent's HTTP by, besides the member's host.
+    pub api_hosts: Vec<String>,
     /// A hardware watchdog.
     pub watchdog: Option<PathBuf>,
 }

@@ -1,6 +1,7 @@
 //! GETs: what the agent knows, as JSON, OpenMetrics, events or a page. None of them changes anything.
 
 use super::Shared;
+use crate::console;
 use crate::dto::Event as Change;
 use crate::error::ApiError;
 use crate::health::Check;
@@ -8,9 +9,9 @@ use crate::operations::{Answer, Operations};
 use crate::request::{byte_count, suppose};
 use axum::Json;
 use axum::extract::{Query, Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -26,8 +27,8 @@ const READ_WAIT_MAX: Duration = Duration::from_secs(5);
 const JOURNAL_PAGE: usize = 200;
 /// Most entries of the journal in one answer.
 const JOURNAL_PAGE_MAX: usize = 2_000;
-/// How often a silent event stream says that it lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How often a silent event stream says that it lives: pages take two missing signs for the agent's end.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 type Ask<O> = State<Arc<Shared<O>>>;
 type Parameters = Query<BTreeMap<String, String>>;
@@ -51,8 +52,15 @@ fn number(parameters: &BTreeMap<String, String>, name: &str) -> Result<Option<u6
     })
 }
 
-pub(super) async fn console<O: Operations>(State(shared): Ask<O>) -> Html<String> {
-    Html(crate::page::page(&shared.operations.cluster()))
+/// The page; what it may ask is in its policy.
+pub(super) async fn console<O: Operations>(State(shared): Ask<O>, headers: HeaderMap) -> Response {
+    let policy = console::policy(&shared.operations.cluster().members);
+    console::answer("/", &headers, Some(policy)).unwrap_or_else(|| super::no_such_path("/"))
+}
+
+/// What the page consists of.
+pub(super) async fn console_file(uri: Uri, headers: HeaderMap) -> Response {
+    console::answer(uri.path(), &headers, None).unwrap_or_else(|| super::no_such_path(uri.path()))
 }
 
 pub(super) async fn metrics<O: Operations>(State(shared): Ask<O>) -> Response {
@@ -124,6 +132,8 @@ pub(super) async fn events<O: Operations>(
     let first = as_event("cluster", &shared.operations.cluster());
     let rest = stream::unfold((receiver, shared), |(mut receiver, shared)| async move {
         let event = match receiver.recv().await {
+            // as `GET /v1/cluster` says it: who tells of a change does not know of votes in the store
+            Ok(Change { kind, .. }) if kind == "cluster" => as_event(&kind, &shared.operations.cluster()),
             Ok(Change { kind, data }) => as_event(&kind, &data),
             // the reader was too slow for single changes: it gets the whole again
             Err(RecvError::Lagged(_)) => as_event("cluster", &shared.operations.cluster()),

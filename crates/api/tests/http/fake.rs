@@ -50,6 +50,7 @@ pub(crate) fn cluster() -> Cluster {
         position: Some("0/5000060".into()),
         client_addr: Some("127.0.0.1".into()),
         lag_bytes: Some(0),
+        lag_transactions: None,
         lag_seconds: Some(0.5),
         unreceived_bytes: Some(0),
         unflushed_bytes: Some(0),

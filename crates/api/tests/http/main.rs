@@ -1,5 +1,6 @@
 //! The HTTP interface over a real loopback socket, with a fake agent behind it.
 
+mod browser;
 mod fake;
 mod schema;
 
@@ -61,7 +62,7 @@ impl Served {
     fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
         let length = body.len();
         let (status, _, body) = self.raw(&format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
         ));
         (status, body)
     }
@@ -83,7 +84,7 @@ fn error(body: &str) -> dauphin_api::ApiError {
 fn commands_need_the_token() {
     let agent = open();
     let (status, head, body) =
-        agent.raw("POST /v1/pause HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        agent.raw("POST /v1/pause HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     assert_eq!((status, error(&body).code.as_str()), (401, "no_token"));
     assert!(head.to_lowercase().contains("www-authenticate: bearer"), "{head}");
     let (status, body) = agent.send("POST", "/v1/pause", "Authorization: Bearer wrong\r\n", "");
@@ -161,12 +162,12 @@ fn load_balancers_get_their_status() {
 #[test]
 fn metrics_and_pages_have_their_types() {
     let agent = open();
-    let get = |path: &str| agent.raw(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+    let get = |path: &str| agent.raw(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
     let (_, head, body) = get("/metrics");
     assert!(head.to_lowercase().contains("content-type: application/openmetrics-text"), "{head}");
     assert!(body.ends_with("# EOF\n"));
     let (_, head, body) = get("/");
-    assert!(head.to_lowercase().contains("text/html") && body.contains("<table>"), "{head}");
+    assert!(head.to_lowercase().contains("text/html") && body.contains("console/main.js"), "{head}");
 }
 
 #[test]
@@ -174,7 +175,7 @@ fn events_begin_with_the_whole_and_go_on_with_changes() {
     let agent = open();
     let mut stream = TcpStream::connect(agent.address).expect("connected");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
-    stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    stream.write_all(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
     let mut text = String::new();
     let mut buffer = [0; 4096];
     let mut until = |text: &mut String, word: &str| {
@@ -188,6 +189,14 @@ fn events_begin_with_the_whole_and_go_on_with_changes() {
     until(&mut text, "\"reporter\":\"m1\"");
     agent.fake.events.send(dto::Event { kind: "journal".into(), data: Value::from(5) }).expect("heard");
     until(&mut text, "event: journal");
+    // a change is told as the whole document, as `GET /v1/cluster` has it, whatever the teller knew
+    agent.fake.events.send(dto::Event { kind: "cluster".into(), data: Value::from("half") }).expect("heard");
+    let whole = format!("data: {}", serde_json::to_string(&fake::cluster()).expect("JSON"));
+    text.clear();
+    until(&mut text, "event: cluster");
+    until(&mut text, &whole);
+    // a silent stream says that it lives
+    until(&mut text, "\n:");
 }
 
 #[test]

@@ -139,6 +139,7 @@ fn bundle_file(file: &ClusterFile, member: Option<&MemberSpec>) -> ClusterFile {
         identity: PathBuf::from("identity"),
         secrets: PathBuf::from("secrets.toml"),
         token_file: PathBuf::from("token"),
+        api_hosts: file.local.as_ref().map(|l| l.api_hosts.clone()).unwrap_or_default(),
         watchdog: None,
     });
     let proxy = if member.is_none() { file.proxy.clone() } else { None };

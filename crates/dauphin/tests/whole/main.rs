@@ -3,7 +3,9 @@
 
 mod alerts;
 mod asynchronous;
+mod chromium;
 mod clocks;
+mod console;
 mod disks;
 mod explained;
 mod failpoints;
@@ -141,7 +143,8 @@ fn questions_are_answered(stage: &Stage) {
 fn http(stage: &Stage, request: &str, headers: &str) -> String {
     let port = stage.show()["members"][0]["api_port"].to_string();
     let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("connected");
-    let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n");
+    let request =
+        format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("answered");

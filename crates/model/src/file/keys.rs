@@ -257,6 +257,10 @@ pub const KEYS: &[Key] = &[
     key("local", "token_file", "a path").example("\"/etc/dauphin/token\"").about(
         "File with the token that operators' requests must carry. Left out: `token` in `state_dir`.",
     ),
+    key("local", "api_hosts", "a list of host names").default("[]").example("[\"console.example.org\"]").about(
+        "Names that browsers reach the agent's HTTP by, besides addresses, localhost and the members' hosts: of a tunnel, a \
+         proxy, a DNS alias. Requests for any other name are refused, but for metrics and health checks (docs/console.md).",
+    ),
     key("local", "watchdog", "a path").example("\"/dev/watchdog\"").about(
         "A hardware watchdog, fed by the guard. Its time limit is set with the kernel's module. Left out: none.",
     ),

@@ -389,6 +389,7 @@ fn local(section: &Section<'_, '_>, spec: Option<&Spec>) -> Option<Local> {
         }
     }
     let listen = section.text("listen", host);
+    let api_hosts = section.list("api_hosts", host);
     let (state_dir, run_dir) = (section.path("state_dir"), section.path("run_dir"));
     let (bin_dir, watchdog) = (section.path("bin_dir"), section.path("watchdog"));
     let (identity, secrets, token) = (section.path("identity"), section.path("secrets"), section.path("token_file"));
@@ -402,6 +403,7 @@ fn local(section: &Section<'_, '_>, spec: Option<&Spec>) -> Option<Local> {
         identity: identity.unwrap_or_else(|| state_dir.join("identity")),
         secrets: secrets.unwrap_or_else(|| state_dir.join("secrets.toml")),
         token_file: token.unwrap_or_else(|| state_dir.join("token")),
+        api_hosts,
         watchdog,
         state_dir,
     })

@@ -250,6 +250,7 @@ fn local(out: &mut Out, local: &Local) {
     out.path("identity", &local.identity);
     out.path("secrets", &local.secrets);
     out.path("token_file", &local.token_file);
+    out.differing("api_hosts", local.api_hosts.clone());
 }
 
 fn proxy(out: &mut Out, proxy: &ProxyFile) {

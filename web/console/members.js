@@ -1,0 +1,75 @@
+// The members as a table with everything that the document says, and one member's sheet.
+// Views only: what is pressed is `main`'s to do.
+
+import { h } from "./dom.js";
+import { dot } from "./icons.js";
+import { unfit } from "./plan.js";
+import { trend } from "./topology.js";
+import { tone } from "./verdict.js";
+import { DASH, bytes, seconds } from "./words.js";
+
+/** The table. */
+export function table(cluster) {
+  const head = ["Member", "Role", "State", "Sync", "Behind", "Not received", "Not on disk", "Timeline", "Position", "Server"];
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Members, a table" },
+    h("table", null,
+      h("thead", null, h("tr", null, head.map((name, index) => h("th", { scope: "col", class: index >= 4 && index <= 7 ? "number" : null }, name)))),
+      h("tbody", null, cluster.members.map((m) => row(m, cluster)))));
+}
+
+function row(m, cluster) {
+  const leads = m.name === cluster.leader;
+  const behind = leads || m.role === "witness" ? DASH : [bytes(m.lag_bytes), trend(m), m.lag_seconds > 0.0005 && ` · ${seconds(m.lag_seconds)}`];
+  const marks = [m.pending_restart && "restart pending", ...(m.remarks ?? []).map((r) => r.code.replaceAll("_", " "))].filter(Boolean);
+  return h("tr", { key: m.name, class: tone(m) },
+    h("th", { scope: "row" }, h("button", { type: "button", class: "link", "data-act": "member", "data-member": m.name, "aria-haspopup": "dialog" }, dot(tone(m)), m.name)),
+    h("td", null, leads ? h("strong", { class: "gold" }, "leader") : m.role),
+    h("td", null, m.state, m.detail && h("span", { class: "quiet" }, ` ${m.detail}`), marks.map((mark) => h("span", { class: "chip mark" }, mark))),
+    h("td", null, m.sync_state ?? DASH),
+    h("td", { class: "number" }, behind),
+    h("td", { class: "number" }, leads ? DASH : bytes(m.unreceived_bytes)),
+    h("td", { class: "number" }, leads ? DASH : bytes(m.unflushed_bytes)),
+    h("td", { class: "number" }, m.timeline ?? DASH),
+    h("td", { class: "mono" }, m.position ?? DASH),
+    h("td", { class: "mono" }, m.sql_port ? `${m.host}:${m.sql_port}` : DASH));
+}
+
+/** Everything of one member, and what may be done with it. */
+export function sheet(cluster, name, pending) {
+  const m = cluster.members.find((each) => each.name === name);
+  if (!m) return [h("h2", { id: "sheet-title" }, name), h("p", null, "This member is not in the cluster any more.")];
+  const leads = name === cluster.leader;
+  const against = unfit(m);
+  const facts = [
+    ["Role", leads ? (cluster.open ? "leader, open" : "leader, not open") : m.role],
+    ["State", m.detail ? `${m.state}: ${m.detail}` : m.state],
+    ["Vouches for commits", m.sync_state === "quorum" || m.sync_state === "sync" ? `yes (${m.sync_state})` : leads ? "it is the leader" : `no${m.sync_state ? ` (${m.sync_state})` : ""}`],
+    !leads && ["Behind", `${bytes(m.lag_bytes)} · ${seconds(m.lag_seconds)}`],
+    !leads && ["of it not received · not on disk", `${bytes(m.unreceived_bytes)} · ${bytes(m.unflushed_bytes)}`],
+    !leads && m.catch_up_seconds && ["Has all in", seconds(m.catch_up_seconds)],
+    ["Log", `${m.position ?? DASH} on timeline ${m.timeline ?? DASH}`],
+    m.upstream && ["Receives from", m.upstream],
+    ["Server", m.sql_port ? `${m.host}:${m.sql_port}` : DASH],
+    ["Agent", `http://${m.host}:${m.api_port}/`],
+    cluster.reporter === name && cluster.engine_version && ["Version", `${cluster.engine} ${cluster.engine_version}`],
+    Object.keys(m.tags ?? {}).length > 0 && ["Tags", Object.entries(m.tags).map(([key, value]) => (value === true ? key : `${key} ${value}`)).join(", ")],
+    m.pending_restart && ["Waits for a restart", pending?.[name]?.join(", ") ?? "settings"],
+  ].filter(Boolean);
+  const data = { "data-member": name };
+  const act = (kind, label, danger) => h("button", { type: "button", class: danger ? "danger" : "quiet-button", "data-act": kind, ...data }, label);
+  return [
+    h("h2", { id: "sheet-title" }, dot(tone(m)), name),
+    h("dl", { class: "facts" }, facts.map(([key, value]) => [h("dt", null, key), h("dd", null, value)])),
+    (m.remarks ?? []).map((r) => h("p", { class: `notice ${r.critical ? "bad" : "watch"}`, key: r.code }, r.text, h("span", { class: "next" }, r.next))),
+    !leads && m.role !== "witness" && h("p", { class: "quiet" }, against ? `It could not take over now: ${against}.` : "It could take over now."),
+    h("div", { class: "buttons wrap" },
+      h("button", { type: "button", class: "quiet-button", "data-act": "explain-member", ...data }, leads ? "Why does it lead?" : "Why is it not leader?"),
+      cluster.open && h("button", { type: "button", class: "quiet-button", "data-act": "what-if", "data-query": `kill=${encodeURIComponent(name)}` }, "What if it died?"),
+      leads && act("switchover", "Hand leadership over…"),
+      !leads && m.role !== "witness" && h("button", { type: "button", class: "quiet-button", "data-act": "switchover-to", ...data }, "Make it leader…"),
+      m.role !== "witness" && act("restart", "Restart…"),
+      !leads && m.role !== "witness" && act("failover", "Fail over to it…", true),
+      !leads && m.role !== "witness" && act("reinit", "Copy again…", true),
+      h("button", { type: "button", class: "plain", "data-act": "close" }, "Close")),
+  ];
+}
