@@ -77,8 +77,10 @@ fn write_proxy(lab: &Lab, options: &Options, authority: &Ca, secrets: &Secrets) 
     let name = PeerName::new("proxy").map_err(|e| LabError::Failed(e.to_string()))?;
     authority.issue_to(&dir.join("identity"), &Peer { kind: PeerKind::Proxy, name }, &hosts).map_err(failed)?;
     bundle::write_private(&dir.join("token"), lab.token.as_bytes())?;
-    bundle::write_private(&dir.join("password"), secrets.of("proxy").as_bytes())?;
-    let text = shared(lab, options) + &proxy(lab);
+    if options.engine.is_read_by_proxy() {
+        bundle::write_private(&dir.join("password"), secrets.of("proxy").as_bytes())?;
+    }
+    let text = shared(lab, options) + &proxy(lab, options.engine);
     bundle::write_private(&dir.join("dauphin.toml"), text.as_bytes())?;
     give(&dir, lab.user.as_ref())
 }
@@ -152,18 +154,21 @@ fn local(lab: &Lab, member: &LabMember, engine_bin: &Path) -> String {
 }
 
 /// The part of the file that is the proxy's own.
-fn proxy(lab: &Lab) -> String {
+fn proxy(lab: &Lab, engine: Engine) -> String {
     let dir = lab.proxy_dir();
     let Some(proxy) = &lab.proxy else { return String::new() };
-    format!(
+    let mut text = format!(
         "\n[proxy]\nlisten_write = \"{0}:{1}\"\nlisten_read = \"{0}:{2}\"\nclients_max = {PROXY_CLIENTS_MAX}\n\
-         admin_users = [\"{4}\"]\nrun_dir = \"{3}/run\"\ntoken_file = \"{3}/token\"\n",
+         token_file = \"{3}/token\"\n",
         proxy.host,
         proxy.write_port,
         proxy.read_port,
         dir.display(),
-        lab.app.user
-    )
+    );
+    if engine.is_read_by_proxy() {
+        let _ = writeln!(text, "admin_users = [\"{}\"]\nrun_dir = \"{}/run\"", lab.app.user, dir.display());
+    }
+    text
 }
 
 /// Makes this user the owner of a folder and all that is in it.

@@ -47,9 +47,6 @@ pub fn up(options: &Options, say: &mut dyn FnMut(&str)) -> Result<Lab, LabError>
     })();
     let (mut lab, engine) = lab.inspect_err(|_| leave(&dir, made_dir))?;
     say(&format!("{} {} from {}", options.engine.name(), lab.version, engine.dir.display()));
-    if !options.engine.has_proxy() && !options.no_proxy {
-        say("no proxy: Dauphin's speaks PostgreSQL's protocol; clients connect straight to the members");
-    }
     prepare(&mut lab, &options, &engine)?;
     let started = start(&lab).and_then(|mut ours| unless_interrupted(|stop| wait(&lab, &mut ours, stop, say)));
     if let Err(error) = started {
@@ -123,7 +120,7 @@ fn plan(options: &Options, engine: &Binaries, made_dir: bool) -> Result<Lab, Lab
         profile: options.profile.to_string(),
         dir: options.dir.clone(),
         members,
-        proxy: (options.engine.has_proxy() && !options.no_proxy).then_some(proxy),
+        proxy: (!options.no_proxy).then_some(proxy),
         token: bundle::random_word()?,
         app: Login { user: "app".into(), password: String::new() },
         admin: Login { user: "admin".into(), password: String::new() },

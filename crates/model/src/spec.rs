@@ -50,9 +50,9 @@ impl EngineKind {
         }
     }
 
-    /// Whether the proxy speaks its protocol.
+    /// Whether the proxy reads its protocol. Otherwise it gives each client a connection of its own, by port.
     #[must_use]
-    pub const fn has_proxy(self) -> bool {
+    pub const fn is_read_by_proxy(self) -> bool {
         match self {
             Self::Postgres => true,
             Self::Mysql | Self::Mariadb => false,

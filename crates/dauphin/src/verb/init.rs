@@ -71,13 +71,13 @@ fn write(file: &ClusterFile, out: &Path) -> Result<Vec<(String, PathBuf)>, Failu
         write_private(&dir.join("dauphin.toml"), bundle_file(file, Some(member)).render().as_bytes())?;
         made.push((member.name.to_string(), dir));
     }
-    for (kind, name) in others(file) {
+    for (kind, name) in OTHERS {
         let dir = out.join(name);
         make_private(&dir.join("identity"))?;
         let peer = Peer { kind, name: PeerName::new(name).map_err(failed)? };
         authority.issue_to(&dir.join("identity"), &peer, &[]).map_err(failed)?;
         write_private(&dir.join("token"), token.as_bytes())?;
-        if kind == PeerKind::Proxy {
+        if kind == PeerKind::Proxy && file.spec.engine.is_read_by_proxy() {
             write_private(&dir.join("password"), secrets.of("proxy").as_bytes())?;
         }
         let mut own = bundle_file(file, None);
@@ -90,11 +90,8 @@ fn write(file: &ClusterFile, out: &Path) -> Result<Vec<(String, PathBuf)>, Failu
     Ok(made)
 }
 
-/// Who has a folder beside the members: a proxy only where there can be one.
-fn others(file: &ClusterFile) -> impl Iterator<Item = (PeerKind, &'static str)> {
-    let proxy = file.spec.engine.has_proxy().then_some((PeerKind::Proxy, "proxy"));
-    proxy.into_iter().chain([(PeerKind::Operator, "operator")])
-}
+/// Who has a folder beside the members.
+const OTHERS: [(PeerKind, &str); 2] = [(PeerKind::Proxy, "proxy"), (PeerKind::Operator, "operator")];
 
 /// Issues a new certificate into every identity folder; who is to get it, and how it takes it.
 fn renew(file: &ClusterFile, out: &Path, json: bool) -> Outcome {
@@ -102,8 +99,9 @@ fn renew(file: &ClusterFile, out: &Path, json: bool) -> Outcome {
         Failure::usage(e.to_string(), "name the folder that `dauphin init` made, with its ca in it, with --out")
     })?;
     let members = file.spec.members.iter().map(|m| (Peer::member(&m.name), m.name.to_string(), vec![m.host.clone()]));
-    let others =
-        others(file).map(|(kind, name)| Ok((Peer { kind, name: PeerName::new(name)? }, name.to_owned(), Vec::new())));
+    let others = OTHERS
+        .into_iter()
+        .map(|(kind, name)| Ok((Peer { kind, name: PeerName::new(name)? }, name.to_owned(), Vec::new())));
     let others: Result<Vec<_>, dauphin_net::BadPeerName> = others.collect();
     let mut renewed = Vec::new();
     for (peer, name, hosts) in members.chain(others.map_err(failed)?) {
@@ -154,9 +152,7 @@ fn explain(file: &ClusterFile, out: &Path) {
     for member in &file.spec.members {
         say::line(&format!("  {dir}/{0}  ->  {1}:{HOME}", member.name, member.host));
     }
-    if file.spec.engine.has_proxy() {
-        say::line(&format!("  {dir}/proxy  ->  each machine with a proxy:{HOME}"));
-    }
+    say::line(&format!("  {dir}/proxy  ->  each machine with a proxy:{HOME}"));
     say::line("");
     say::line("start on each:");
     say::line(&format!("  dauphin agent --config {HOME}/dauphin.toml"));

@@ -1,5 +1,5 @@
 //! `dauphin proxy`: runs a proxy until it is asked to end, or another process has taken over and its clients have left; SIGHUP has its
-//! file read again. Its certificates are in `identity`, the
+//! file read again. Where the engine's protocol is not read, sessions go by port. Its certificates are in `identity`, the
 //! password of its role in `password`, both beside its configuration file.
 
 use crate::cli::{ProxyRun, Target};
@@ -9,8 +9,8 @@ use crate::verb::service;
 use dauphin_model::{ClientCertificates, ClusterFile, ProxyFile};
 use dauphin_net::ca::{CA_FILE, CERT_FILE, KEY_FILE};
 use dauphin_proxy::{
-    AgentLink, Certificates, ClientTls, Config, Demand, Handle, Limits, Operators, Proxy, ProxyError, Reads, Rules,
-    ServerTls,
+    AgentLink, ByPort, Certificates, ClientTls, Config, Demand, Handle, Limits, Operators, Proxy, ProxyError, Reads,
+    Rules, ServerTls,
 };
 use std::future::Future;
 use std::path::Path;
@@ -24,6 +24,16 @@ const AUTH_DATABASE: &str = "postgres";
 pub(crate) fn run(target: &Target, options: &ProxyRun) -> Outcome {
     let path = target::config_path(target)?.to_owned();
     let config = read(&path)?;
+    let engine = target::load(&path)?.spec.engine;
+    if !engine.is_read_by_proxy() {
+        if options.takeover {
+            let text =
+                format!("sessions of {} are given out by port, and no process takes over from another", engine.name());
+            return Err(Failure::usage(text, "stop the proxy and start it again: its clients connect anew"));
+        }
+        service::run(&options.service, |stop| async move { serve_by_port(&config, stop.asked()).await })?;
+        return Ok(DONE);
+    }
     if options.takeover && config.run_dir.is_none() {
         let text = format!("{} has no run_dir in [proxy]: nobody can be met there to take over from", path.display());
         return Err(Failure::usage(text, "add run_dir to [proxy], and restart the proxy once without --takeover"));
@@ -31,6 +41,14 @@ pub(crate) fn run(target: &Target, options: &ProxyRun) -> Outcome {
     let takeover = options.takeover;
     service::run(&options.service, |stop| async move { serve(config, &path, takeover, stop.asked()).await })?;
     Ok(DONE)
+}
+
+/// Sessions by port, until it is asked to end.
+async fn serve_by_port(config: &Config, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+    let proxy = ByPort::open(config).map_err(not_started)?;
+    stop.await;
+    proxy.stop().await;
+    Ok(())
 }
 
 /// The proxy's configuration, from the cluster's file.

@@ -58,7 +58,7 @@ fn init_of(engine: &str, cluster: &str, rest: &str) -> crate::Ran {
         let read = |name: &str| fs::read_to_string(out.join(name)).expect("readable");
         assert!(read("m1/dauphin.toml").contains(&format!("engine = \"{engine}\"")));
         assert!(read("m1/secrets.toml").contains("copy = "), "the account that copies has a password");
-        assert!(!out.join("proxy").exists(), "there is no proxy for it");
+        assert!(out.join("proxy/identity/key.pem").exists() && !out.join("proxy/password").exists());
     }
     ran
 }
@@ -71,7 +71,9 @@ fn init_makes_clusters_of_mysql_and_mariadb_and_refuses_what_they_cannot_be() {
     init_of("mariadb", "durability = \"sync\"", "").ended(2, "dauphin.toml:4:14").ended(2, "`required` = 1");
     init_of("mariadb", "required = 2", "").ended(2, "dauphin.toml:4:12").ended(2, "set `required` = 1");
     init_of("mysql", "", "[postgres]").ended(2, "[mysql]");
-    init_of("mysql", "", "[proxy]\nlisten_write = \"0.0.0.0:6432\"").ended(2, "straight to the members");
+    init_of("mysql", "", "[proxy]\nlisten_write = \"0.0.0.0:6432\"").ended(0, "");
+    init_of("mysql", "", "[proxy]\nlisten_write = \"0.0.0.0:6432\"\npool_size = 5")
+        .ended(2, "`pool_size` means nothing");
 }
 
 #[test]

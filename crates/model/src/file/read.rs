@@ -88,12 +88,15 @@ impl<'a, 'i> Document<'a, 'i> {
         let spec = self.spec();
         let local = self.section("local").and_then(|section| local(&section, spec.as_ref()));
         let proxy = self.section("proxy").and_then(|section| {
-            if let Some(engine) = spec.as_ref().map(|spec| spec.engine).filter(|engine| !engine.has_proxy()) {
-                let text = format!(
-                    "the proxy speaks PostgreSQL's protocol and not {}'s: take [proxy] out, clients connect straight to the members",
-                    engine.name()
-                );
-                section.fault(section.at, text);
+            if let Some(engine) = spec.as_ref().map(|spec| spec.engine).filter(|engine| !engine.is_read_by_proxy()) {
+                for key in section.places.keys().filter(|key| !BY_PORT.iter().any(|its| its == key)) {
+                    let text = format!(
+                        "`{key}` means nothing for {}: the proxy does not read its protocol, and takes {} there",
+                        engine.name(),
+                        BY_PORT.join(", ")
+                    );
+                    section.fault(section.place(key), text);
+                }
             }
             proxy(&section)
         });
@@ -408,6 +411,10 @@ fn local(section: &Section<'_, '_>, spec: Option<&Spec>) -> Option<Local> {
         state_dir,
     })
 }
+
+/// What a proxy goes by that gives sessions out by port.
+const BY_PORT: [&str; 7] =
+    ["listen_write", "listen_read", "wait_limit", "clients_max", "client_keepalive", "zone", "token_file"];
 
 fn proxy(section: &Section<'_, '_>) -> Option<ProxyFile> {
     let address = |key| {
