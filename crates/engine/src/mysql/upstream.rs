@@ -2,9 +2,10 @@
 //! whom and whether; done again with nothing new, it changes nothing.
 
 use crate::host::Secret;
+use crate::mysql::client::literal;
 use crate::mysql::follow::{Source, SourceTls};
 use crate::mysql::threads::LOOK_LIMIT;
-use crate::mysql::{Acknowledges, Mysql, Result, SemiSync, Thread, Version, accounts};
+use crate::mysql::{Acknowledges, Channel, Flavour, Mysql, Result, SemiSync, Thread, Version, accounts};
 use dauphin_model::Voter;
 use std::time::Duration;
 
@@ -37,8 +38,8 @@ impl Upstream {
 }
 
 impl Mysql {
-    /// Follows `upstream`, which takes at most `limit` for what was received and is not applied. A server that led is closed to
-    /// writes first.
+    /// Follows `upstream`, which takes at most `limit` for what was received and is not applied; where only the account is another
+    /// one, MySQL waits for none of it. A server that led is closed to writes first.
     ///
     /// # Errors
     /// Those of [`Mysql::follow`]; [`Error::Sql`](crate::mysql::Error::Sql) when writes under way do not end.
@@ -47,6 +48,9 @@ impl Mysql {
         let acknowledges = if upstream.acknowledges { Acknowledges::Yes } else { Acknowledges::No };
         if self.follows(&source, acknowledges).await? {
             return Ok(());
+        }
+        if self.dialect().flavour() == Flavour::Mysql && self.goes_on(&source).await? {
+            return self.change_account(&source, acknowledges, limit).await;
         }
         if self.look(LOOK_LIMIT).await?.writes != self.closed() {
             self.close_writes(limit).await?;
@@ -59,9 +63,33 @@ impl Mysql {
     async fn follows(&self, source: &Source, acknowledges: Acknowledges) -> Result<bool> {
         let view = self.look(LOOK_LIMIT).await?;
         let [channel] = &view.channels[..] else { return Ok(false) };
-        let there = (channel.host == source.host && channel.port == source.port)
-            && (channel.user == source.account && channel.tls == source.tls.is_some());
-        let at_work = channel.receiver != Thread::Stopped && channel.applier != Thread::Stopped && channel.by_gtid;
+        let there = is_at(channel, source) && channel.user == source.account;
+        let at_work = channel.receiver != Thread::Stopped && channel.applier != Thread::Stopped;
         Ok(there && at_work && view.writes == self.closed() && self.acknowledges().await? == acknowledges)
     }
+
+    /// Whether it is pointed there, and applies what it received.
+    async fn goes_on(&self, source: &Source) -> Result<bool> {
+        let view = self.look(LOOK_LIMIT).await?;
+        let [channel] = &view.channels[..] else { return Ok(false) };
+        Ok(is_at(channel, source) && channel.applier == Thread::Running && view.writes == self.closed())
+    }
+
+    /// Receives under another account from where it is: nothing is waited for, and MySQL keeps what it received as long as the
+    /// applier runs.
+    async fn change_account(&self, source: &Source, acknowledges: Acknowledges, limit: Duration) -> Result<()> {
+        let doing = "following as another account";
+        self.freeze(limit).await?;
+        self.set_acknowledges(acknowledges).await?;
+        let (user, password) = (literal(&source.account), literal(source.password.expose()));
+        let change = format!("CHANGE REPLICATION SOURCE TO SOURCE_USER = {user}, SOURCE_PASSWORD = {password}");
+        self.act(doing, &change).await?;
+        self.start_receivers(limit).await
+    }
+}
+
+/// Whether a channel leads to that server, by GTID.
+fn is_at(channel: &Channel, source: &Source) -> bool {
+    let there = channel.host == source.host && channel.port == source.port;
+    there && channel.tls == source.tls.is_some() && channel.by_gtid
 }

@@ -432,3 +432,34 @@ pub async fn a_replica_that_cannot_apply_vouches_for_what_it_has(stage: &Stage) 
     two.sql.close_writes(LIMIT).await.unwrap();
     assert_eq!(two.sql.freeze_at(LIMIT).await.unwrap(), one.position().await);
 }
+
+pub async fn a_replica_that_is_behind_becomes_a_voter_and_loses_nothing(stage: &Stage) {
+    let [one, two, three] = trio(stage).await;
+    begin(&one, &[&one, &two, &three]).await;
+    one.sql.set_access(Access::Open).await.unwrap();
+    one.sql.set_sync(&enforced(&[&two], 0)).await.unwrap();
+    two.follow_as(&one, false).await;
+    until("the leader's log", async || two.position().await == one.position().await).await;
+    // it applies nothing for a while
+    let mut root = two.root().await;
+    root.query_drop("FLUSH TABLES WITH READ LOCK").await.unwrap();
+    for n in 0..5 {
+        one.insert(n).await.unwrap();
+    }
+    let end = one.look().await.executed;
+    until("what the leader has", async || two.look().await.reached().is_some_and(|all| all.holds(&end))).await;
+    assert!(!two.look().await.is_applied());
+    let waits = tokio::time::timeout(SHORT * 5, two.follow_as(&one, true));
+    match stage.flavour() {
+        Flavour::Mysql => waits.await.unwrap(),
+        // it applies everything first
+        Flavour::Mariadb => assert!(waits.await.is_err()),
+    }
+    assert!(!two.look().await.is_applied());
+    root.query_drop("UNLOCK TABLES").await.unwrap();
+    two.follow_as(&one, true).await;
+    until("the leader's log", async || two.position().await == one.position().await).await;
+    assert_eq!(two.rows().await, 5);
+    assert_eq!(two.look().await.channels[0].user, "dauphin_voter_m2");
+    until("the voter", async || one.look().await.semi_sync.replicas == 1).await;
+}

@@ -49,6 +49,7 @@ macro_rules! on_every_server {
                 leaderships::a_transaction_of_nobodys_puts_a_member_nowhere
                 leaderships::a_server_boots_closed_and_lets_nobody_in
                 leaderships::a_server_whose_commits_wait_is_killed_and_told_so
+                leaderships::a_replica_that_is_behind_becomes_a_voter_and_loses_nothing
                 leaderships::a_replica_that_cannot_apply_vouches_for_what_it_has
             );
         })*
