@@ -33,8 +33,8 @@ impl PostgresHands {
     pub(crate) async fn keep_settings(&self, server: &Server) {
         let spec = server.spec();
         let named = networks(&spec);
-        let before = lock(&self.named).get_or_insert_with(|| named.clone()).clone();
-        if before != named && self.keep_networks(server).await {
+        let before = lock(&self.named).clone();
+        if before.is_some_and(|before| before != named) && self.keep_networks(server).await {
             *lock(&self.named) = Some(named);
         }
         let current = self.server.settings().await;

@@ -82,7 +82,10 @@ impl PostgresHands {
             Access::Closed => postgres::Access::Closed,
             Access::Open => postgres::Access::Open,
         };
-        Ok(self.server.set_access(access, &networks(&server.spec())).await?)
+        let networks = networks(&server.spec());
+        self.server.set_access(access, &networks).await?;
+        *lock(&self.named) = Some(networks);
+        Ok(())
     }
 
     pub(crate) async fn kill(&self, within: Duration) -> Result<(), Error> {
