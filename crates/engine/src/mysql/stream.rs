@@ -221,6 +221,7 @@ mod tests {
         let mut sender = Sender::begin(far, QUIET).await.expect("room");
         let mut silent = Receiver::begin(near, QUIET).await.expect("begun");
         assert!(silent.next().await.expect_err("silent").to_string().contains("sends nothing"));
+        drop(silent);
         // and who takes nothing
         let (_near, far) = tokio::io::duplex(16);
         let mut stuck = Sender::begin(far, QUIET).await.expect("room");
