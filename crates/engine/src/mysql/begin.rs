@@ -7,6 +7,7 @@ use crate::mysql::threads::LOOK_LIMIT;
 use crate::mysql::timelines::Began;
 use crate::mysql::{Error, Flavour, Mysql, Result, SemiSync};
 use dauphin_model::{Lsn, SwitchPoint, Timeline};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const DOING: &str = "beginning a leadership";
@@ -55,7 +56,9 @@ impl Mysql {
             None => self.new_identity().await?,
         };
         let row = Began { timeline, parent: position.timeline, end: position.lsn, writer, identity };
+        let beginning = Beginning::of(&self.beginning);
         self.writes.query(&row.insert(), limit).await.map_err(Error::sql(DOING))?;
+        drop(beginning);
         let after = self.standing(LOOK_LIMIT).await?.place;
         let (found, first) = (after.position.timeline, Lsn(row.end.0 + 1));
         if found != timeline || after.position.lsn != first || after.stray.is_some() {
@@ -68,5 +71,21 @@ impl Mysql {
     async fn new_identity(&self) -> Result<u64> {
         let text = self.value(DOING, IDENTITY).await?;
         text.parse().map_err(|_| Error::Answer { doing: DOING, answer: text })
+    }
+}
+
+/// While it lives, a look cannot say where the log is: MariaDB counts the row a moment before anybody sees it.
+struct Beginning<'a>(&'a AtomicBool);
+
+impl<'a> Beginning<'a> {
+    fn of(flag: &'a AtomicBool) -> Self {
+        flag.store(true, Ordering::Release);
+        Self(flag)
+    }
+}
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }

@@ -4,6 +4,7 @@
 use crate::mysql::client::{Row, Session};
 use crate::mysql::nudge::Nudges;
 use crate::mysql::{Dialect, Error, Instance, Result, Settings, Version, accounts, config};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -22,6 +23,8 @@ pub struct Mysql {
     /// What is written through it is replicated: only where this server leads.
     pub(crate) writes: Session,
     pub(crate) nudges: Mutex<Nudges>,
+    /// The row of a leadership is on its way into the log.
+    pub(crate) beginning: AtomicBool,
 }
 
 impl Mysql {
@@ -35,7 +38,8 @@ impl Mysql {
         let session = || Session::new(instance.socket(), user.clone());
         let writes = Session::logged(instance.socket(), user.clone());
         let (settings, nudges) = (Mutex::new(settings), Mutex::default());
-        Ok(Self { settings, looks: session(), acts: session(), writes, nudges, instance })
+        let beginning = AtomicBool::new(false);
+        Ok(Self { settings, looks: session(), acts: session(), writes, nudges, beginning, instance })
     }
 
     /// The account that the agent connects as.

@@ -7,6 +7,7 @@ use crate::mysql::standing::Standing;
 use crate::mysql::{Error, Mysql, Result, Thread};
 use dauphin_model::{Remark, Run, ServerView};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Mysql {
@@ -18,10 +19,15 @@ impl Mysql {
             seen.run = Run::Hung;
             return seen;
         }
+        let begins = || self.beginning.load(Ordering::Acquire);
+        let began = begins();
         match self.standing(limit).await {
             Ok(standing) => {
                 seen.run = Run::Running;
                 self.tell(&standing, limit, &mut seen).await;
+                if began || begins() {
+                    (seen.position, seen.replayed) = (None, None);
+                }
             }
             Err(error) => seen.run = self.run_from(&error),
         }
