@@ -49,6 +49,9 @@ impl WhatIf {
             let condition = condition(member);
             match condition {
                 Condition::Follows => {}
+                Condition::Behind(_) if member.state != "running" => {
+                    notes.push(format!("{} is {}: it votes, and has none of the last log", member.name, member.state));
+                }
                 Condition::Behind(bytes) => notes.push(format!(
                     "{} is {bytes} bytes behind; how long it takes to catch up comes on top where it is waited for",
                     member.name
@@ -134,7 +137,9 @@ fn condition(member: &dto::Member) -> Condition {
     match member.state.as_str() {
         "running" if behind >= BEHIND_BYTES => Condition::Behind(behind),
         "running" => Condition::Follows,
-        _ => Condition::Away,
+        "unreachable" => Condition::Away,
+        // its agent is there
+        _ => Condition::Behind(u64::MAX),
     }
 }
 
@@ -198,6 +203,6 @@ mod tests {
         assert_eq!(condition(&member("running", 4_096)), Condition::Follows);
         assert_eq!(condition(&member("running", 1 << 30)), Condition::Behind(1 << 30));
         assert_eq!(condition(&member("unreachable", 0)), Condition::Away);
-        assert_eq!(condition(&member("rejoining", 0)), Condition::Away);
+        assert_eq!(condition(&member("rejoining", 0)), Condition::Behind(u64::MAX));
     }
 }
