@@ -164,7 +164,7 @@ impl Hands {
     }
 
     fn show_route(&self, picture: &Picture) {
-        let next = route::of(picture, self.fences());
+        let next = route::of(picture, dauphin_guard::boottime(), self.fences());
         self.route.send_if_modified(|old| {
             let same = match (&old, &next) {
                 (Some(old), Some(next)) => Route { generation: old.generation, ..next.clone() } == *old,

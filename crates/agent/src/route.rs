@@ -3,10 +3,10 @@
 
 use crate::picture::Picture;
 use dauphin_ha::{Beat, Role};
-use dauphin_model::{Fence, LeadershipState, ReplicaTarget, Route, RouteState, Run, Target};
+use dauphin_model::{EngineKind, Fence, LeadershipState, Mono, ReplicaTarget, Route, RouteState, Run, Target};
 
 /// The route, without its generation (the sender counts).
-pub(crate) fn of(picture: &Picture, fences: Vec<Fence>) -> Option<Route> {
+pub(crate) fn of(picture: &Picture, now: Mono, fences: Vec<Fence>) -> Option<Route> {
     let record = picture.store.leadership.as_ref()?;
     let target = |name| {
         let member = picture.spec.member(name)?;
@@ -26,7 +26,13 @@ pub(crate) fn of(picture: &Picture, fences: Vec<Fence>) -> Option<Route> {
     let replicas = picture.spec.data_members().filter(|m| m.name != record.leader.name).filter_map(|m| {
         let beat = picture.beat_of(&m.name);
         let lag = leading.and_then(|_| picture.lag_bytes(&m.name));
-        let close = lag.is_some_and(|lag| lag <= picture.spec.read_lag_max_bytes);
+        let close = match picture.spec.engine {
+            EngineKind::Postgres => lag.is_some_and(|lag| lag <= picture.spec.read_lag_max_bytes),
+            // their logs are counted in transactions, of any size: what is worth a warning serves no reads
+            EngineKind::Mysql | EngineKind::Mariadb => {
+                picture.lag(&m.name, now).is_some_and(|lag| lag.ms < picture.spec.alerts.lag[0].as_ms())
+            }
+        };
         // of this term: what it holds is the log of this leader, and not another one of the same length
         let behind = |b: &Beat| {
             b.term == record.term && b.position.as_ref().is_some_and(|p| p.timeline == record.timeline) && b.streaming
@@ -93,7 +99,7 @@ mod tests {
             busy: None,
             believes_up: true,
         };
-        let route = of(&picture, Vec::new()).expect("somebody leads");
+        let route = of(&picture, Mono::default(), Vec::new()).expect("somebody leads");
         assert_eq!(route.leader.and_then(|leader| leader.zone).as_deref(), Some("a"));
         let replicas = route.replicas.iter().map(|replica| {
             (replica.target.member.as_str(), replica.target.zone.as_deref(), replica.reporting, replica.usable)
