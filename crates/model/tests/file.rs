@@ -676,9 +676,11 @@ fn what_another_engine_means_or_cannot_do_is_refused_with_what_to_choose() {
     check(&of_engine("mysql", "", "[postgres]\n"), &["[postgres] means nothing with engine \"mysql\"", "[mysql]"]);
     check(&format!("{THREE}[mysql]\n"), &["[mysql] means nothing with engine \"postgres\"", "[postgres]"]);
     check(
-        &of_engine("mysql", "", "[proxy]\nlisten_write = \"0.0.0.0:6432\"\n"),
-        &["the proxy speaks PostgreSQL's protocol", "straight to the members"],
+        &of_engine("mysql", "", "[proxy]\nlisten_write = \"0.0.0.0:6432\"\npool_size = 5\n"),
+        &["`pool_size` means nothing for MySQL", "listen_write, listen_read"],
     );
+    let by_port = of_engine("mysql", "", "[proxy]\nlisten_write = \"0.0.0.0:6432\"\nzone = \"a\"\n");
+    assert!(accepted(&by_port).proxy.is_some());
     check(&of_engine("oracle", "", ""), &["`engine` is \"oracle\"", "\"mariadb\""]);
     check(&of_engine("mysql", "", "[mysql]\nparameters = { Bad = 1 }\n"), &["not the name of a setting"]);
     check(
