@@ -133,7 +133,7 @@ function heard(kind, data) {
   if (kind === "cluster") {
     const before = world.cluster;
     world.cluster = data;
-    openness(world.series, Date.now(), data.open);
+    openness(world.series, Date.now(), data.open, data.term);
     const said = announcement(before, data);
     if (said) announce(said);
     if (!before || before.term !== data.term || before.leader !== data.leader || before.open !== data.open || before.health !== data.health || before.paused !== data.paused) refresh();

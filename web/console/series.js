@@ -7,7 +7,7 @@ export const KEPT_MS = 15 * 60 * 1000;
 const GAPS_MAX = 50;
 
 export function empty() {
-  return { lines: new Map(), gaps: [], openSince: null };
+  return { lines: new Map(), gaps: [], term: null, heard: null };
 }
 
 /** Notes how things stand at `now`; a null document says that nothing was heard. */
@@ -24,12 +24,19 @@ export function sample(store, now, cluster) {
   }
 }
 
-/** Notes at `now` whether somebody takes writes. A gap begins with the first word that nobody does. */
-export function openness(store, now, open) {
+/**
+ * Notes at `now` whether somebody takes writes, and in which term. A gap begins with the first word that nobody does; one that
+ * was over before that word came, as another term is open, began after the last word before.
+ */
+export function openness(store, now, open, term = null) {
   const last = store.gaps[store.gaps.length - 1];
   const lasting = last && last.to === null;
+  const passed = open && term !== null && store.term !== null && term > store.term;
   if (!open && !lasting) store.gaps.push({ from: now, to: null });
   if (open && lasting) last.to = now;
+  else if (passed) store.gaps.push({ from: store.heard, to: now });
+  if (open && term !== null) store.term = term;
+  store.heard = now;
   if (store.gaps.length > GAPS_MAX) store.gaps.shift();
 }
 

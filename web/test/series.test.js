@@ -32,6 +32,19 @@ test("a line breaks where nothing is known", () => {
   assert.deepEqual(at(store.lines, "seconds", 60_000), []);
 });
 
+test("a gap that was over before anybody told of it is noticed by the term", () => {
+  const store = empty();
+  openness(store, 10, true, 1);
+  openness(store, 20, true, 1);
+  openness(store, 25, true, 2);
+  assert.deepEqual(store.gaps, [{ from: 20, to: 25 }]);
+  // one that was seen is not counted twice
+  openness(store, 30, false, 2);
+  openness(store, 40, true, 3);
+  openness(store, 50, true, 3);
+  assert.deepEqual(store.gaps, [{ from: 20, to: 25 }, { from: 30, to: 40 }]);
+});
+
 test("a gap lasts from the first word of it to the last", () => {
   const store = empty();
   openness(store, 10, true);
