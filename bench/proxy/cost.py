@@ -99,7 +99,7 @@ class Bench:
         data, self.port = self.folder("data"), free_port()
         call = lambda command: subprocess.run(as_user([str(c) for c in command]), check=True, capture_output=True, cwd="/")
         call([self.bin / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8"])
-        (data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        (data / "pg_hba.conf").write_text("local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
         sockets = self.dir / "s"
         sockets.mkdir()
         os.chmod(sockets, 0o777)
