@@ -45,8 +45,16 @@ pub(crate) fn run(target: &Target, options: &ProxyRun) -> Outcome {
 
 /// Sessions by port, until it is asked to end.
 async fn serve_by_port(config: &Config, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+    let mut hangups = signal(SignalKind::hangup()).map_err(|error| Failure::failed(error.to_string(), ""))?;
     let proxy = ByPort::open(config).map_err(not_started)?;
-    stop.await;
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => break,
+            // it must not end everybody's sessions
+            _ = hangups.recv() => tracing::info!("a proxy by port reads its file and certificates only when it starts"),
+        }
+    }
     proxy.stop().await;
     Ok(())
 }

@@ -228,6 +228,9 @@ fn shown_as_promised(stage: &Stage, engine: &str) {
         "{shown}"
     );
     assert!(shown["proxy"]["pid"].is_i64() && shown["proxy"]["write_port"].is_i64(), "{shown}");
+    // it reads nothing again, and nobody's session ends
+    let hang_up = std::process::Command::new("kill").args(["-HUP", &shown["proxy"]["pid"].to_string()]).status();
+    assert!(hang_up.expect("kill runs").success());
     for member in shown["members"].as_array().expect("members") {
         for key in ["agent_pid", "guard_pid", "server_pid", "sql_port", "api_port"] {
             assert!(member[key].is_i64(), "{key} of {member}");

@@ -57,11 +57,11 @@ impl Session {
             return refuse(self.client, text).await;
         };
         shared.counts.served.fetch_add(1, Ordering::Relaxed);
-        let (mut views, port) = (shared.views.clone(), self.port);
+        let mut views = shared.views.clone();
         let cut = tokio::select! {
             // what a server said before it lost its place is not sent on behind that
             biased;
-            () = ends(&mut views, port, &chosen) => true,
+            () = ends(&mut views, &chosen) => true,
             _ = copy_bidirectional_with_sizes(&mut self.client, &mut server, BUFFER_BYTES, BUFFER_BYTES) => false,
         };
         if cut {
@@ -83,7 +83,7 @@ impl Session {
             let pause = if let Some((chosen, reader)) = chosen {
                 match connect(&chosen.target).await {
                     // leadership may have moved meanwhile
-                    Ok(server) if holds(&views.borrow(), self.port, &chosen) => {
+                    Ok(server) if holds(&views.borrow(), &chosen) => {
                         return Some((server, chosen, reader));
                     }
                     Ok(_) => Duration::ZERO,
@@ -105,19 +105,19 @@ impl Session {
 }
 
 /// Returns when a session may not go on with its server.
-async fn ends(views: &mut watch::Receiver<Arc<View>>, port: Port, chosen: &Chosen) {
-    let over = |view: &Arc<View>| !holds(view, port, chosen);
+async fn ends(views: &mut watch::Receiver<Arc<View>>, chosen: &Chosen) {
+    let over = |view: &Arc<View>| !holds(view, chosen);
     if views.wait_for(over).await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
 /// Whether what this server says may be believed, as things stand.
-fn holds(view: &View, port: Port, chosen: &Chosen) -> bool {
-    match (chosen.leads, port) {
+fn holds(view: &View, chosen: &Chosen) -> bool {
+    match chosen.leads {
         // a switchover that is about to happen lets sessions end what they run
-        (Some(term), _) => view.term == term && view.open_leader() == Some(&chosen.target),
-        (None, _) => view.usable_replicas().any(|replica| *replica == chosen.target),
+        Some(term) => view.term == term && view.open_leader() == Some(&chosen.target),
+        None => view.usable_replicas().any(|replica| *replica == chosen.target),
     }
 }
 
