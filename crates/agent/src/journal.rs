@@ -25,6 +25,9 @@ const KEPT_MAX: usize = 1_000;
 const SHARED_MAX: usize = 60;
 /// Decisions are shared this long after they were made, together: an election comes first.
 const SHARE_AFTER: Duration = Duration::from_millis(1_500);
+/// A decision that says what the one before said is not kept within this time of it: a turn that is tried again and
+/// again would push out of the store what led to it.
+const SAME_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// The file is begun anew at this size; one older file is kept.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -78,6 +81,10 @@ impl Journal {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let last = kept.back().map_or(0, |e| e.id);
         let id = u64::try_from(now.as_microsecond()).unwrap_or_default().max(last + 1);
+        let lately = u128::from(id - last) < SAME_AGAIN_AFTER.as_micros();
+        if lately && kept.back().is_some_and(|e| e.term == term && e.reason == reason) {
+            return;
+        }
         tracing::info!(%term, reason = reason.code(), "{reason}");
         let entry = Entry { id, at: keys::now_text(), term, member: self.member.clone(), reason };
         let event = dauphin_api::dto::Event {
@@ -168,4 +175,24 @@ fn append(path: &std::path::Path, entries: &[Entry]) -> std::io::Result<()> {
         file.write_all(&line)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen of a leader that reaffirmed itself each turn: nine lines of sixty that the store keeps.
+    #[test]
+    fn what_was_just_said_is_not_kept_again() {
+        let path = std::env::temp_dir().join(format!("dauphin-journal-{}", std::process::id()));
+        let journal = Journal::new(MemberName::new("m1").expect("a name"), path);
+        let again = || Reason::Reaffirmed { term: Term(5), pledge: Term(4) };
+        journal.add(Term(3), again());
+        journal.add(Term(3), again());
+        journal.add(Term(3), Reason::Degraded { term: Term(3) });
+        journal.add(Term(3), again());
+        journal.add(Term(4), again());
+        let kept: Vec<u64> = journal.kept.lock().expect("whole").iter().map(|e| e.term.0).collect();
+        assert_eq!(kept, [3, 3, 3, 4]);
+    }
 }

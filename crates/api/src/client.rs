@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Longest wait for one agent's answer to a question. A frozen agent accepts and never answers.
 const ANSWER_WAIT_MAX: Duration = Duration::from_millis(1_500);
+/// How long others may take, once one that leads has answered, to tell of a later term.
+const LATER_TERM_WAIT_MAX: Duration = Duration::from_millis(150);
 /// Longest wait for an agent to answer a question that needs the store.
 const STORE_ANSWER_WAIT_MAX: Duration = Duration::from_secs(6);
 /// Longest silence of a command under way; clones report progress more often than this.
@@ -79,7 +81,8 @@ impl Client {
         &self.endpoints
     }
 
-    /// The cluster, as the agent sees it whose view is the latest: all are asked at once, the leader's own word ends it.
+    /// The cluster, as the agent sees it whose view is the latest: all are asked at once. After a leader's own word
+    /// only those are waited for that answer right after it.
     ///
     /// # Errors
     /// When nobody answers in time.
@@ -93,18 +96,18 @@ impl Client {
             });
         }
         drop(sender);
-        let deadline = Instant::now() + ANSWER_WAIT_MAX;
+        let mut deadline = Instant::now() + ANSWER_WAIT_MAX;
         let mut best: Option<Cluster> = None;
         let mut tried = Vec::new();
         while let Ok((endpoint, got)) = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             match got {
                 Ok(view) => {
-                    let final_word = view.open && view.leader.is_some() && view.leader == view.reporter;
+                    // a leader that was cut off may say so of itself still, for as long as its lease lasts
+                    if view.open && view.leader.is_some() && view.leader == view.reporter {
+                        deadline = deadline.min(Instant::now() + LATER_TERM_WAIT_MAX);
+                    }
                     if best.as_ref().is_none_or(|b| (b.term, b.open) < (view.term, view.open)) {
                         best = Some(view);
-                    }
-                    if final_word && best.as_ref().is_some_and(|b| b.leader == b.reporter) {
-                        break;
                     }
                 }
                 Err(error) => add(&mut tried, endpoint, error),
@@ -248,6 +251,37 @@ fn outcome<T: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    /// An agent that leads in its own eyes, and takes this long to say so.
+    fn leads(name: &str, term: u64, after: Duration) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let name = Some(name.to_owned());
+        let view = Cluster { term: Some(term), leader: name.clone(), reporter: name, open: true, ..Cluster::default() };
+        let body = serde_json::to_string(&view).expect("JSON");
+        std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("a client");
+            let _ = client.read(&mut [0; 4096]);
+            std::thread::sleep(after);
+            let _ = write!(client, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        });
+        address
+    }
+
+    /// Found by a lab on hosts of its own: a leader that came back from a partition was believed for a moment.
+    #[test]
+    fn a_leader_that_does_not_know_of_the_next_one_is_not_believed() {
+        let endpoints = vec![leads("m1", 3, Duration::ZERO), leads("m2", 4, Duration::from_millis(30))];
+        let view = Client::new(endpoints, None).cluster().expect("a view");
+        assert_eq!((view.leader.as_deref(), view.term), (Some("m2"), Some(4)));
+        // and one that never answers is not waited for
+        let endpoints = vec![leads("m1", 3, Duration::ZERO), leads("m2", 4, Duration::from_secs(3_600))];
+        let asked = Instant::now();
+        assert_eq!(Client::new(endpoints, None).cluster().expect("a view").term, Some(3));
+        assert!(asked.elapsed() < ANSWER_WAIT_MAX, "{:?}", asked.elapsed());
+    }
 
     #[test]
     fn an_url_is_a_host_and_a_port() {

@@ -33,7 +33,9 @@ fn expected() -> Vec<&'static str> {
 
 /// Hits the leader, and waits until another leads and acknowledges.
 fn taken_over(stage: &Stage, kind: &str, value: u32) {
-    let (old, term) = (stage.leader(), stage.json(&["status"])["term"].as_u64().expect("a term"));
+    let status = stage.json(&["status"]);
+    let old = status["leader"].as_str().expect("a leader").to_owned();
+    let term = status["term"].as_u64().expect("a term");
     stage.run(&["lab", "fault", "--member", &old, "--kind", kind]).ended(0);
     let since = Instant::now();
     stage.until("a takeover", |c| c["open"] == true && c["leader"] != old.as_str());
