@@ -4,7 +4,7 @@
 use crate::server::Server;
 use dauphin_ha::Role;
 use dauphin_model::MemberName;
-use dauphin_store::Store;
+use dauphin_store::{Store, StoreError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,15 +22,23 @@ pub(crate) async fn keep_apart(server: Arc<Server>, store: Store) {
         if !store.health().borrow().is_leader || server.picture.borrow().role != Role::Leader {
             continue;
         }
-        let target = {
+        let targets: Vec<MemberName> = {
             let picture = server.picture.borrow();
             let heard = |n: &&MemberName| **n != picture.me && picture.beat_of(n).is_some();
-            store.health().borrow().voters.iter().find(heard).cloned()
+            store.health().borrow().voters.iter().filter(heard).cloned().collect()
         };
-        if let Some(to) = target
-            && let Err(error) = store.transfer_leader(&to, TRANSFER_WITHIN).await
-        {
-            tracing::debug!(%error, %to, "the store's leadership stays here for now");
+        // whose agent is heard need not be in the store's reach
+        for to in targets {
+            match store.transfer_leader(&to, TRANSFER_WITHIN).await {
+                Err(error @ StoreError::Refused { .. }) => tracing::debug!(%error, %to, "the store is not led there"),
+                Err(error) => {
+                    tracing::debug!(%error, %to, "the store's leadership stays here for now");
+                    break;
+                }
+                Ok(()) => break,
+            }
+        }
+        if store.health().borrow().is_leader {
             tokio::time::sleep(REST).await;
         }
     }

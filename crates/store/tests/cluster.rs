@@ -125,6 +125,32 @@ async fn leadership_is_handed_over_without_an_election_timeout() {
     assert!(matches!(stranger, Err(StoreError::Refused { .. })), "{stranger:?}");
 }
 
+/// Found by asking what happens to a store that hands over to a member whose agent alone is heard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_not_handed_to_who_cannot_be_reached() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.settled().await;
+    let others = cluster.others(&leader);
+    set(&cluster.store(&leader), "before", None, 0).await;
+    cluster.net.cut(&others[0], &leader);
+    cluster.net.cut(&others[0], &others[1]);
+    let store = cluster.store(&leader);
+    let missed = cluster.timings.heartbeat * 8;
+    let deadline = Instant::now() + PATIENCE;
+    while store.status().progress.get(&others[0]).and_then(|m| m.seen).is_some_and(|seen| seen.elapsed() < missed) {
+        assert!(Instant::now() < deadline, "it is heard still");
+        tokio::time::sleep(cluster.timings.heartbeat).await;
+    }
+    let term = store.health().borrow().term;
+    for round in 0..10 {
+        let asked = store.transfer_leader(&others[0], Duration::from_millis(500)).await;
+        assert!(matches!(asked, Err(StoreError::Refused { .. })), "{asked:?}");
+        set(&store, &format!("after/{round}"), None, round).await;
+    }
+    let health = store.health().borrow().clone();
+    assert!(health.is_leader && health.term == term, "{health:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_survives_a_restart_of_all_members() {
     let cluster = Cluster::of(3).await;

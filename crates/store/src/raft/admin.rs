@@ -20,7 +20,7 @@ type WriteError = RaftError<crate::raft::types::TC, ClientWriteError<crate::raft
 
 /// How long a member that is to be added may take to say who it is.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
-/// Heartbeats that a member may miss before it no longer counts as present when another is to be removed.
+/// Heartbeats that a member may miss before it no longer counts as present.
 const BEATS_MISSED_MAX: u32 = 4;
 /// How long one try of an election may take: two rounds of messages, each with a disk write.
 const ELECT_WITHIN: Duration = Duration::from_millis(60);
@@ -129,15 +129,22 @@ impl Node {
         Ok(())
     }
 
+    /// Who answered lately. Only the leader knows.
+    fn present(&self) -> impl Fn(&NodeId) -> bool {
+        let patience = self.timings.heartbeat * BEATS_MISSED_MAX;
+        let beats = self.raft.metrics().borrow_watched().heartbeat.clone().unwrap_or_default();
+        let lately = move |id: &NodeId| {
+            let beat = beats.get(id).and_then(Option::as_ref);
+            beat.is_some_and(|t| openraft::Instant::elapsed(&**t) < patience)
+        };
+        let me = self.id.clone();
+        move |id| *id == me || lately(id)
+    }
+
     /// Refuses a removal after which the members that are present would be no majority.
     fn keeps_majority(&self, name: &MemberName, after: &BTreeSet<NodeId>) -> Result<(), Answer> {
-        let patience = self.timings.heartbeat * BEATS_MISSED_MAX;
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let present = |id: &&NodeId| {
-            let beat = metrics.heartbeat.as_ref().and_then(|all| all.get(*id)).and_then(Option::as_ref);
-            **id == self.id || beat.is_some_and(|t| openraft::Instant::elapsed(&**t) < patience)
-        };
+        let present = self.present();
+        let present = |id: &&NodeId| present(id);
         let there = after.iter().filter(present).count();
         if there > after.len() / 2 {
             return Ok(());
@@ -158,6 +165,10 @@ impl Node {
         let Some(to) = voters.into_iter().find(|id| id.name == name) else {
             return Err(Answer::Refused(format!("{name} has no vote in the store, so it cannot lead it")));
         };
+        // a leader that hands over serves no more, and to nobody it would do so for an election's time
+        if !self.present()(&to) {
+            return Err(Answer::Refused(format!("{name} did not answer the store's leader lately: it cannot lead")));
+        }
         let stopped = |e: openraft::errors::Fatal<crate::raft::types::TC>| Answer::Unavailable(e.to_string());
         self.raft.trigger().transfer_leader(to.clone()).await.map_err(stopped)?;
         let mut metrics = self.raft.metrics();
