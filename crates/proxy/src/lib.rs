@@ -72,6 +72,7 @@ use stream::Stream;
 use takeover::{Estate, Former, Place};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How often clients that are to end are looked at: those in a transaction have ended it, perhaps.
@@ -235,7 +236,13 @@ impl Proxy {
         let accepting = Arc::new(watch::Sender::new(Accepting::Yes));
         let (running, ended) = mpsc::channel(1);
         for (port, listener) in listeners.clients {
-            tokio::spawn(ports::accept(Arc::clone(&door), listener, port, running.clone(), accepting.subscribe()));
+            let (door, running) = (Arc::clone(&door), running.clone());
+            let mut turns = (0..door.shards.count()).cycle();
+            let take = move |stream: TcpStream| {
+                let shard = turns.next().unwrap_or_default();
+                give(Arc::clone(&door), shard, stream, port, running.clone())
+            };
+            tokio::spawn(ports::accept(listener, accepting.subscribe(), take));
         }
         let (write, read) = (ports.addresses(Port::Write), ports.addresses(Port::Read));
         let (told, heir) = watch::channel(None);
@@ -409,6 +416,16 @@ fn read_password(path: &Path) -> Result<String, ProxyError> {
     }
     let password = std::fs::read_to_string(path).map_err(failed)?.trim_end_matches(['\r', '\n']).to_owned();
     if password.is_empty() { Err(ProxyError::NoPassword { path: path.to_owned() }) } else { Ok(password) }
+}
+
+/// Has a shard serve this client. What cannot be taken off its first thread is gone already.
+async fn give(door: Arc<Door>, shard: usize, stream: TcpStream, port: Port, running: mpsc::Sender<()>) {
+    let Ok(stream) = stream.into_std() else { return };
+    let entered = Arc::clone(&door);
+    let job = move |shard| {
+        spawn_local(connection(shard, entered, stream, port, running));
+    };
+    door.shards.run(shard, Box::new(job)).await;
 }
 
 async fn connection(

@@ -2,18 +2,15 @@
 //! clients. The service owns them; a takeover hands them on. Nothing here reads a byte of a client's.
 
 use crate::config::Config;
-use crate::login::Door;
 use crate::session::Port;
-use crate::{ProxyError, connection, socket};
+use crate::{ProxyError, socket};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_local;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 
 /// Connections that may wait to be accepted: a storm of clients after a failover must not be refused.
 const BACKLOG: u32 = 4096;
@@ -132,15 +129,12 @@ pub(crate) fn adopt(socket: OwnedFd) -> Option<StdListener> {
     Some(listener)
 }
 
-/// Accepts, and hands connections to the shards in turn, while this process is the one that does.
-pub(crate) async fn accept(
-    door: Arc<Door>,
+/// Accepts, and gives each connection to `take`, while this process is the one that does.
+pub(crate) async fn accept<T: Future<Output = ()>>(
     listener: TcpListener,
-    port: Port,
-    running: mpsc::Sender<()>,
     mut accepting: watch::Receiver<Accepting>,
+    mut take: impl FnMut(TcpStream) -> T,
 ) {
-    let mut turns = (0..door.shards.count()).cycle();
     loop {
         let now = *accepting.borrow_and_update();
         match now {
@@ -155,14 +149,7 @@ pub(crate) async fn accept(
         }
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                // What cannot be taken off its first thread is gone already.
-                Ok((stream, _)) => if let Ok(stream) = stream.into_std() {
-                    let (entered, running) = (Arc::clone(&door), running.clone());
-                    let job = move |shard| {
-                        spawn_local(connection(shard, entered, stream, port, running));
-                    };
-                    door.shards.run(turns.next().unwrap_or_default(), Box::new(job)).await;
-                }
+                Ok((stream, _)) => take(stream).await,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_RETRY).await;

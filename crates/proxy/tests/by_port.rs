@@ -134,6 +134,16 @@ impl Client {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_while_it_waits_is_waited_for_no_more() {
+    let stage = Stage::new(Limits { wait: Duration::from_secs(3_600), ..Limits::default() });
+    let client = Client::connect(stage.write()).await;
+    stage.until("it is there", |totals| totals.clients == 1).await;
+    drop(client);
+    stage.until("it has left", |totals| totals.clients == 0).await;
+    assert_eq!(stage.proxy.totals().refused, 0);
+}
+
+#[tokio::test]
 async fn writers_reach_the_leader_and_are_cut_when_another_term_begins() {
     let (one, two) = (server("m1").await, server("m2").await);
     let mut stage = Stage::new(Limits::default());

@@ -23,8 +23,8 @@ const AUTH_DATABASE: &str = "postgres";
 
 pub(crate) fn run(target: &Target, options: &ProxyRun) -> Outcome {
     let path = target::config_path(target)?.to_owned();
-    let config = read(&path)?;
-    let engine = target::load(&path)?.spec.engine;
+    let file = target::load(&path)?;
+    let (config, engine) = (of_file(&file, &path)?, file.spec.engine);
     if !engine.is_read_by_proxy() {
         if options.takeover {
             let text =
@@ -61,12 +61,15 @@ async fn serve_by_port(config: &Config, stop: impl Future<Output = ()>) -> Resul
 
 /// The proxy's configuration, from the cluster's file.
 fn read(path: &Path) -> Result<Config, Failure> {
-    let file = target::load(path)?;
+    of_file(&target::load(path)?, path)
+}
+
+fn of_file(file: &ClusterFile, path: &Path) -> Result<Config, Failure> {
     let Some(proxy) = &file.proxy else {
         let text = format!("{} has no [proxy]: it does not say where to listen", path.display());
         return Err(Failure::usage(text, "add [proxy] with listen_write to it"));
     };
-    Ok(config(&file, proxy, &target::folder_of(path)))
+    Ok(config(file, proxy, &target::folder_of(path)))
 }
 
 async fn serve(config: Config, path: &Path, takeover: bool, stop: impl Future<Output = ()>) -> Result<(), Failure> {

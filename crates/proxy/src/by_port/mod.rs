@@ -7,22 +7,19 @@ mod session;
 
 use crate::config::Config;
 use crate::error::ProxyError;
-use crate::ports::Ports;
+use crate::ports::{self, Accepting, Ports};
 use crate::session::Port;
 use crate::source::{Agents, Heard};
 use crate::table::{RouteTable, View};
 use session::{Session, refuse};
 use std::collections::BTreeMap;
+use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-
-/// Pause after a connection could not be accepted.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// What happened so far.
 #[derive(Debug, Default)]
@@ -67,6 +64,9 @@ pub struct ByPort {
     shared: Arc<Shared>,
     write: Vec<SocketAddr>,
     read: Vec<SocketAddr>,
+    /// Nobody else takes its ports over, so it never changes; dropped, it ends the accepting.
+    #[expect(dead_code, reason = "held for its drop")]
+    accepting: watch::Sender<Accepting>,
     /// All that runs ends with it.
     tasks: JoinSet<()>,
     /// Follows the agents, and ends with it.
@@ -104,13 +104,14 @@ impl ByPort {
             read_from_leader: config.rules.read_from_leader,
             zone: config.rules.zone.clone(),
         });
+        let accepting = watch::Sender::new(Accepting::Yes);
         let mut tasks = JoinSet::new();
         tasks.spawn(follow(RouteTable::new(config.cluster.clone()), heard, publish));
         for (port, listener) in ports.to_accept()? {
-            tasks.spawn(accept(Arc::clone(&shared), listener, port));
+            tasks.spawn(ports::accept(listener, accepting.subscribe(), serve(Arc::clone(&shared), port)));
         }
         let (write, read) = (ports.addresses(Port::Write), ports.addresses(Port::Read));
-        Ok(Self { shared, write, read, tasks, agents })
+        Ok(Self { shared, write, read, accepting, tasks, agents })
     }
 
     /// Where it takes sessions that write.
@@ -172,32 +173,23 @@ async fn follow(mut table: RouteTable, mut heard: mpsc::Receiver<Heard>, publish
     }
 }
 
-/// Accepts until it is dropped; its sessions end with it.
-async fn accept(shared: Arc<Shared>, listener: TcpListener, port: Port) {
+/// Serves each client that it is given; those that are there end with it.
+fn serve(shared: Arc<Shared>, port: Port) -> impl FnMut(TcpStream) -> Ready<()> {
     let mut sessions = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((client, _)) => {
-                    let before = shared.counts.clients.fetch_add(1, Ordering::Relaxed);
-                    let counted = Counted(Arc::clone(&shared));
-                    if before >= shared.limits.clients {
-                        sessions.spawn(async move {
-                            counted.0.counts.refused.fetch_add(1, Ordering::Relaxed);
-                            refuse(client, "too many clients: raise clients_max of the proxy").await;
-                        });
-                        continue;
-                    }
-                    sessions.spawn(Session::new(counted, client, port).run());
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_RETRY).await;
-                }
-            },
-            // those that have ended are let go
-            Some(_) = sessions.join_next() => {}
+    move |client| {
+        // those that have ended are let go
+        while sessions.try_join_next().is_some() {}
+        let before = shared.counts.clients.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Arc::clone(&shared));
+        if before < shared.limits.clients {
+            sessions.spawn(Session::new(counted, client, port).run());
+        } else {
+            sessions.spawn(async move {
+                counted.0.counts.refused.fetch_add(1, Ordering::Relaxed);
+                refuse(client, "too many clients: raise clients_max of the proxy").await;
+            });
         }
+        ready(())
     }
 }
 

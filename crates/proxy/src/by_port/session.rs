@@ -51,7 +51,11 @@ impl Session {
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.counted.0);
         let _ = self.client.set_nodelay(true);
-        let Some((mut server, chosen, _reader)) = self.server(&shared).await else {
+        let found = tokio::select! {
+            found = self.server(&shared) => found,
+            () = leaves(&self.client) => return,
+        };
+        let Some((mut server, chosen, _reader)) = found else {
             shared.counts.refused.fetch_add(1, Ordering::Relaxed);
             let text = why(&shared.views.borrow(), self.port);
             return refuse(self.client, text).await;
@@ -101,6 +105,14 @@ impl Session {
             // the sender lives as long as sessions do
             let _ = timeout_at(deadline.min(Instant::now() + pause), views.changed()).await;
         }
+    }
+}
+
+/// Returns when a client that waits for a server has left. No client of MySQL speaks before its server does; one that does
+/// waits like the others.
+async fn leaves(client: &TcpStream) {
+    if client.peek(&mut [0]).await.is_ok_and(|read| read > 0) {
+        std::future::pending::<()>().await;
     }
 }
 
