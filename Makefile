@@ -1,6 +1,6 @@
 # What CONTRACT.md promises under "Make". Each target says what it installs, if anything, and asks no question.
 
-.PHONY: help demo test test-long check web pictures bench bench-failover bench-proxy drivers proof chaos fuzz engines
+.PHONY: help demo test test-long check web pictures bench bench-failover bench-proxy bench-console drivers proof chaos fuzz engines
 
 help:
 	@echo "make demo            a cluster on this machine: its leader dies, a replica takes over (KEEP=1 leaves it up)"
@@ -8,6 +8,7 @@ help:
 	@echo "make check           formatting, lints, documentation, dependency rule, licences"
 	@echo "make bench           all benchmarks; make bench-failover: takeover times, ours and others'"
 	@echo "make bench-proxy     CPU per transaction, ours beside PgBouncer and HAProxy, which it needs installed"
+	@echo "make bench-console   what a cluster of many members costs the console's page, frame by frame, in a real Chromium"
 	@echo "make drivers         ordinary work of psycopg, asyncpg, node-postgres, pgjdbc, sqlx and pgbench through the proxy"
 	@echo "make proof           many seeds and every pair of turns, MINUTES=60 long; goes on where it was cut off"
 	@echo "make chaos           random faults on real clusters, MINUTES=20 SEED=1; a report in bench/results/chaos.md"
@@ -33,7 +34,7 @@ test-long:
 check:
 	@scripts/check.sh
 
-bench: bench-failover bench-proxy
+bench: bench-failover bench-proxy bench-console
 
 bench-failover:
 	@scripts/engines.sh postgres
@@ -41,6 +42,10 @@ bench-failover:
 
 bench-proxy:
 	@bench/proxy/run.sh
+
+bench-console:
+	@scripts/web.sh tools
+	@bench/console/crowd.py
 
 drivers:
 	@scripts/engines.sh postgres

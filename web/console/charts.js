@@ -51,7 +51,8 @@ export function chart(store, { width, now, unit, hover, ink, start }) {
 function worst(lines, unit) {
   if (lines.size <= LINES_MAX) return lines;
   const high = (points) => points.reduce((a, p) => Math.max(a, p[unit] ?? 0), 0);
-  return new Map([...lines].sort((a, b) => high(b[1]) - high(a[1])).slice(0, LINES_MAX));
+  const ranked = [...lines].map((line) => ({ line, high: high(line[1]) })).sort((a, b) => b.high - a.high);
+  return new Map(ranked.slice(0, LINES_MAX).map(({ line }) => line));
 }
 
 function band(gap, x, from, now) {

@@ -21,6 +21,30 @@ export function h(tag, attributes, ...children) {
   return node;
 }
 
+/**
+ * A keyed element that is made only when one of `things` is another one than last time: among hundreds, most stay as they are.
+ */
+export function later(tag, key, things, make) {
+  const node = document.createElement(tag);
+  node.key = String(key);
+  node.later = { things, make };
+  // found again where the element around it is new
+  node.className = LATER;
+  return node;
+}
+
+const LATER = "later";
+
+function made(node) {
+  const { things, make } = node.later;
+  const whole = make();
+  whole.key = node.key;
+  whole.things = things;
+  return whole;
+}
+
+const asBefore = (known, things) => known.things?.length === things.length && things.every((thing, index) => thing === known.things[index]);
+
 function append(node, children) {
   for (const child of children) {
     if (child === false || child === null || child === undefined) continue;
@@ -50,9 +74,11 @@ function children(place, wanted) {
     if (known && alike(known, next)) {
       if (known === at) at = at.nextSibling;
       else place.insertBefore(known, at);
-      patch(known, next);
+      if (!next.later) patch(known, next);
+      else if (!asBefore(known, next.later.things)) patch(known, made(next));
     } else {
-      place.insertBefore(next, at);
+      place.insertBefore(next.later ? made(next) : next, at);
+      for (const inner of next.querySelectorAll?.(`.${LATER}`) ?? []) inner.replaceWith(made(inner));
     }
   }
   while (at) {
@@ -80,6 +106,7 @@ function patch(node, next) {
   }
   if (node.css || next.css) dress(node, node.css ?? {}, next.css ?? {});
   node.css = next.css;
+  node.things = next.things;
   children(node, [...next.childNodes]);
 }
 

@@ -5,20 +5,22 @@ const NARROW = 600;
 /** Beyond so many members cards are small and links carry no figures. */
 const LARGE_MAX = 12;
 const LARGE = { w: 196, h: 92, gapX: 20, gapY: 78, gapRow: 18, pad: 16 };
-const SMALL = { w: 132, h: 50, gapX: 10, gapY: 40, gapRow: 8, pad: 10 };
+const SMALL = { w: 118, h: 50, gapX: 8, gapY: 40, gapRow: 8, pad: 10 };
 const ROW = { h: 84, gap: 12, indent: 26 };
 const ZONE_HEAD = 30;
 
+const names = (cluster) => new Set(cluster.members.map((m) => m.name));
+
 /** Whom a member receives from, as far as the document tells; the leader and witnesses receive from nobody. */
-export function parent(cluster, member) {
+export function parent(cluster, member, known = names(cluster)) {
   if (member.name === cluster.leader || member.role === "witness") return null;
-  const known = (name) => cluster.members.some((m) => m.name === name);
-  if (member.upstream && known(member.upstream)) return member.upstream;
-  return cluster.leader && known(cluster.leader) ? cluster.leader : null;
+  if (member.upstream && known.has(member.upstream)) return member.upstream;
+  return cluster.leader && known.has(cluster.leader) ? cluster.leader : null;
 }
 
 function depths(cluster) {
-  const above = new Map(cluster.members.map((m) => [m.name, parent(cluster, m)]));
+  const known = names(cluster);
+  const above = new Map(cluster.members.map((m) => [m.name, parent(cluster, m, known)]));
   const depth = new Map();
   for (const member of cluster.members) {
     let steps = 0;

@@ -26,8 +26,13 @@ const ENTRIES = 300;
 /** How far behind the last entry another agent's may still come, in microseconds. */
 const LATE_US = 20_000_000;
 const TERMS = 6;
-/** A table of more members costs too much to be drawn unseen. */
+/** Of more members only those are drawn anew whom somebody sees. */
 const MANY = 30;
+/** How far beyond the window something counts as seen, and how far the page moves before that is looked at again, in pixels. */
+const MARGIN = 300;
+const STEP = 100;
+/** Time that the parts of one frame may take together; the rest is drawn in the next one, in milliseconds. */
+const FRAME_MS = 5;
 /** Sentences that wait to be read out. */
 const SAID_MAX = 6;
 
@@ -79,17 +84,35 @@ const widthOf = (id) => Math.max(240, place(id).clientWidth);
 const ink = (name) => Math.max(0, world.cluster?.members.findIndex((m) => m.name === name) ?? 0) % 8;
 
 const drawn = new Map();
-/** Draws a part when one of the things that it shows is another one than last time. */
+let begun = 0;
+/** Draws a part when one of the things that it shows is another one than last time, and there is time in this frame. */
 function part(id, things, make) {
   const before = drawn.get(id);
   if (before && before.every((thing, index) => thing === things[index])) return;
+  if (performance.now() - begun > FRAME_MS) return draw();
   drawn.set(id, things);
   show(place(id), make());
+}
+
+/** Whether what lies so far down in that part, and is so high, can be seen. */
+function sight(id) {
+  const top = place(id).getBoundingClientRect().top;
+  return (y, height) => top + y < innerHeight + MARGIN && top + y + height > -MARGIN;
+}
+
+/** Whether a row of the members' table can be seen. */
+function rowSight() {
+  const body = place("members").querySelector("tbody");
+  if (!body?.rows.length) return () => false;
+  const { top, height } = body.getBoundingClientRect();
+  const each = height / body.rows.length;
+  return (index) => top + index * each < innerHeight + MARGIN && top + (index + 1) * each > -MARGIN;
 }
 
 function drawNow() {
   const { cluster, live, store, alerts, history, journal, asked, explanation, foretold, explainError } = world;
   const now = Date.now();
+  begun = performance.now();
   const second = Math.floor(now / 1000);
   const signedIn = session.signedIn;
   part("top", [cluster, live, signedIn, isDark(), live.live || second], () => top.bar({ cluster, live, signedIn, dark: isDark(), now }));
@@ -100,9 +123,10 @@ function drawNow() {
     const title = `${live.live ? { good: "", watch: "◐ ", bad: "✕ " }[is.tone] : "⏸ "}${cluster.cluster} · ${cluster.leader ?? "no leader"} · Dauphin`;
     if (document.title !== title) document.title = title;
     const width = widthOf("picture");
-    part("picture", [cluster, width], () => picture(cluster, width));
-    // a long table that nobody sees is drawn when somebody does
-    if (cluster.members.length <= MANY || tableInView) part("members", [cluster], () => table(cluster));
+    const many = cluster.members.length > MANY;
+    const at = many ? Math.floor(scrollY / STEP) : 0;
+    part("picture", [cluster, width, at], () => picture(cluster, width, many ? sight("picture") : undefined));
+    part("members", [cluster, at], () => table(cluster, many ? rowSight() : undefined));
   }
   part("picture-tools", [], () => h("p", { class: "quiet legend-links" },
     h("span", { class: "key voter" }, "commits wait for it"), h("span", { class: "key async" }, "follows, no vote"), h("span", { class: "key cut" }, "not following")));
@@ -328,11 +352,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
 // Going on.
 
-let tableInView = false;
-new IntersectionObserver(([seen]) => {
-  tableInView = seen.isIntersecting;
-  draw();
-}, { rootMargin: "300px" }).observe(place("members"));
+addEventListener("scroll", () => world.cluster?.members.length > MANY && draw(), { passive: true });
 new ResizeObserver(draw).observe(place("picture"));
 setInterval(() => {
   sample(world.series, Date.now(), world.live.live ? world.cluster : null);

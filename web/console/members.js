@@ -1,20 +1,25 @@
 // The members as a table with everything that the document says, and one member's sheet.
 // Views only: what is pressed is `main`'s to do.
 
-import { h } from "./dom.js";
+import { h, later } from "./dom.js";
 import { dot } from "./icons.js";
 import { unfit } from "./plan.js";
 import { trend } from "./topology.js";
 import { tone } from "./verdict.js";
 import { DASH, bytes, seconds } from "./words.js";
 
-/** The table. */
-export function table(cluster) {
+/** The table. Of many rows those that `seen(index)` leaves out keep figures that moved meanwhile. */
+export function table(cluster, seen = () => true) {
+  const each = (m, index) => {
+    const leads = m.name === cluster.leader;
+    const facts = seen(index) ? [cluster] : [m.role, m.state, m.alert, m.sync_state, m.timeline, leads];
+    return later("tr", m.name, facts, () => row(m, cluster));
+  };
   const head = ["Member", "Role", "State", "Sync", "Behind", "Not received", "Not on disk", "Timeline", "Position", "Server"];
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Members, a table" },
     h("table", null,
       h("thead", null, h("tr", null, head.map((name, index) => h("th", { scope: "col", class: index >= 4 && index <= 7 ? "number" : null }, name)))),
-      h("tbody", null, cluster.members.map((m) => row(m, cluster)))));
+      h("tbody", null, cluster.members.map(each))));
 }
 
 function row(m, cluster) {

@@ -13,9 +13,9 @@ export function empty() {
 /** Notes how things stand at `now`; a null document says that nothing was heard. */
 export function sample(store, now, cluster) {
   const replicas = cluster?.members.filter((m) => m.role === "replica") ?? [];
-  const names = new Set([...store.lines.keys(), ...replicas.map((m) => m.name)]);
-  for (const name of names) {
-    const member = replicas.find((m) => m.name === name);
+  const by = new Map(replicas.map((m) => [m.name, m]));
+  for (const name of new Set([...store.lines.keys(), ...by.keys()])) {
+    const member = by.get(name);
     const points = store.lines.get(name) ?? [];
     points.push({ at: now, seconds: member?.lag_seconds ?? null, bytes: member?.lag_bytes ?? null });
     while (points.length && points[0].at < now - KEPT_MS) points.shift();

@@ -1,7 +1,7 @@
 // The picture of the cluster: cards on the places that `layout` gives, links with their lag, the crown that can be dragged.
 // It draws what the document says; what a drop means is the caller's.
 
-import { h } from "./dom.js";
+import { h, later } from "./dom.js";
 import { crown, dot } from "./icons.js";
 import { layout } from "./layout.js";
 import { tone } from "./verdict.js";
@@ -15,8 +15,8 @@ const CLICK_WITHIN = 50;
 
 const CUT = ["unreachable", "stopped", "crashed", "fenced", "cloning", "rewinding"];
 
-/** The picture for this width. */
-export function picture(cluster, width) {
+/** The picture for this width. Of many cards those that `seen(y, height)` leaves out keep figures that moved meanwhile. */
+export function picture(cluster, width, seen = () => true) {
   const shape = layout(cluster, width);
   const by = new Map(cluster.members.map((m) => [m.name, m]));
   const links = shape.links.map((link) => drawn(link, by, cluster, shape.mode));
@@ -25,7 +25,11 @@ export function picture(cluster, width) {
     h("div", { class: "zone", key: zone.name, css: box(zone) }, h("span", null, zone.name)));
   const place = new Map(shape.nodes.map((n) => [n.name, n]));
   // in the document's order for whoever tabs through it, wherever each stands
-  const nodes = cluster.members.map((m) => card(m, place.get(m.name), cluster, shape.mode));
+  const nodes = cluster.members.map((m) => {
+    const at = place.get(m.name);
+    const make = () => card(m, at, cluster, shape.mode);
+    return shape.mode === "grid" ? later("li", m.name, facts(m, at, cluster, seen), make) : make();
+  });
   return h("div", { class: `stage ${shape.mode}`, css: { height: `${shape.height}px` } },
     zones,
     h("svg", { class: "links", width, height: shape.height, "aria-hidden": "true" }, links),
@@ -72,12 +76,21 @@ export function trend(member) {
   return h("span", { class: closer ? "closer" : "farther", title: text }, closer ? " ↓" : " ↑");
 }
 
+/** What a small card shows. */
+function facts(member, place, cluster, seen) {
+  const leads = member.name === cluster.leader;
+  const whole = [place.x, place.y, place.w, member.role, member.state, member.alert, member.sync_state, leads, leads && cluster.open];
+  return [...whole, seen(place.y, place.h) ? lag(member) : null];
+}
+
 function card(member, place, cluster, mode) {
   const leads = member.name === cluster.leader;
   const open = leads && cluster.open;
   const how = tone(member);
   const role = leads ? (open ? "leader" : "leader, not open") : member.role;
-  const state = member.state === "running" ? role : `${role}, ${member.state}`;
+  const well = member.state === "running";
+  // there is room for what is not as usual
+  const state = mode === "grid" && !leads ? (!well ? member.state : role === "replica" ? "" : role) : well ? role : `${role}, ${member.state}`;
   const sync = member.sync_state;
   const busy = ["cloning", "rewinding", "rejoining", "starting"].includes(member.state);
   const behind = member.role === "replica" && (mode === "list" || mode === "grid");

@@ -111,7 +111,7 @@ impl Agent {
 
     async fn checkpoint(&self) -> Result<(), ApiError> {
         let Some(server) = &self.server else { return Ok(()) };
-        server.engine.checkpoint().await.map_err(|e| ApiError::failed("checkpoint", e.to_string(), ""))
+        server.engine.checkpoint().await.map_err(|e| ApiError::failed("checkpoint", e.to_string(), "dauphin status, and dauphin explain if the server ended"))
     }
 
     pub(crate) async fn command(&self, command: Command) -> Result<(), ApiError> {
