@@ -33,6 +33,7 @@ mod start;
 mod steps;
 mod store_leader;
 mod view;
+mod vigil;
 mod what_if;
 mod why;
 

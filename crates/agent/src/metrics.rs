@@ -4,6 +4,8 @@
 use crate::alerts::Alerts;
 use crate::picture::Picture;
 use crate::view;
+use crate::vigil::Vigil;
+use dauphin_alerts::Disk;
 use dauphin_guard::boottime;
 use dauphin_ha::Role;
 use dauphin_model::{EngineKind, MemberKind, Run};
@@ -40,7 +42,7 @@ fn truth(b: bool) -> f64 {
 }
 
 /// The text, with its end mark.
-pub(crate) fn text(picture: &Picture, alerts: &Alerts, turned_ms_ago: u64) -> String {
+pub(crate) fn text(picture: &Picture, alerts: &Alerts, vigil: &Vigil, turned_ms_ago: u64) -> String {
     let cluster = view::cluster(picture, boottime(), None);
     let labels = format!("cluster=\"{}\",reporter=\"{}\"", picture.spec.cluster, picture.me);
     let mut sheet = Sheet { text: String::new(), labels, name: "" };
@@ -78,10 +80,37 @@ pub(crate) fn text(picture: &Picture, alerts: &Alerts, turned_ms_ago: u64) -> St
     for (member, kind, level) in alerts.levels() {
         sheet.sample(&format!(",member=\"{member}\",kind=\"{kind}\""), f64::from(level));
     }
+    machine(&mut sheet, vigil);
     places(&mut sheet, alerts);
     patroni(&mut sheet, picture, &cluster);
     sheet.text.push_str("# EOF\n");
     sheet.text
+}
+
+/// The reporter's disks and log, and how far the others' clocks are from its own.
+fn machine(sheet: &mut Sheet, vigil: &Vigil) {
+    let vitals = vigil.own().unwrap_or_default();
+    let mut disks = |name, help, value: &dyn Fn(&Disk) -> u64| {
+        sheet.family(name, help);
+        for disk in &vitals.disks {
+            sheet.sample(&format!(",folder=\"{}\"", escaped(&disk.folder)), value(disk) as f64);
+        }
+    };
+    disks("dauphin_disk_bytes", "Bytes that a disk has, by a folder on it.", &|d| d.total);
+    disks("dauphin_disk_free_bytes", "Bytes of it that are free.", &|d| d.free);
+    sheet.family("dauphin_log_bytes", "Log on the reporter's disk.");
+    if let Some(log) = vitals.log {
+        sheet.sample("", log.bytes as f64);
+    }
+    sheet.family("dauphin_clock_ahead_seconds", "How far a member's wall clock is ahead of the reporter's, at least.");
+    for (member, ms) in vigil.clocks(boottime()) {
+        sheet.sample(&format!(",member=\"{member}\""), ms as f64 / 1_000.0);
+    }
+}
+
+/// A text between the quotes of a label.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// How the reporter's sending of notices goes, by place.

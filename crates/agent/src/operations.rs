@@ -11,6 +11,7 @@ use crate::mind::Inbox;
 use crate::picture::Picture;
 use crate::server::Server;
 use crate::standing::Asked;
+use crate::vigil::Vigil;
 use crate::what_if::WhatIf;
 use crate::{metrics, view, why};
 use dauphin_api::dto;
@@ -50,6 +51,7 @@ pub(crate) struct Agent {
     pub(crate) server: Option<Arc<Server>>,
     pub(crate) turned: Arc<AtomicU64>,
     pub(crate) alerts: Arc<Alerts>,
+    pub(crate) vigil: Arc<Vigil>,
     /// Who simulates holds its one turn.
     pub(crate) simulates: Arc<Semaphore>,
 }
@@ -174,7 +176,9 @@ impl Agent {
 impl Operations for Agent {
     fn cluster(&self) -> dto::Cluster {
         let version = self.server.as_ref().map(|s| s.engine.version());
-        let mut cluster = view::cluster(&self.picture(), boottime(), version);
+        let (picture, now) = (self.picture(), boottime());
+        let mut cluster = view::cluster(&picture, now, version);
+        self.vigil.tell(&mut cluster, &picture, now);
         self.tell_of_votes(&mut cluster);
         cluster
     }
@@ -184,7 +188,7 @@ impl Operations for Agent {
     }
 
     fn metrics_text(&self) -> String {
-        metrics::text(&self.picture(), &self.alerts, self.turned_us_ago() / 1_000)
+        metrics::text(&self.picture(), &self.alerts, &self.vigil, self.turned_us_ago() / 1_000)
     }
 
     fn events(&self) -> broadcast::Receiver<dto::Event> {

@@ -9,11 +9,15 @@ mod finding;
 mod memory;
 mod notice;
 mod people;
+mod trend;
+mod vitals;
 
 pub use board::{Board, NOTICE_EVERY, NOTICES_BURST};
 pub use condition::{Kind, NoSuchKind};
-pub use facts::{Facts, MemberFacts, Observation, Seen, Standing, look};
+pub use facts::{Facts, MemberFacts, Observation, Seen, Standing, look, strain};
 pub use finding::Finding;
 pub use memory::{ALERTS_MAX, Acknowledged, KeptAlert, Memory, SILENCES_MAX, Silence};
 pub use notice::{Change, Item, Notice};
 pub use people::{Refused, SILENCE_MAX, SilenceWish, TEXT_CHARS_MAX};
+pub use trend::Trend;
+pub use vitals::{Disk, LogSize, SLOTS_MAX, Slot, Vitals, clock_off};

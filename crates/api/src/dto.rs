@@ -124,13 +124,14 @@ pub struct Member {
 /// One thing worth knowing of a member: reported, never acted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remark {
-    /// One word: `set_by_hand`, `replay_paused`, `certificate_ends`, `shared_name`, `no_vote`.
+    /// One word: `set_by_hand`, `replay_paused`, `certificate_ends`, `shared_name`, `no_vote`, or an alert's kind: `disk_fills`,
+    /// `log_grows`, `slot_idle`, `slot_lost`, `clock_apart`, `checksum_failure`.
     pub code: String,
     /// In words.
     pub text: String,
     /// What to do about it.
     pub next: String,
-    /// It takes the promise away that an acknowledged commit is safe.
+    /// It takes the promise away that an acknowledged commit is safe, or is critical by its alert's level.
     pub critical: bool,
 }
 

@@ -95,6 +95,10 @@ wal_level = "logical"
 [alerts]
 lag = ["2s", "20s", "1h"]
 lag_bytes = ["1MiB", "1GiB", "1TiB"]
+disk = ["50%", "60%", "99%"]
+disk_full_in = ["7d", "1d", "10min"]
+log_size = ["1GiB", "2GiB", "3GiB"]
+clocks_apart = "500ms"
 replicas = 1
 raise_after = "3s"
 clear_after = "1min"
@@ -194,6 +198,9 @@ fn every_key_is_read() {
     let alerts = &file.spec.alerts;
     assert_eq!(alerts.lag, [2_000, 20_000, 3_600_000].map(Span::ms));
     assert_eq!((alerts.lag_bytes, alerts.replicas), ([1 << 20, 1 << 30, 1 << 40], Some(1)));
+    assert_eq!((alerts.disk, alerts.clocks_apart), ([50, 60, 99], Span::ms(500)));
+    assert_eq!(alerts.disk_full_in, [7 * 86_400_000, 86_400_000, 600_000].map(Span::ms));
+    assert_eq!(alerts.log_size, [1 << 30, 2 << 30, 3 << 30]);
     assert_eq!((alerts.raise_after, alerts.clear_after), (Span::ms(3_000), Span::ms(60_000)));
     assert_eq!((alerts.group_within, alerts.remind_every), (Span::ms(2_000), Span::ZERO));
     let places: Vec<_> = file.spec.notify.iter().map(|t| (t.name.as_str(), t.kind.word(), t.level)).collect();
@@ -336,19 +343,23 @@ listen_write = "6432"
 fn limits_of_alerts_grow_and_stay_within_bounds() {
     let text = format!(
         "{THREE}alert_lag = [\"1h\", \"1h\", \"2h\"]\n[alerts]\nlag = [\"10s\", \"60s\"]\nlag_bytes = [\"1MiB\", 5, \"1GiB\"]\n\
-         replicas = 31\nraise_after = \"500ms\"\nclear_after = \"2h\"\nremind_every = \"5s\"\nremind = \"5s\"\n"
+         replicas = 31\nraise_after = \"500ms\"\nclear_after = \"2h\"\nremind_every = \"5s\"\nremind = \"5s\"\n\
+         disk = [\"80%\", \"100%\", \"95%\"]\ndisk_full_in = [\"1h\", \"4h\", \"1d\"]\nclocks_apart = \"1ms\"\n"
     );
     refused(
         &text,
         expect![[r#"
-        dauphin.toml:25:13: `alert_lag` is "1h", "1h", "2h"; each must be more than the one before
-        dauphin.toml:27:7: `lag` is a array; allowed: three durations that grow, as in lag = ["10s", "1min", "5min"]
-        dauphin.toml:28:13: `lag_bytes` is a array; allowed: three sizes that grow, as in lag_bytes = ["256MiB", "1GiB", "4GiB"]
-        dauphin.toml:29:12: `replicas` is 31; allowed: a whole number, 0 to 30
-        dauphin.toml:30:15: `raise_after` is 500ms; allowed: a duration, 1 s to 1 h
-        dauphin.toml:31:15: `clear_after` is 2h; allowed: a duration, 1 s to 1 h
-        dauphin.toml:32:16: `remind_every` is 5s; allowed: a duration, 0 s or 1 min to 30 d
-        dauphin.toml:33:1: unknown key `remind`; did you mean `remind_every`?"#]],
+            dauphin.toml:25:13: `alert_lag` is "1h", "1h", "2h"; each must be worse than the one before: three durations that grow
+            dauphin.toml:27:7: `lag` is a array; allowed: three durations that grow, as in lag = ["10s", "1min", "5min"]
+            dauphin.toml:28:13: `lag_bytes` is a array; allowed: three sizes that grow, as in lag_bytes = ["256MiB", "1GiB", "4GiB"]
+            dauphin.toml:29:12: `replicas` is 31; allowed: a whole number, 0 to 30
+            dauphin.toml:30:15: `raise_after` is 500ms; allowed: a duration, 1 s to 1 h
+            dauphin.toml:31:15: `clear_after` is 2h; allowed: a duration, 1 s to 1 h
+            dauphin.toml:32:16: `remind_every` is 5s; allowed: a duration, 0 s or 1 min to 30 d
+            dauphin.toml:33:1: unknown key `remind`; did you mean `remind_every`?
+            dauphin.toml:34:8: `disk`: "100%" is not a percentage: 1% to 99%, as in "80%"
+            dauphin.toml:35:16: `disk_full_in` is "1h", "4h", "1d"; each must be worse than the one before: three durations that shrink
+            dauphin.toml:36:16: `clocks_apart` is 1ms; allowed: a duration, 100 ms to 1 d"#]],
     );
     let lags = accepted(THREE).spec;
     let m1 = MemberName::new("m1").expect("a name");

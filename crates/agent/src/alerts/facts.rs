@@ -3,12 +3,13 @@
 use super::speaker;
 use crate::picture::Picture;
 use crate::view;
+use crate::vigil::Vigil;
 use dauphin_alerts::{Facts, MemberFacts, Standing};
 use dauphin_ha::{Beat, Role};
-use dauphin_model::{EngineKind, MemberSpec, Mono, Remark, Span};
+use dauphin_model::{EngineKind, MemberSpec, Mono, Remark, Run, Span};
 use dauphin_store::StoreHealth;
 
-pub(super) fn of(picture: &Picture, now: Mono, health: &StoreHealth) -> Facts {
+pub(super) fn of(picture: &Picture, now: Mono, health: &StoreHealth, vigil: &Vigil) -> Facts {
     let record = picture.store.leadership.as_ref();
     let degraded = record.is_some_and(|r| r.published.degraded);
     Facts {
@@ -19,11 +20,12 @@ pub(super) fn of(picture: &Picture, now: Mono, health: &StoreHealth) -> Facts {
         commits_wait: !degraded && picture.leading().is_some_and(|l| l.short),
         degraded,
         paused: picture.store.paused,
-        members: picture.spec.members.iter().map(|m| member(picture, now, health, m)).collect(),
+        members: picture.spec.members.iter().map(|m| member(picture, now, health, vigil, m)).collect(),
     }
 }
 
-fn member(picture: &Picture, now: Mono, health: &StoreHealth, spec: &MemberSpec) -> MemberFacts {
+fn member(picture: &Picture, now: Mono, health: &StoreHealth, vigil: &Vigil, spec: &MemberSpec) -> MemberFacts {
+    let (vitals, clock_off) = vigil.of(&spec.name, now);
     let beat = picture.beat_of(&spec.name);
     let leads = picture.store.leadership.as_ref().is_some_and(|r| r.leader.name == spec.name);
     let mut remarks = beat.map(|b| b.remarks.clone()).unwrap_or_default();
@@ -40,12 +42,15 @@ fn member(picture: &Picture, now: Mono, health: &StoreHealth, spec: &MemberSpec)
         // others count transactions, for which there are no limits
         lag_bytes: picture.lag_bytes(&spec.name).filter(|_| picture.spec.engine == EngineKind::Postgres),
         remarks,
+        vitals,
+        clock_off,
     }
 }
 
 fn standing(beat: &Beat) -> Standing {
     match view::state_of(Some(beat)) {
         _ if beat.role == Role::Quarantined => Standing::Quarantined,
+        _ if beat.role == Role::Replica && beat.run == Run::Running && !beat.streaming => Standing::Unfed,
         "running" => Standing::Running,
         "rejoining" | "rewinding" => Standing::Rejoining,
         "starting" | "cloning" => Standing::Coming,

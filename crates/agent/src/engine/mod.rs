@@ -14,6 +14,7 @@ use bytes::Bytes;
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
 use dauphin_engine::host::DiskProbe;
+use dauphin_engine::postgres::signs::Signs;
 use dauphin_ha::{EngineOutcome, EngineStep, Role};
 use dauphin_model::file::Local;
 use dauphin_model::{EngineKind, Lsn, MemberName, MemberSpec, ServerView, Spec, Timeline};
@@ -146,6 +147,24 @@ impl Engine {
             Self::Mysql(hands) => (&hands.server.instance.data_dir, &hands.server.instance.member_dir),
         };
         DiskProbe::start(data_dir, beside, every)
+    }
+
+    /// Where its log lies, and which files there are log.
+    pub(crate) fn log_files(&self) -> (PathBuf, fn(&str) -> bool) {
+        match self {
+            Self::Postgres(hands) => (hands.server.instance.data_dir.join("pg_wal"), |_| true),
+            Self::Mysql(hands) => (hands.server.instance.data_dir.clone(), |name| {
+                name.starts_with("binlog.") || name.starts_with("relay")
+            }),
+        }
+    }
+
+    /// What the server says of its slots and its pages. `None`: it does not answer, or has no such things.
+    pub(crate) async fn signs(&self, limit: Duration) -> Option<Signs> {
+        match self {
+            Self::Postgres(hands) => hands.server.signs(limit).await.ok(),
+            Self::Mysql(_) => None,
+        }
     }
 
     /// Drops kept connections; after a stop or start they lead nowhere.

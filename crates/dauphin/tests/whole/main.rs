@@ -16,6 +16,7 @@ mod place;
 mod reload;
 mod restored;
 mod stage;
+mod strain;
 mod takeover;
 
 use serde_json::Value;

@@ -29,6 +29,7 @@ pub mod roles;
 mod server;
 pub mod session;
 mod settle;
+pub mod signs;
 pub mod slots;
 pub mod start;
 pub mod sync;

@@ -152,6 +152,18 @@ pub const KEYS: &[Key] = &[
     key("alerts", "lag_bytes", "three sizes that grow").default("[\"256MiB\", \"1GiB\", \"4GiB\"]").about(
         "The same for log that is not replayed yet. The worse of the two counts.",
     ),
+    key("alerts", "disk", "three percentages that grow").default("[\"80%\", \"90%\", \"95%\"]").about(
+        "How much of a disk that a member needs may be used before that is a warning, critical, an emergency.",
+    ),
+    key("alerts", "disk_full_in", "three durations that shrink").default("[\"1d\", \"4h\", \"1h\"]").about(
+        "The same for how soon it will be full if it goes on filling like this. The worse of the two counts.",
+    ),
+    key("alerts", "log_size", "three sizes that grow").default("[\"16GiB\", \"64GiB\", \"256GiB\"]").about(
+        "The same for the log on a member's disk: PostgreSQL's `pg_wal`, MySQL's and MariaDB's binary and relay logs.",
+    ),
+    key("alerts", "clocks_apart", "a duration, 100 ms to 1 d").default("\"2s\"").about(
+        "How far a member's wall clock may be from most others' before that is a warning.",
+    ),
     key("alerts", "replicas", "a whole number, 0 to 30").example("2").about(
         "Fewest replicas that should run. Left out: two, or as many as the members make possible.",
     ),

@@ -28,6 +28,9 @@ const CLIENT_KEEPALIVE_MAX: Span = Span::ms(7_200_000);
 /// How long a condition may have to hold, and how long a notification may wait for company.
 const ALERT_WAIT_MIN: Span = Span::ms(1_000);
 const ALERT_WAIT_MAX: Span = Span::ms(3_600_000);
+/// What clocks that are kept by NTP are better than, and what is no clock any more.
+const CLOCKS_APART_MIN: Span = Span::ms(100);
+const CLOCKS_APART_MAX: Span = Span::ms(86_400_000);
 /// How often people may be told the same thing again.
 const REMIND_MIN: Span = Span::ms(60_000);
 const REMIND_MAX: Span = Span::ms(30 * 86_400_000);
@@ -305,6 +308,12 @@ fn alert_spec(section: &Section<'_, '_>) -> Option<AlertSpec> {
     let lag = section.three("lag", super::unit::duration);
     let lag_bytes = section.three("lag_bytes", super::unit::size);
     let replicas = section.number("replicas", 0..check::MEMBERS_MAX as u64).and_then(|n| u32::try_from(n).ok());
+    let disk = section.three("disk", super::unit::percent);
+    // sooner is worse
+    let sooner = |text: &str| super::unit::duration(text).map(std::cmp::Reverse);
+    let disk_full_in = section.three("disk_full_in", sooner).map(|three| three.map(|limit| limit.0));
+    let log_size = section.three("log_size", super::unit::size);
+    let clocks_apart = section.duration_within("clocks_apart", CLOCKS_APART_MIN, CLOCKS_APART_MAX);
     let moment = |name| section.duration_within(name, ALERT_WAIT_MIN, ALERT_WAIT_MAX);
     let (raise_after, clear_after, group_within) =
         (moment("raise_after"), moment("clear_after"), moment("group_within"));
@@ -318,6 +327,10 @@ fn alert_spec(section: &Section<'_, '_>) -> Option<AlertSpec> {
     Some(AlertSpec {
         lag: lag?,
         lag_bytes: lag_bytes?,
+        disk: disk?,
+        disk_full_in: disk_full_in?,
+        log_size: log_size?,
+        clocks_apart: clocks_apart?,
         replicas,
         raise_after: raise_after?,
         clear_after: clear_after?,

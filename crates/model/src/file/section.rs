@@ -185,7 +185,8 @@ impl<'a, 'i> Section<'a, 'i> {
                 return Ok(three);
             }
             Err(format!(
-                "`{name}` is \"{warning}\", \"{critical}\", \"{emergency}\"; each must be more than the one before"
+                "`{name}` is \"{warning}\", \"{critical}\", \"{emergency}\"; each must be worse than the one before: {}",
+                self.key(name).form
             ))
         })
     }

@@ -170,6 +170,10 @@ fn alerts(out: &mut Out, alerts: &AlertSpec) {
     out.section("alerts", true);
     out.differing("lag", alerts.lag.map(unit::duration_text).to_vec());
     out.differing("lag_bytes", alerts.lag_bytes.map(unit::size_text).to_vec());
+    out.differing("disk", alerts.disk.map(|percent| format!("{percent}%")).to_vec());
+    out.differing("disk_full_in", alerts.disk_full_in.map(unit::duration_text).to_vec());
+    out.differing("log_size", alerts.log_size.map(unit::size_text).to_vec());
+    out.differing("clocks_apart", unit::duration_text(alerts.clocks_apart));
     if let Some(replicas) = alerts.replicas {
         out.put("replicas", i64::from(replicas));
     }
