@@ -5,6 +5,7 @@
 
 mod alerts;
 mod asks;
+mod care;
 mod change;
 mod desk;
 mod durable;

@@ -2,13 +2,14 @@
 //! that are there already.
 
 use crate::alerts::Alerts;
+use crate::care::Care;
 use crate::picture::Picture;
 use crate::view;
 use crate::vigil::Vigil;
-use dauphin_alerts::Disk;
+use dauphin_alerts::{Disk, Health};
 use dauphin_guard::boottime;
 use dauphin_ha::Role;
-use dauphin_model::{EngineKind, MemberKind, Run};
+use dauphin_model::{EngineKind, FixKind, MemberKind, Run};
 use dauphin_notify::Standing;
 use std::fmt::Write;
 
@@ -42,8 +43,10 @@ fn truth(b: bool) -> f64 {
 }
 
 /// The text, with its end mark.
-pub(crate) fn text(picture: &Picture, alerts: &Alerts, vigil: &Vigil, turned_ms_ago: u64) -> String {
-    let cluster = view::cluster(picture, boottime(), None);
+pub(crate) fn text(picture: &Picture, alerts: &Alerts, vigil: &Vigil, care: &Care, turned_ms_ago: u64) -> String {
+    let now = boottime();
+    let mut cluster = view::cluster(picture, now, None);
+    care.tell(&mut cluster, picture, now, false);
     let labels = format!("cluster=\"{}\",reporter=\"{}\"", picture.spec.cluster, picture.me);
     let mut sheet = Sheet { text: String::new(), labels, name: "" };
     sheet.one("dauphin_term", "Number of the current leadership.", cluster.term.unwrap_or(0) as f64);
@@ -80,11 +83,30 @@ pub(crate) fn text(picture: &Picture, alerts: &Alerts, vigil: &Vigil, turned_ms_
     for (member, kind, level) in alerts.levels() {
         sheet.sample(&format!(",member=\"{member}\",kind=\"{kind}\""), f64::from(level));
     }
+    health(&mut sheet, &cluster, care);
     machine(&mut sheet, vigil);
     places(&mut sheet, alerts);
     patroni(&mut sheet, picture, &cluster);
     sheet.text.push_str("# EOF\n");
     sheet.text
+}
+
+/// How the cluster and its members are, and what the reporter mended.
+fn health(sheet: &mut Sheet, cluster: &dauphin_api::dto::Cluster, care: &Care) {
+    let number = |word: &str| Health::ALL.into_iter().find(|h| h.word() == word).map(|h| f64::from(h.number()));
+    let help = "How a member is (empty: the cluster): 0 healthy, 1 investigate, 2 repair, 3 rejoin, 4 failover.";
+    sheet.family("dauphin_health", help);
+    let members = cluster.members.iter().map(|m| (m.name.as_str(), m.health.as_str()));
+    for (name, health) in std::iter::once(("", cluster.health.as_str())).chain(members) {
+        if let Some(number) = number(health) {
+            sheet.sample(&format!(",member=\"{name}\""), number);
+        }
+    }
+    sheet.family("dauphin_mended", "How often the reporter mended what, since its start.");
+    let mended = care.mended();
+    for (word, kind) in FixKind::WORDS {
+        sheet.sample(&format!(",fix=\"{word}\""), mended.get(&kind).copied().unwrap_or(0) as f64);
+    }
 }
 
 /// The reporter's disks and log, and how far the others' clocks are from its own.

@@ -63,6 +63,8 @@ pub(crate) struct Vigil {
     links: Arc<Links>,
     picture: watch::Receiver<Arc<Picture>>,
     own: Mutex<Option<Vitals>>,
+    /// Since when something has held our replay up.
+    held_up: Mutex<Option<Mono>>,
     heard: Mutex<BTreeMap<MemberName, Heard>>,
 }
 
@@ -79,8 +81,8 @@ impl Vigil {
         links: Arc<Links>,
         picture: watch::Receiver<Arc<Picture>>,
     ) -> Arc<Self> {
-        let (own, heard) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { me, server, state_dir, identity, links, picture, own, heard })
+        let (own, held_up, heard) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { me, server, state_dir, identity, links, picture, own, held_up, heard })
     }
 
     /// Measures and asks until the agent ends.
@@ -143,6 +145,7 @@ impl Vigil {
             log: taken.map(|bytes| LogSize { bytes, per_hour: trends.log.per_hour() }),
             slots: trends.slots.clone(),
             damaged: trends.damaged,
+            held_up_ms: None,
             authority_days: Some(self.identity.authority_days_left()),
         })
     }
@@ -182,7 +185,13 @@ impl Vigil {
 
     /// What was measured here last.
     pub(crate) fn own(&self) -> Option<Vitals> {
-        lock(&self.own).clone()
+        let held_up_ms = lock(&self.held_up).map(|since| boottime().since(since).as_ms());
+        lock(&self.own).clone().map(|own| Vitals { held_up_ms, ..own })
+    }
+
+    /// Since when something has held our replay up.
+    pub(crate) fn held_up_since(&self, since: Option<Mono>) {
+        *lock(&self.held_up) = since;
     }
 
     /// What a member tells, and how far its clock is from most others', as far as both are known.

@@ -31,8 +31,10 @@ pub enum Standing {
     /// Its server takes part.
     #[default]
     Running,
-    /// It starts, or copies its data.
+    /// It starts.
     Coming,
+    /// It copies its data.
+    Copying,
     /// Its server runs, and receives nothing.
     Unfed,
     /// It goes back to where its log parts from the leader's.
@@ -98,14 +100,8 @@ const OWN_WORD: [Kind; 8] = [
     Kind::ReceiverDown,
 ];
 /// What its vitals tell.
-const BY_VITALS: [Kind; 6] = [
-    Kind::DiskFills,
-    Kind::LogGrows,
-    Kind::SlotIdle,
-    Kind::SlotLost,
-    Kind::ChecksumFailure,
-    Kind::CertificateEnds,
-];
+const BY_VITALS: [Kind; 6] =
+    [Kind::DiskFills, Kind::LogGrows, Kind::SlotIdle, Kind::SlotLost, Kind::ChecksumFailure, Kind::CertificateEnds];
 
 /// The conditions that follow from the facts.
 #[must_use]
@@ -146,7 +142,7 @@ fn member(spec: &Spec, facts: &Facts, one: &MemberFacts, out: &mut Vec<Observati
     let mut add = |kind: Kind, seen: Seen| out.push(Observation { kind, member: Some(one.name.clone()), seen });
     let mut found = |finding: Finding| add(finding.kind(), Seen::Found(finding));
     match one.standing {
-        Standing::Running | Standing::Coming => {}
+        Standing::Running | Standing::Coming | Standing::Copying => {}
         Standing::Unfed if facts.open => found(Finding::ReceiverDown),
         // from whom?
         Standing::Unfed => {}

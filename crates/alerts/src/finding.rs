@@ -167,12 +167,7 @@ impl Finding {
             Self::MemberDown { state } => format!("{who} is {state}"),
             Self::Quarantined => format!("{who} does not come back by itself and needs a person"),
             Self::Diverged => format!("the log of {who} parts from the leader's, and it is not back yet"),
-            Self::Lag { age, bytes, .. } => {
-                let age = age.map(|age| format!("{:.1} s", age.as_ms() as f64 / 1_000.0));
-                let bytes = bytes.filter(|bytes| *bytes > 0).map(shown_bytes);
-                let both: Vec<String> = age.into_iter().chain(bytes).collect();
-                format!("{who} is behind: {}", both.join(", "))
-            }
+            Self::Lag { age, bytes, .. } => format!("{who} is behind: {}", age_and_bytes(*age, *bytes)),
             Self::Remark(remark) => format!("{who}: {remark}"),
             Self::ReceiverDown
             | Self::DiskFills { .. }
@@ -265,6 +260,17 @@ impl Finding {
             Self::Remark(remark) => remark.next(),
         }
     }
+}
+
+/// How far something is behind.
+pub(crate) fn age_and_bytes(age: Option<Span>, bytes: Option<u64>) -> String {
+    let both = age.map(shown_span).into_iter().chain(bytes.filter(|bytes| *bytes > 0).map(shown_bytes));
+    both.collect::<Vec<_>>().join(", ")
+}
+
+/// A time that has passed.
+pub(crate) fn shown_span(span: Span) -> String {
+    format!("{:.1} s", span.as_ms() as f64 / 1_000.0)
 }
 
 /// A time to come, as roughly as it is known.

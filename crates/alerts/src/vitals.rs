@@ -23,6 +23,8 @@ pub struct Vitals {
     pub slots: Vec<Slot>,
     /// Pages whose checksum failed, as its server counts them.
     pub damaged: u64,
+    /// For how long something that runs on it has held its replay up, in milliseconds.
+    pub held_up_ms: Option<u64>,
     /// Days until the cluster's CA ends, as its file says.
     pub authority_days: Option<i64>,
 }
@@ -176,6 +178,7 @@ mod tests {
             log: Some(LogSize { bytes: 1 << 30, per_hour: Some(1 << 40) }),
             slots: vec![slot("feed", true, false)],
             damaged: 0,
+            held_up_ms: None,
             authority_days: Some(30),
         };
         assert_eq!(findings(&AlertSpec::default(), &well), []);
@@ -187,6 +190,7 @@ mod tests {
             log: Some(LogSize { bytes: 65 << 30, per_hour: None }),
             slots: vec![slot("feed", false, false), slot("copy", false, true)],
             damaged: 2,
+            held_up_ms: None,
             authority_days: Some(3),
         };
         let found = findings(&AlertSpec::default(), &ill);

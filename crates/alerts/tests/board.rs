@@ -318,6 +318,7 @@ fn suffering() -> Vitals {
         log: Some(LogSize { bytes: 17 << 30, per_hour: Some(1 << 30) }),
         slots: vec![slot("feed", false), slot("copy", true)],
         damaged: 1,
+        held_up_ms: None,
         authority_days: Some(20),
     }
 }
@@ -347,20 +348,20 @@ fn what_a_machine_suffers_from_is_said_in_words() {
     story.stays(&facts, 60);
     story.told(expect![[r#"
         75   #3 Raised emergency 10: no leader takes writes
-        95   #4 Cleared warning 2: m2: the cluster's CA ends in 20 days
     "#]]);
     story.told.clear();
     story.stays(&well(), 60);
     story.told(expect![[r#"
-        155  #5 Cleared emergency 10: no leader takes writes
-        155  #5 Cleared critical 4: m2: the disk of /data is 92 % used, 8.0 GiB are free, full in 2 h if it goes on like this
-        155  #5 Cleared critical 6: m2: what was kept for copy is gone: whoever receives from it begins anew
-        155  #5 Cleared critical 8: m2: pages whose checksum failed: 1
-        155  #5 Cleared warning 1: replicas that run: 1; there should be 2
-        155  #5 Cleared warning 3: m3: it receives nothing, though a leader is there
-        155  #5 Cleared warning 5: m2: its log takes 17.0 GiB, 1.0 GiB more in an hour
-        155  #5 Cleared warning 7: m2: its clock is 90.0 s behind the others'
-        155  #5 Cleared warning 9: m2: nobody receives from feed (keeps 3.0 GiB)
+        155  #4 Cleared emergency 10: no leader takes writes
+        155  #4 Cleared critical 4: m2: the disk of /data is 92 % used, 8.0 GiB are free, full in 2 h if it goes on like this
+        155  #4 Cleared critical 6: m2: what was kept for copy is gone: whoever receives from it begins anew
+        155  #4 Cleared critical 8: m2: pages whose checksum failed: 1
+        155  #4 Cleared warning 1: replicas that run: 1; there should be 2
+        155  #4 Cleared warning 2: m2: the cluster's CA ends in 20 days
+        155  #4 Cleared warning 3: m3: it receives nothing, though a leader is there
+        155  #4 Cleared warning 5: m2: its log takes 17.0 GiB, 1.0 GiB more in an hour
+        155  #4 Cleared warning 7: m2: its clock is 90.0 s behind the others'
+        155  #4 Cleared warning 9: m2: nobody receives from feed (keeps 3.0 GiB)
     "#]]);
 }
 

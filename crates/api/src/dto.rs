@@ -56,6 +56,12 @@ pub struct Cluster {
     /// How many published voters an election must hear.
     #[serde(default)]
     pub answers: Option<u32>,
+    /// Why [`Cluster::health`] is what it is, in a sentence.
+    #[serde(default)]
+    pub health_reason: Option<String>,
+    /// For how long it has been so, in seconds, as far as the reporter saw.
+    #[serde(default)]
+    pub health_seconds: Option<u64>,
 }
 
 /// One member, in [`Cluster`].
@@ -119,6 +125,15 @@ pub struct Member {
     /// What it is doing or what is wrong, for people (progress of a clone, why it is fenced).
     #[serde(default)]
     pub detail: Option<String>,
+    /// `healthy`, `investigate`, `failover`, `repair` or `rejoin`; empty where an older agent says nothing of it.
+    #[serde(default)]
+    pub health: String,
+    /// Why, in a sentence.
+    #[serde(default)]
+    pub health_reason: Option<String>,
+    /// For how long it has been so, in seconds, as far as the reporter saw.
+    #[serde(default)]
+    pub health_seconds: Option<u64>,
 }
 
 /// One thing worth knowing of a member: reported, never acted on.

@@ -178,15 +178,18 @@ pub enum TargetKind {
     Alertmanager,
     /// A program of this machine.
     Command,
+    /// E-mail, by SMTP.
+    Email,
 }
 
 impl TargetKind {
     /// All, with their words.
-    pub const WORDS: [(&str, Self); 4] = [
+    pub const WORDS: [(&str, Self); 5] = [
         ("webhook", Self::Webhook),
         ("slack", Self::Slack),
         ("alertmanager", Self::Alertmanager),
         ("command", Self::Command),
+        ("email", Self::Email),
     ];
 
     /// Its word.
@@ -194,6 +197,52 @@ impl TargetKind {
     pub fn word(self) -> &'static str {
         Self::WORDS.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
     }
+}
+
+/// How a connection to a mail server is kept private.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailTls {
+    /// It becomes TLS before anything is said: STARTTLS.
+    Starttls,
+    /// It is TLS from its first byte on.
+    Implicit,
+    /// It is not: for a mail server on the same machine.
+    Off,
+}
+
+impl MailTls {
+    /// All, with their words.
+    pub const WORDS: [(&str, Self); 3] =
+        [("starttls", Self::Starttls), ("implicit", Self::Implicit), ("off", Self::Off)];
+
+    /// Its word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, tls)| *tls == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// Most addresses that one place's mail goes to.
+pub const MAIL_TO_MAX: usize = 20;
+
+/// Who sends mail to whom, through which server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EmailSpec {
+    /// The server's name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is kept private.
+    pub tls: MailTls,
+    /// Who sends.
+    pub from: String,
+    /// Who gets it.
+    pub to: Vec<String>,
+    /// Who logs in; `None`: nobody has to.
+    pub user: Option<String>,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
 }
 
 /// Most places that notices are sent to.
@@ -218,6 +267,9 @@ pub struct TargetSpec {
     pub ca_file: Option<PathBuf>,
     /// The program, for a command.
     pub command: Option<PathBuf>,
+    /// The mail server and the addresses, for e-mail.
+    #[serde(default)]
+    pub email: Option<EmailSpec>,
     /// From which level on it is told.
     pub level: Level,
 }

@@ -2,8 +2,8 @@
 
 use dauphin_model::file::{ClusterFile, check, keys};
 use dauphin_model::{
-    ClientCertificates, Durability, EngineKind, Level, MemberKind, MemberName, OnShortage, Pooling, Profile, ReadLevel,
-    Span,
+    ClientCertificates, Durability, EngineKind, Level, MailTls, MemberKind, MemberName, OnShortage, Pooling, Profile,
+    ReadLevel, Span,
 };
 use expect_test::{Expect, expect, expect_file};
 use std::path::Path;
@@ -104,6 +104,10 @@ raise_after = "3s"
 clear_after = "1min"
 group_within = "2s"
 remind_every = "0s"
+[health]
+fix = ["replay", "query"]
+replay_after = "1h"
+query_after = "20s"
 [[notify]]
 name = "ops"
 kind = "webhook"
@@ -198,16 +202,24 @@ fn every_key_is_read() {
     let alerts = &file.spec.alerts;
     assert_eq!(alerts.lag, [2_000, 20_000, 3_600_000].map(Span::ms));
     assert_eq!((alerts.lag_bytes, alerts.replicas), ([1 << 20, 1 << 30, 1 << 40], Some(1)));
+    let health = &file.spec.health;
+    assert_eq!(health.fix.iter().map(|kind| kind.word()).collect::<Vec<_>>(), ["replay", "query"]);
+    assert_eq!((health.replay_after, health.query_after), (Span::ms(3_600_000), Span::ms(20_000)));
     assert_eq!((alerts.disk, alerts.clocks_apart), ([50, 60, 99], Span::ms(500)));
     assert_eq!(alerts.disk_full_in, [7 * 86_400_000, 86_400_000, 600_000].map(Span::ms));
     assert_eq!(alerts.log_size, [1 << 30, 2 << 30, 3 << 30]);
     assert_eq!((alerts.raise_after, alerts.clear_after), (Span::ms(3_000), Span::ms(60_000)));
     assert_eq!((alerts.group_within, alerts.remind_every), (Span::ms(2_000), Span::ZERO));
     let places: Vec<_> = file.spec.notify.iter().map(|t| (t.name.as_str(), t.kind.word(), t.level)).collect();
-    let [ops, chat, pager] = ["ops", "chat", "pager"];
-    let expected =
-        [(ops, "webhook", Level::Warning), (chat, "slack", Level::Critical), (pager, "command", Level::Emergency)];
+    let expected = [
+        ("ops", "webhook", Level::Warning),
+        ("chat", "slack", Level::Critical),
+        ("pager", "command", Level::Emergency),
+        ("mail", "email", Level::Warning),
+    ];
     assert_eq!(places, expected);
+    let mail = file.spec.notify.last().and_then(|t| t.email.clone()).expect("it is e-mail");
+    assert_eq!((mail.host.as_str(), mail.port, mail.tls, mail.to.len()), ("fd00::25", 465, MailTls::Implicit, 2));
     let reports = file.spec.members.get(2).expect("four");
     assert_eq!(alerts.lag_of(reports), [1, 2, 6].map(|h| Span::ms(h * 3_600_000)));
     assert_eq!(alerts.lag_bytes_of(reports), [1 << 30, 4 << 30, 16 << 30]);
@@ -256,7 +268,7 @@ fn the_reference_page_is_up_to_date() {
 fn every_example_and_default_of_the_reference_is_itself_accepted() {
     let local = "member = \"m1\"\ndata_dir = \"d\"\nstate_dir = \"s\"\nrun_dir = \"r\"";
     let whole = format!(
-        "{THREE}\n[local]\n{local}\n[proxy]\nlisten_write = \"0.0.0.0:6432\"\n[postgres]\n[alerts]\n[[notify]]\nname = \"x\"\nkind = \"webhook\"\nurl = \"http://a\"\n"
+        "{THREE}\n[local]\n{local}\n[proxy]\nlisten_write = \"0.0.0.0:6432\"\n[postgres]\n[alerts]\n[health]\n[[notify]]\nname = \"x\"\nkind = \"webhook\"\nurl = \"http://a\"\n"
     );
     for key in keys::KEYS {
         assert!(!key.about.is_empty() && !key.example.is_empty(), "{}.{}", key.section, key.name);
@@ -277,6 +289,11 @@ fn every_example_and_default_of_the_reference_is_itself_accepted() {
         }
         if key.name == "command" {
             section.insert("kind".to_owned(), "command".into());
+        }
+        if key.section == "notify" && ["server", "tls", "from", "to", "user", "password_file"].contains(&key.name) {
+            section.remove("url");
+            let mail = "kind = \"email\"\nserver = \"a:25\"\nfrom = \"a@b\"\nto = [\"a@b\"]\nuser = \"a\"\npassword_file = \"/a\"";
+            section.extend(mail.parse::<toml::Table>().expect("TOML"));
         }
         section.insert(key.name.to_owned(), value["value"].clone());
         let text = file.to_string();
@@ -344,7 +361,8 @@ fn limits_of_alerts_grow_and_stay_within_bounds() {
     let text = format!(
         "{THREE}alert_lag = [\"1h\", \"1h\", \"2h\"]\n[alerts]\nlag = [\"10s\", \"60s\"]\nlag_bytes = [\"1MiB\", 5, \"1GiB\"]\n\
          replicas = 31\nraise_after = \"500ms\"\nclear_after = \"2h\"\nremind_every = \"5s\"\nremind = \"5s\"\n\
-         disk = [\"80%\", \"100%\", \"95%\"]\ndisk_full_in = [\"1h\", \"4h\", \"1d\"]\nclocks_apart = \"1ms\"\n"
+         disk = [\"80%\", \"100%\", \"95%\"]\ndisk_full_in = [\"1h\", \"4h\", \"1d\"]\nclocks_apart = \"1ms\"\n\
+         [health]\nfix = [\"receivers\"]\nquery_after = \"1ms\"\n"
     );
     refused(
         &text,
@@ -359,7 +377,9 @@ fn limits_of_alerts_grow_and_stay_within_bounds() {
             dauphin.toml:33:1: unknown key `remind`; did you mean `remind_every`?
             dauphin.toml:34:8: `disk`: "100%" is not a percentage: 1% to 99%, as in "80%"
             dauphin.toml:35:16: `disk_full_in` is "1h", "4h", "1d"; each must be worse than the one before: three durations that shrink
-            dauphin.toml:36:16: `clocks_apart` is 1ms; allowed: a duration, 100 ms to 1 d"#]],
+            dauphin.toml:36:16: `clocks_apart` is 1ms; allowed: a duration, 100 ms to 1 d
+            dauphin.toml:38:8: `fix`: "receivers" is nothing that can be mended; there are receiver, replay, query
+            dauphin.toml:39:15: `query_after` is 1ms; allowed: a duration, 1 s to 7 d"#]],
     );
     let lags = accepted(THREE).spec;
     let m1 = MemberName::new("m1").expect("a name");
@@ -418,6 +438,37 @@ url = "https://example.org/x"
         dauphin.toml:48:1: `command` is missing: an absolute path, as in command = "/usr/local/bin/page-me"
         dauphin.toml:51:7: `url` means nothing for kind "command": take it out"#]],
     );
+    let text = format!(
+        r#"{THREE}
+[[notify]]
+name = "bare"
+kind = "email"
+[[notify]]
+name = "wrong"
+kind = "email"
+server = "mail.example.org"
+tls = "ssl"
+from = "Dauphin <dauphin@example.org>"
+to = ["ops", "eva@example.org\nBcc: x@example.org"]
+user = "dauphin"
+url = "https://example.org/x"
+[[notify]]
+name = "clear"
+kind = "email"
+server = "mail.example.org:25"
+tls = "off"
+from = "dauphin@example.org"
+to = ["ops@example.org"]
+user = "dauphin"
+password_file = "/etc/dauphin/mail-password"
+[[notify]]
+name = "hook"
+kind = "webhook"
+url = "https://example.org/x"
+to = ["ops@example.org"]
+"#
+    );
+    refused(&text, expect![[""]]);
     refused(
         &format!("{THREE}[notify]\nname = \"x\"\n"),
         expect!["dauphin.toml:25:1: `notify` must be written as [[notify]], one for each place"],

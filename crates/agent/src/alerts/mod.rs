@@ -1,7 +1,7 @@
 //! The agent's part in alerts: one agent of the cluster speaks, steps the board once a second, and keeps its memory in the
 //! store, so that the next one goes on where it stopped. It reports, and decides nothing about the cluster.
 
-mod facts;
+pub(crate) mod facts;
 mod shown;
 mod speaker;
 mod wishes;
@@ -9,7 +9,7 @@ mod wishes;
 use crate::keys;
 use crate::picture::Picture;
 use crate::vigil::Vigil;
-use dauphin_alerts::{Board, Change, Memory, Notice, look};
+use dauphin_alerts::{Board, Change, KeptAlert, Kind, Memory, Notice, look};
 use dauphin_model::{MemberName, Mono};
 use dauphin_notify::{Letter, Post};
 use dauphin_store::{Rev, Store, StoreHealth, Txn, TxnOutcome};
@@ -194,6 +194,14 @@ impl Alerts {
 
     fn show(&self, memory: Option<Memory>) {
         *self.speaking.lock().unwrap_or_else(PoisonError::into_inner) = memory;
+    }
+
+    /// Whether somebody has said that it is meant to be so: by a silence, or by taking the alert in hand.
+    pub(crate) fn is_meant(&self, kind: Kind, member: &MemberName) -> bool {
+        let (memory, now) = (self.memory(), unix_now());
+        let silenced = memory.silences.iter().any(|s| s.until_unix > now && s.covers(kind, Some(member)));
+        let of = |a: &&KeptAlert| a.kind == kind && a.member.as_ref() == Some(member);
+        silenced || memory.alerts.iter().filter(of).any(|a| a.acknowledged.is_some())
     }
 
     /// What is raised and silenced, as far as this agent knows.

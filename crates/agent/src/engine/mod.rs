@@ -11,6 +11,7 @@ use postgres::PostgresHands;
 
 use crate::server::Server;
 use bytes::Bytes;
+use dauphin_alerts::{Blocker, Fix};
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
 use dauphin_engine::host::DiskProbe;
@@ -21,6 +22,9 @@ use dauphin_model::{EngineKind, Lsn, MemberName, MemberSpec, ServerView, Spec, T
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long what was received may take to be applied before a receiver is started: an election may be waiting.
+const START_WITHIN: Duration = Duration::from_secs(2);
 
 /// Who is let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +168,30 @@ impl Engine {
         match self {
             Self::Postgres(hands) => hands.server.signs(limit).await.ok(),
             Self::Mysql(_) => None,
+        }
+    }
+
+    /// What holds up its replay. `None`: nothing, or it cannot be said.
+    pub(crate) async fn blocker(&self, limit: Duration) -> Option<Blocker> {
+        match self {
+            Self::Postgres(hands) => {
+                let (pid, began) = hands.server.blocker(limit).await.ok()??;
+                Some(Blocker { pid, began })
+            }
+            // its appliers give up by themselves and try again
+            Self::Mysql(_) => None,
+        }
+    }
+
+    /// Mends something on a replica. Whoever calls it has the hand.
+    pub(crate) async fn mend(&self, fix: &Fix) -> Result<(), Error> {
+        match (self, fix) {
+            (Self::Postgres(hands), Fix::Receiver { .. }) => Ok(hands.server.restart_receiver().await?),
+            (Self::Postgres(hands), Fix::Replay { .. }) => Ok(hands.server.resume_replay().await?),
+            (Self::Postgres(hands), Fix::Query { pid, began, .. }) => Ok(hands.server.end_blocker(*pid, began).await?),
+            (Self::Mysql(hands), Fix::Receiver { .. }) => Ok(hands.server.start_receivers(START_WITHIN).await?),
+            (Self::Mysql(hands), Fix::Replay { .. }) => Ok(hands.server.start_appliers().await?),
+            (Self::Mysql(_), Fix::Query { .. }) => Ok(()),
         }
     }
 

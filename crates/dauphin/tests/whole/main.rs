@@ -9,6 +9,7 @@ mod console;
 mod disks;
 mod explained;
 mod failpoints;
+mod health;
 mod hosts;
 mod lag;
 mod mysql;

@@ -40,7 +40,9 @@ fn a_disk_that_fills_is_told_before_it_is_full() {
         return;
     }
     let stage = Stage::up("fills", &["--disks", "--profile", "fast"]);
-    stage.run(&[&["config", "set"][..], &SOON].concat()).ended(0);
+    // a lab has limits of its own
+    let limits = ["alerts.disk=[\"80%\", \"90%\", \"95%\"]"];
+    stage.run(&[&["config", "set"][..], &SOON, &limits].concat()).ended(0);
     let [_, replica, other] = members(&stage);
     stage.until_alerts("all is well", |d| raised(d).is_empty());
     let ballast = stage.dir.join(&replica).join("ballast");

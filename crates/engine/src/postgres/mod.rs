@@ -19,6 +19,7 @@ mod half_received;
 pub mod hba;
 pub mod history;
 pub mod instance;
+mod mend;
 pub mod probe;
 pub mod process;
 pub mod promote;

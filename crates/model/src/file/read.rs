@@ -7,6 +7,7 @@ use super::{
     check, keys, nearest, notify, owned,
 };
 use crate::alerts::AlertSpec;
+use crate::health::{FixKind, HealthSpec};
 use crate::name::{ClusterName, MemberName};
 use crate::read_level::ReadLevel;
 use crate::spec::{Durability, EngineKind, MemberKind, MemberSpec, MysqlSpec, OnShortage, PostgresSpec, Profile, Spec};
@@ -31,6 +32,9 @@ const ALERT_WAIT_MAX: Span = Span::ms(3_600_000);
 /// What clocks that are kept by NTP are better than, and what is no clock any more.
 const CLOCKS_APART_MIN: Span = Span::ms(100);
 const CLOCKS_APART_MAX: Span = Span::ms(86_400_000);
+/// How long something may last before an agent mends it.
+const FIX_AFTER_MIN: Span = Span::ms(1_000);
+const FIX_AFTER_MAX: Span = Span::ms(7 * 86_400_000);
 /// How often people may be told the same thing again.
 const REMIND_MIN: Span = Span::ms(60_000);
 const REMIND_MAX: Span = Span::ms(30 * 86_400_000);
@@ -165,6 +169,8 @@ impl<'a, 'i> Document<'a, 'i> {
         let mysql_spec = mysql_spec(&mysql);
         let alerts = self.section("alerts").unwrap_or_else(|| Section::new("alerts", 0, &nothing, self.faults));
         let alerts = alert_spec(&alerts);
+        let health = self.section("health").unwrap_or_else(|| Section::new("health", 0, &nothing, self.faults));
+        let health = health_spec(&health);
         let places = self.sections("notify", "[[notify]], one for each place");
         let notify = notify::targets(&places);
         let (cluster, mut spec) = (cluster?, spec?);
@@ -186,6 +192,7 @@ impl<'a, 'i> Document<'a, 'i> {
         spec.postgres = postgres_spec;
         spec.mysql = mysql_spec;
         spec.alerts = alerts?;
+        spec.health = health?;
         spec.notify = notify?;
         Some(spec)
     }
@@ -247,6 +254,7 @@ fn cluster_spec(cluster: &Section<'_, '_>, members: Vec<Option<MemberSpec>>) -> 
         mysql: MysqlSpec::default(),
         read_lag_max_bytes: read_lag_max_bytes?,
         alerts: AlertSpec::default(),
+        health: HealthSpec::default(),
         notify: Vec::new(),
     })
 }
@@ -337,6 +345,19 @@ fn alert_spec(section: &Section<'_, '_>) -> Option<AlertSpec> {
         group_within: group_within?,
         remind_every: remind_every?,
     })
+}
+
+fn health_spec(section: &Section<'_, '_>) -> Option<HealthSpec> {
+    let word = |text: &str| {
+        let found = FixKind::WORDS.iter().find(|(word, _)| *word == text).map(|(_, kind)| *kind);
+        let known = FixKind::WORDS.map(|(word, _)| word).join(", ");
+        found.ok_or_else(|| format!("{text:?} is nothing that can be mended; there are {known}"))
+    };
+    let given = section.places.contains_key("fix");
+    let fix = if given { section.list("fix", word).into_iter().collect() } else { HealthSpec::default().fix };
+    let [replay_after, query_after] =
+        ["replay_after", "query_after"].map(|name| section.duration_within(name, FIX_AFTER_MIN, FIX_AFTER_MAX));
+    Some(HealthSpec { fix, replay_after: replay_after?, query_after: query_after? })
 }
 
 fn postgres_spec(section: &Section<'_, '_>) -> PostgresSpec {

@@ -4,6 +4,7 @@
 use super::keys::{self, SECTIONS};
 use super::{ClientCertificates, ClusterFile, Local, Pooling, ProxyFile, unit};
 use crate::alerts::{AlertSpec, TargetSpec};
+use crate::health::HealthSpec;
 use crate::spec::{Durability, EngineKind, MemberKind, MemberSpec, MysqlSpec, OnShortage, PostgresSpec, Profile, Spec};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,6 +24,9 @@ pub(super) fn file(file: &ClusterFile) -> String {
     }
     if file.spec.alerts != AlertSpec::default() {
         alerts(&mut out, &file.spec.alerts);
+    }
+    if file.spec.health != HealthSpec::default() {
+        health(&mut out, &file.spec.health);
     }
     for (index, one) in file.spec.members.iter().enumerate() {
         out.section("member", index == 0);
@@ -187,6 +191,13 @@ fn alerts(out: &mut Out, alerts: &AlertSpec) {
     }
 }
 
+fn health(out: &mut Out, health: &HealthSpec) {
+    out.section("health", true);
+    out.differing("fix", health.fix.iter().map(|kind| kind.word()).collect::<Vec<_>>());
+    out.differing("replay_after", unit::duration_text(health.replay_after));
+    out.differing("query_after", unit::duration_text(health.query_after));
+}
+
 fn notify(out: &mut Out, target: &TargetSpec) {
     out.put("name", target.name.as_str());
     out.put("kind", target.kind.word());
@@ -202,6 +213,19 @@ fn notify(out: &mut Out, target: &TargetSpec) {
     ] {
         if let Some(path) = path {
             out.path(name, path);
+        }
+    }
+    if let Some(email) = &target.email {
+        let host = if email.host.contains(':') { format!("[{}]", email.host) } else { email.host.clone() };
+        out.put("server", format!("{host}:{}", email.port));
+        out.differing("tls", email.tls.word());
+        out.put("from", email.from.as_str());
+        out.put("to", email.to.clone());
+        if let Some(user) = &email.user {
+            out.put("user", user.as_str());
+        }
+        if let Some(path) = &email.password_file {
+            out.path("password_file", path);
         }
     }
     out.differing("level", target.level.word());
