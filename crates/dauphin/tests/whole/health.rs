@@ -38,7 +38,7 @@ fn until_mended(stage: &Stage, member: &str, words: &str) -> Value {
 
 #[test]
 fn what_may_be_mended_is_mended_and_what_is_meant_stays() {
-    let stage = Stage::up("mended", &["--profile", "fast"]);
+    let stage = Stage::up("mended", &[]);
     stage
         .run(&[
             "config",
@@ -140,7 +140,7 @@ fn an_applier_of_mariadb_that_somebody_stopped_is_started_again() {
 /// Where the specification allows it; by default it stays as somebody wanted it.
 #[track_caller]
 fn applier_is_started_again(engine: &str, stop: &str) {
-    let Some(stage) = mysql::lab(&format!("stopped-{engine}"), engine, &["--profile", "fast"]) else { return };
+    let Some(stage) = mysql::lab(&format!("stopped-{engine}"), engine, &[]) else { return };
     let leader = stage.leader();
     let replica = ["m1", "m2", "m3"].into_iter().find(|m| *m != leader).expect("a replica");
     let (admin, port) = (Login::of(&stage, "admin"), stage.sql_port_of(replica));

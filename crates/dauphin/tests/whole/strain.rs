@@ -39,7 +39,7 @@ fn a_disk_that_fills_is_told_before_it_is_full() {
         println!("skipped: {DISK_TEST} (disks need root, mkfs.ext4, xfs_io and loop devices)");
         return;
     }
-    let stage = Stage::up("fills", &["--disks", "--profile", "fast"]);
+    let stage = Stage::up("fills", &["--disks"]);
     // a lab has limits of its own
     let limits = ["alerts.disk=[\"80%\", \"90%\", \"95%\"]"];
     stage.run(&[&["config", "set"][..], &SOON, &limits].concat()).ended(0);
@@ -123,7 +123,7 @@ fn log_that_grows_and_slots_that_nobody_uses_are_told() {
 
 #[test]
 fn a_receiver_that_is_down_and_pages_that_are_damaged_are_told() {
-    let stage = Stage::up("damage", &["--profile", "fast"]);
+    let stage = Stage::up("damage", &[]);
     stage.run(&[&["config", "set"][..], &SOON].concat()).ended(0);
     let [leader, deaf, damaged] = members(&stage);
     stage.sql(stage.write_port(), "CREATE TABLE t AS SELECT generate_series(1, 1000) AS i");
@@ -164,7 +164,7 @@ fn a_clock_that_is_not_the_others_is_told() {
         println!("skipped: {CLOCK_TEST} (setting clocks needs libfaketime)");
         return;
     }
-    let stage = Stage::up("apart", &["--clocks", "--profile", "fast"]);
+    let stage = Stage::up("apart", &["--clocks"]);
     stage.run(&[&["config", "set"][..], &SOON].concat()).ended(0);
     let [_, replica, _] = members(&stage);
     stage.until_alerts("all is well", |d| raised(d).is_empty());
@@ -182,7 +182,7 @@ fn a_clock_that_is_not_the_others_is_told() {
 
 #[test]
 fn a_certificate_and_a_ca_that_end_soon_are_told() {
-    let stage = Stage::up("ends", &["--profile", "fast"]);
+    let stage = Stage::up("ends", &[]);
     stage.run(&[&["config", "set"][..], &SOON].concat()).ended(0);
     let [_, replica, _] = members(&stage);
     stage.until_alerts("all is well", |d| raised(d).is_empty());
