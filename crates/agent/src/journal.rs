@@ -3,6 +3,8 @@
 
 use crate::care::Care;
 use crate::keys;
+use crate::lengths::Lengths;
+use crate::phases::{Phase, Phases};
 use crate::picture::Picture;
 use crate::view;
 use dauphin_alerts::Fix;
@@ -142,6 +144,7 @@ pub(crate) struct Journal {
     member: MemberName,
     path: PathBuf,
     kept: Mutex<VecDeque<Line>>,
+    phases: Mutex<Phases>,
     news: Notify,
     pub(crate) events: broadcast::Sender<dauphin_api::dto::Event>,
 }
@@ -149,13 +152,19 @@ pub(crate) struct Journal {
 impl Journal {
     pub(crate) fn new(member: MemberName, path: PathBuf) -> Arc<Self> {
         let (events, _) = broadcast::channel(256);
-        Arc::new(Self { member, path, kept: Mutex::default(), news: Notify::new(), events })
+        Arc::new(Self { member, path, kept: Mutex::default(), phases: Mutex::default(), news: Notify::new(), events })
     }
 
     /// Keeps a decision.
     pub(crate) fn add(&self, term: Term, reason: Reason) {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).note(boottime(), &reason);
         let member = self.member.clone();
         self.keep(|id, at| Line::Decided(Entry { id, at, term, member, reason }));
+    }
+
+    /// How long the parts of takeovers took here, since the agent's start.
+    pub(crate) fn phases(&self) -> Vec<(Phase, Lengths)> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).lengths()
     }
 
     /// Keeps what was mended, or was to be.

@@ -3,6 +3,8 @@
 
 use crate::alerts::Alerts;
 use crate::care::Care;
+use crate::journal::Journal;
+use crate::lengths::Lengths;
 use crate::picture::Picture;
 use crate::view;
 use crate::vigil::Vigil;
@@ -29,6 +31,20 @@ impl Sheet {
         self
     }
 
+    /// Begins a family of histograms and writes them, each with labels of its own.
+    fn histograms(&mut self, name: &'static str, help: &str, all: &[(String, Lengths)]) {
+        let _ = writeln!(self.text, "# TYPE {name} histogram\n# HELP {name} {help}");
+        for (more, lengths) in all {
+            let (buckets, sum) = lengths.told();
+            let count = buckets.last().map_or(0, |(_, count)| *count);
+            for (bound, so_far) in buckets {
+                let _ = writeln!(self.text, "{name}_bucket{{{}{more},le=\"{bound}\"}} {so_far}", self.labels);
+            }
+            let _ =
+                writeln!(self.text, "{name}_sum{{{0}{more}}} {sum}\n{name}_count{{{0}{more}}} {count}", self.labels);
+        }
+    }
+
     fn sample(&mut self, more: &str, value: f64) {
         let _ = writeln!(self.text, "{}{{{}{more}}} {value}", self.name, self.labels);
     }
@@ -43,7 +59,14 @@ fn truth(b: bool) -> f64 {
 }
 
 /// The text, with its end mark.
-pub(crate) fn text(picture: &Picture, alerts: &Alerts, vigil: &Vigil, care: &Care, turned_ms_ago: u64) -> String {
+pub(crate) fn text(
+    picture: &Picture,
+    alerts: &Alerts,
+    vigil: &Vigil,
+    care: &Care,
+    journal: &Journal,
+    turned_ms_ago: u64,
+) -> String {
     let now = boottime();
     let mut cluster = view::cluster(picture, now, None);
     care.tell(&mut cluster, picture, now, false);
@@ -84,11 +107,24 @@ pub(crate) fn text(picture: &Picture, alerts: &Alerts, vigil: &Vigil, care: &Car
         sheet.sample(&format!(",member=\"{member}\",kind=\"{kind}\""), f64::from(level));
     }
     health(&mut sheet, &cluster, care);
+    lengths(&mut sheet, vigil, journal);
     machine(&mut sheet, vigil);
     places(&mut sheet, alerts);
     patroni(&mut sheet, picture, &cluster);
     sheet.text.push_str("# EOF\n");
     sheet.text
+}
+
+/// How long the reporter's parts of takeovers took, and how long its commits waited.
+fn lengths(sheet: &mut Sheet, vigil: &Vigil, journal: &Journal) {
+    let phases = journal.phases().into_iter();
+    let phases: Vec<_> = phases.map(|(phase, l)| (format!(",phase=\"{}\"", phase.word()), l)).collect();
+    let help = "How long the parts of takeovers took that the reporter did, since its start.";
+    sheet.histograms("dauphin_takeover_phase_seconds", help, &phases);
+    let waits = vigil.commit_waits().into_iter();
+    let waits: Vec<_> = waits.map(|(by, lengths)| (format!(",by=\"{by}\""), lengths)).collect();
+    let help = "How long the reporter's commits waited for replicas, as far as that is measured.";
+    sheet.histograms("dauphin_commit_wait_seconds", help, &waits);
 }
 
 /// How the cluster and its members are, and what the reporter mended.

@@ -208,7 +208,14 @@ impl Operations for Agent {
     }
 
     fn metrics_text(&self) -> String {
-        metrics::text(&self.picture(), &self.alerts, &self.vigil, &self.care, self.turned_us_ago() / 1_000)
+        metrics::text(
+            &self.picture(),
+            &self.alerts,
+            &self.vigil,
+            &self.care,
+            &self.journal,
+            self.turned_us_ago() / 1_000,
+        )
     }
 
     fn events(&self) -> broadcast::Receiver<dto::Event> {

@@ -2,6 +2,7 @@
 //! for whoever shows it or tells people of it. It carries and remembers; the rules are those of the alerts.
 
 use crate::asks::{Ask, Told};
+use crate::lengths::Lengths;
 use crate::links::Links;
 use crate::picture::Picture;
 use crate::server::Server;
@@ -10,7 +11,8 @@ use dauphin_alerts::{Disk, LogSize, SLOTS_MAX, Slot, Trend, Vitals, clock_off, s
 use dauphin_api::dto;
 use dauphin_engine::host::space;
 use dauphin_guard::boottime;
-use dauphin_model::{Level, MemberName, Mono, Span};
+use dauphin_ha::Role;
+use dauphin_model::{EngineKind, Level, MemberName, Mono, Span};
 use dauphin_net::Identity;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -137,6 +139,7 @@ impl Vigil {
                 lost: s.lost,
                 held: s.held,
             };
+            self.note_wait(&signs.acknowledged_us);
             trends.slots = signs.slots.into_iter().take(SLOTS_MAX).map(slot).collect();
             trends.damaged = signs.damaged;
         }
@@ -148,6 +151,27 @@ impl Vigil {
             held_up_ms: None,
             authority_days: Some(self.identity.authority_days_left()),
         })
+    }
+
+    /// A commit waits for the slowest of the fastest that are enough.
+    fn note_wait(&self, acknowledged_us: &[u64]) {
+        let picture = Arc::clone(&self.picture.borrow());
+        let record = picture.store.leadership.as_ref().filter(|_| picture.role == Role::Leader);
+        let required = record.map_or(0, |record| picture.spec.required_of(record.published.voters.len()));
+        let waited = usize::try_from(required).ok().and_then(|n| acknowledged_us.get(n.checked_sub(1)?));
+        if let (Some(us), Some(server)) = (waited, &self.server) {
+            lock(&server.commit_waits).note(Duration::from_micros(*us));
+        }
+    }
+
+    /// How long commits waited here, as far as that is measured, and by what.
+    pub(crate) fn commit_waits(&self) -> Option<(&'static str, Lengths)> {
+        let server = self.server.as_ref()?;
+        let by = match server.spec().engine {
+            EngineKind::Postgres => "flush_lag",
+            EngineKind::Mysql | EngineKind::Mariadb => "heartbeat",
+        };
+        Some((by, *lock(&server.commit_waits)))
     }
 
     async fn ask_all(self: &Arc<Self>) {

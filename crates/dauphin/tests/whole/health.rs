@@ -9,6 +9,8 @@ use crate::alerts::until_measured;
 use crate::mysql::{self, Login};
 use crate::stage::{LOOK_EVERY, Stage, WAIT_MAX};
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Instant;
 
 fn of<'a>(cluster: &'a Value, member: &str) -> &'a Value {
@@ -116,6 +118,48 @@ fn what_may_be_mended_is_mended_and_what_is_meant_stays() {
     until_sql(&stage, forgotten, "SELECT count(*) FROM t", "0");
     stage.until_healthy();
     stage.down_after(EXPECTED);
+}
+
+#[test]
+fn how_long_takeovers_and_commits_take_is_measured() {
+    let stage = Stage::up("lengths", &["--profile", "fast"]);
+    stage.sql(stage.write_port(), "CREATE TABLE t (i int)");
+    let leader = stage.leader();
+    // the server tells of a moment after something was written
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| stage.write_alone(&leader, &over));
+        until_counted(&stage, "dauphin_commit_wait_seconds_count{", "by=\"flush_lag\"");
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    stage.run(&["lab", "fault", "--member", &leader, "--kind", "kill-node"]).ended(0);
+    stage.until("a takeover", |c| c["open"] == true && c["leader"] != leader.as_str());
+    for phase in ["elect", "freeze", "promote", "barrier"] {
+        until_counted(&stage, "dauphin_takeover_phase_seconds_count{", &format!("phase=\"{phase}\""));
+    }
+    stage.until_healed();
+    stage.down_after(EXPECTED);
+}
+
+/// Asks those members that answer until the metrics of one have counted something there.
+#[track_caller]
+fn until_counted(stage: &Stage, metric: &str, label: &str) {
+    let members = stage.show()["members"].as_array().cloned().expect("members");
+    let deadline = Instant::now() + WAIT_MAX;
+    for port in members.iter().map(|m| m["api_port"].to_string()).cycle() {
+        let mut answer = String::new();
+        if let Ok(mut stream) = TcpStream::connect(format!("127.0.0.1:{port}")) {
+            let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let _ = stream.read_to_string(&mut answer);
+        }
+        let counted =
+            |line: &&str| line.starts_with(metric) && line.contains(label) && !line.trim_end().ends_with("} 0");
+        if answer.lines().any(|line| counted(&line)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{metric} {label} counts nothing: {answer}");
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 #[track_caller]

@@ -9,7 +9,9 @@ use std::time::Duration;
 const SIGNS: &str = "SELECT 's', slot_name, active, wal_status = 'lost', greatest(0, CASE WHEN pg_is_in_recovery() THEN 0 \
      ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) END)::bigint FROM pg_replication_slots \
      WHERE NOT pg_is_in_recovery() AND NOT temporary AND NOT (slot_type = 'physical' AND left(slot_name, 8) = 'dauphin_') \
-     ORDER BY slot_name; SELECT 'd', coalesce(sum(checksum_failures), 0)::bigint FROM pg_stat_database";
+     ORDER BY slot_name; SELECT 'd', coalesce(sum(checksum_failures), 0)::bigint FROM pg_stat_database; \
+     SELECT 'c', (extract(epoch FROM flush_lag) * 1000000)::bigint FROM pg_stat_replication \
+     WHERE sync_state IN ('sync', 'quorum') AND flush_lag IS NOT NULL ORDER BY flush_lag";
 
 /// A slot that is not Dauphin's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,9 @@ pub struct Signs {
     pub slots: Vec<OtherSlot>,
     /// How often a page's checksum was found to be wrong since the statistics began.
     pub damaged: u64,
+    /// How long the last flush took to be acknowledged, of each replica that commits wait for, in microseconds, the fastest first.
+    /// None where nothing was written lately.
+    pub acknowledged_us: Vec<u64>,
 }
 
 impl Postgres {
@@ -47,6 +52,11 @@ impl Postgres {
             Some(OtherSlot { name, active: r.is_true(2), lost: r.is_true(3), held: r.parse(4).unwrap_or(0) })
         };
         let damaged = rows.iter().find(|r| r.get(0) == Some("d")).and_then(|r| r.parse(1));
-        Ok(Signs { slots: rows.iter().filter_map(slot).collect(), damaged: damaged.unwrap_or(0) })
+        let waited = rows.iter().filter(|r| r.get(0) == Some("c")).filter_map(|r| r.parse(1));
+        Ok(Signs {
+            slots: rows.iter().filter_map(slot).collect(),
+            damaged: damaged.unwrap_or(0),
+            acknowledged_us: waited.collect(),
+        })
     }
 }
