@@ -81,7 +81,7 @@ impl Care {
     async fn own(&self, server: &Arc<Server>, picture: &Picture) -> Own {
         let view = &picture.server;
         let runs = view.run == Run::Running && view.in_recovery == Some(true);
-        let calm_replica = picture.role == Role::Replica && runs && picture.busy.is_none();
+        let calm_replica = server.engine.is_mended() && picture.role == Role::Replica && runs && picture.busy.is_none();
         let waits = calm_replica && view.position.as_ref().map(|p| p.lsn) > view.replayed;
         Own {
             calm_replica,

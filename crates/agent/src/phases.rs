@@ -56,12 +56,14 @@ impl Phases {
                 self.started = Some(now);
             }
             Reason::Decided { .. } => {
-                self.took(Phase::Freeze, self.started.take(), now);
+                let started = self.started.take();
+                self.took(Phase::Freeze, started, now);
                 self.won = self.won.or(Some(now));
             }
             Reason::RoleChanged { to: Role::Winner, .. } => self.won = Some(now),
             Reason::Promoted { .. } => {
-                self.took(Phase::Promote, self.won.take(), now);
+                let won = self.won.take();
+                self.took(Phase::Promote, won, now);
                 self.promoted = Some(now);
             }
             Reason::Opened { .. } => {

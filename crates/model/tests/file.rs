@@ -125,6 +125,16 @@ name = "pager"
 kind = "command"
 command = "/usr/local/bin/page-me"
 level = "emergency"
+[[notify]]
+name = "mail"
+kind = "email"
+server = "[fd00::25]:465"
+tls = "implicit"
+from = "dauphin@example.org"
+to = ["ops@example.org", "eva+db@example.org"]
+user = "dauphin"
+password_file = "/etc/dauphin/mail-password"
+ca_file = "/etc/dauphin/mail-ca.pem"
 [[member]]
 name = "m1"
 host = "db1.example.org"
@@ -426,17 +436,17 @@ url = "https://example.org/x"
     refused(
         &text,
         expect![[r#"
-        dauphin.toml:28:8: `kind` is "webhok"; allowed: "webhook", "slack", "alertmanager" or "command"; did you mean "webhook"?
-        dauphin.toml:29:7: `url`: "ftp://example.org" is no such address: an address is http:// or https://, a host and a path, as in "https://hooks.example.org/dauphin"
-        dauphin.toml:33:7: `url`: an address holds no password: an address is http:// or https://, a host and a path, as in "https://hooks.example.org/dauphin"; see `token_file`
-        dauphin.toml:34:15: `secret_file` means nothing for kind "slack": take it out
-        dauphin.toml:34:15: `secret_file`: "key" is no absolute path; it is the same on all machines
-        dauphin.toml:35:1: one of `url` and `url_file` is needed, and not both
-        dauphin.toml:38:9: `level` is "loud"; allowed: "warning", "critical" or "emergency"
-        dauphin.toml:39:1: one of `url` and `url_file` is needed, and not both
-        dauphin.toml:45:8: there are two places "both"; names must differ
-        dauphin.toml:48:1: `command` is missing: an absolute path, as in command = "/usr/local/bin/page-me"
-        dauphin.toml:51:7: `url` means nothing for kind "command": take it out"#]],
+            dauphin.toml:28:8: `kind` is "webhok"; allowed: "webhook", "slack", "alertmanager", "command" or "email"; did you mean "webhook"?
+            dauphin.toml:29:7: `url`: "ftp://example.org" is no such address: an address is http:// or https://, a host and a path, as in "https://hooks.example.org/dauphin"
+            dauphin.toml:33:7: `url`: an address holds no password: an address is http:// or https://, a host and a path, as in "https://hooks.example.org/dauphin"; see `token_file`
+            dauphin.toml:34:15: `secret_file` means nothing for kind "slack": take it out
+            dauphin.toml:34:15: `secret_file`: "key" is no absolute path; it is the same on all machines
+            dauphin.toml:35:1: one of `url` and `url_file` is needed, and not both
+            dauphin.toml:38:9: `level` is "loud"; allowed: "warning", "critical" or "emergency"
+            dauphin.toml:39:1: one of `url` and `url_file` is needed, and not both
+            dauphin.toml:45:8: there are two places "both"; names must differ
+            dauphin.toml:48:1: `command` is missing: an absolute path, as in command = "/usr/local/bin/page-me"
+            dauphin.toml:51:7: `url` means nothing for kind "command": take it out"#]],
     );
     let text = format!(
         r#"{THREE}
@@ -468,7 +478,20 @@ url = "https://example.org/x"
 to = ["ops@example.org"]
 "#
     );
-    refused(&text, expect![[""]]);
+    refused(
+        &text,
+        expect![[r#"
+        dauphin.toml:26:1: `server`, `from` and `to` are needed for e-mail: to = ["ops@example.org"]
+        dauphin.toml:29:1: `user` and `password_file` go together: give both, or neither
+        dauphin.toml:32:10: `server`: "mail.example.org" is no host with a port, as in "mail.example.org:587"
+        dauphin.toml:33:7: `tls` is "ssl"; allowed: "starttls", "implicit" or "off"
+        dauphin.toml:34:8: `from`: "Dauphin <dauphin@example.org>" is no e-mail address, as in "ops@example.org"
+        dauphin.toml:35:7: `to`: "ops" is no e-mail address, as in "ops@example.org"
+        dauphin.toml:35:14: `to`: "eva@example.org\nBcc: x@example.org" is no e-mail address, as in "ops@example.org"
+        dauphin.toml:37:7: `url` means nothing for kind "email": take it out
+        dauphin.toml:42:7: with tls = "off" the password would be read on its way: use "starttls" or "implicit"
+        dauphin.toml:51:6: `to` means nothing for kind "webhook": take it out"#]],
+    );
     refused(
         &format!("{THREE}[notify]\nname = \"x\"\n"),
         expect!["dauphin.toml:25:1: `notify` must be written as [[notify]], one for each place"],

@@ -23,9 +23,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long what was received may take to be applied before a receiver is started: an election may be waiting.
-const START_WITHIN: Duration = Duration::from_secs(2);
-
 /// Who is let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -178,20 +175,23 @@ impl Engine {
                 let (pid, began) = hands.server.blocker(limit).await.ok()??;
                 Some(Blocker { pid, began })
             }
-            // its appliers give up by themselves and try again
             Self::Mysql(_) => None,
         }
     }
 
-    /// Mends something on a replica. Whoever calls it has the hand.
+    /// Whether there is anything that may be mended here. MySQL's and MariaDB's threads are the business of what keeps them in step
+    /// with their leader: two that start and stop them would get in each other's way.
+    pub(crate) const fn is_mended(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Mends something on a replica.
     pub(crate) async fn mend(&self, fix: &Fix) -> Result<(), Error> {
         match (self, fix) {
             (Self::Postgres(hands), Fix::Receiver { .. }) => Ok(hands.server.restart_receiver().await?),
             (Self::Postgres(hands), Fix::Replay { .. }) => Ok(hands.server.resume_replay().await?),
             (Self::Postgres(hands), Fix::Query { pid, began, .. }) => Ok(hands.server.end_blocker(*pid, began).await?),
-            (Self::Mysql(hands), Fix::Receiver { .. }) => Ok(hands.server.start_receivers(START_WITHIN).await?),
-            (Self::Mysql(hands), Fix::Replay { .. }) => Ok(hands.server.start_appliers().await?),
-            (Self::Mysql(_), Fix::Query { .. }) => Ok(()),
+            (Self::Mysql(_), _) => Ok(()),
         }
     }
 

@@ -1,12 +1,8 @@
 //! The health monitor on real servers: what a replica suffers from is said, with its reason and age, and mended where the
 //! specification allows it; what somebody means to be so stays.
 
-// what was skipped is said
-#![allow(clippy::print_stdout)]
-
 use crate::EXPECTED;
 use crate::alerts::until_measured;
-use crate::mysql::{self, Login};
 use crate::stage::{LOOK_EVERY, Stage, WAIT_MAX};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -122,7 +118,7 @@ fn what_may_be_mended_is_mended_and_what_is_meant_stays() {
 
 #[test]
 fn how_long_takeovers_and_commits_take_is_measured() {
-    let stage = Stage::up("lengths", &["--profile", "fast"]);
+    let stage = Stage::up("lengths", &[]);
     stage.sql(stage.write_port(), "CREATE TABLE t (i int)");
     let leader = stage.leader();
     // the server tells of a moment after something was written
@@ -169,30 +165,4 @@ fn until_sql(stage: &Stage, member: &str, sql: &str, wanted: &str) {
         assert!(Instant::now() < deadline, "{sql} on {member} is not {wanted}");
         std::thread::sleep(LOOK_EVERY);
     }
-}
-
-#[test]
-fn an_applier_of_mysql_that_somebody_stopped_is_started_again() {
-    applier_is_started_again("mysql", "STOP REPLICA SQL_THREAD");
-}
-
-#[test]
-fn an_applier_of_mariadb_that_somebody_stopped_is_started_again() {
-    applier_is_started_again("mariadb", "STOP SLAVE SQL_THREAD");
-}
-
-/// Where the specification allows it; by default it stays as somebody wanted it.
-#[track_caller]
-fn applier_is_started_again(engine: &str, stop: &str) {
-    let Some(stage) = mysql::lab(&format!("stopped-{engine}"), engine, &[]) else { return };
-    let leader = stage.leader();
-    let replica = ["m1", "m2", "m3"].into_iter().find(|m| *m != leader).expect("a replica");
-    let (admin, port) = (Login::of(&stage, "admin"), stage.sql_port_of(replica));
-    stage.until_healthy();
-    admin.sql(port, stop);
-    stage.until("it is told", |c| of(c, replica)["health_reason"] == "its replay is paused by hand");
-    stage.run(&["config", "set", "health.fix=[\"replay\"]", "health.replay_after=1s"]).ended(0);
-    until_mended(&stage, replica, "resumed the replay");
-    stage.until_healthy();
-    stage.down_after(&[EXPECTED, mysql::ALSO].concat());
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Warnings that the faults here explain, beside those of all labs.
-pub(crate) const ALSO: &[&str] =
+const ALSO: &[&str] =
     &["the replica cannot follow as the leader counts it yet", "a copy could not be given", "the copy breaks off"];
 /// How long one statement of a client may take.
 const STATEMENT_MAX: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ fn programs(engine: &str) -> Option<PathBuf> {
     found
 }
 
-pub(crate) fn lab(name: &str, engine: &str, more: &[&str]) -> Option<Stage> {
+fn lab(name: &str, engine: &str, more: &[&str]) -> Option<Stage> {
     let bin = programs(engine)?.to_string_lossy().into_owned();
     Some(Stage::up(name, &[&["--engine", engine, "--bin", &bin], more].concat()))
 }
@@ -43,13 +43,13 @@ fn block<T>(work: impl Future<Output = T>) -> T {
 
 /// Somebody at a member's port.
 #[derive(Clone)]
-pub(crate) struct Login {
+struct Login {
     user: String,
     password: String,
 }
 
 impl Login {
-    pub(crate) fn of(stage: &Stage, who: &str) -> Self {
+    fn of(stage: &Stage, who: &str) -> Self {
         let shown = stage.show();
         let text = |key: &str| shown[who][key].as_str().expect("a text").to_owned();
         Self { user: text("user"), password: text("password") }
@@ -70,7 +70,7 @@ impl Login {
     }
 
     #[track_caller]
-    pub(crate) fn sql(&self, port: u16, sql: &str) -> Vec<String> {
+    fn sql(&self, port: u16, sql: &str) -> Vec<String> {
         block(self.ask(port, sql)).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 }

@@ -186,7 +186,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("health", "fix", "a list of \"receiver\", \"replay\" and \"query\"").default("[\"receiver\"]").about(
         "What is mended: a receiver that is down is restarted; a replay that somebody paused is resumed; what holds a replay up \
-         is ended. `[]`: nothing.",
+         is ended. `[]`: nothing. PostgreSQL alone.",
     ),
     key("health", "replay_after", "a duration, 1 s to 7 d").default("\"10min\"").about(
         "How long a replay may be paused before it is resumed. While a silence covers the alert `replay_paused`, or somebody \
