@@ -12,6 +12,9 @@ const REASONS: &str = "\
 Every decision carries its reason as a type. Log, `dauphin history`, `dauphin explain`, the journal and the console show
 the same one, by its code and with this sentence (what stands in braces is filled in).
 
+One more code stands in the journal that is no decision: `treated`, something that an agent mended on its own replica for its health
+([operating.md](operating.md#health)).
+
 Written from `crates/ha/src/reason.rs` by `cargo xtask docs`.
 
 | code | meaning | sentence |

@@ -4,6 +4,7 @@
 use crate::engine::mysql::{Answer, Question};
 use crate::operations::{Agent, COMMAND_WITHIN, LOOK_EVERY};
 use crate::picture::Picture;
+use crate::vigil::Report;
 use bytes::Bytes;
 use dauphin_api::Progress;
 use dauphin_api::error::ApiError;
@@ -36,6 +37,8 @@ pub(crate) enum Ask {
     Reinit,
     /// What your server says.
     Engine(Question),
+    /// What your machine suffers from, and what time it is there.
+    Vitals,
 }
 
 /// Code of the answer that names another major version.
@@ -47,6 +50,7 @@ pub(crate) enum Told {
     Done,
     Error(ApiError),
     Engine(Answer),
+    Vitals(Box<Report>),
 }
 
 impl Agent {
@@ -55,6 +59,7 @@ impl Agent {
         let ask: Ask = serde_json::from_slice(body).map_err(|e| dauphin_net::Refusal(e.to_string()))?;
         let told = match ask {
             Ask::Engine(question) => self.says(question).await.map(Told::Engine),
+            Ask::Vitals => Ok(Told::Vitals(Box::new(self.vigil.report()))),
             ask => self.do_here(ask).await.map(|()| Told::Done),
         };
         let told = told.unwrap_or_else(Told::Error);
@@ -74,6 +79,7 @@ impl Agent {
             Ask::Checkpoint => return self.checkpoint().await,
             Ask::Runs { major } => return self.runs(major),
             Ask::Engine(question) => return self.says(question).await.map(drop),
+            Ask::Vitals => return Ok(()),
             Ask::Switchover { to } => {
                 // written before anybody waits: the stop's own checkpoint is then short
                 if self.picture().role == Role::Leader {
@@ -140,7 +146,7 @@ impl Agent {
                 ApiError::unavailable("unreachable", format!("{member}: {error}"), next)
             })?;
             match serde_json::from_slice::<Told>(&answer) {
-                Ok(Told::Done | Told::Engine(_)) => Ok(()),
+                Ok(Told::Done | Told::Engine(_) | Told::Vitals(_)) => Ok(()),
                 Ok(Told::Error(error)) => Err(error),
                 Err(error) => Err(ApiError::failed("answer", error.to_string(), "")),
             }

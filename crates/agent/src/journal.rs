@@ -1,9 +1,13 @@
 //! The journal: every decision of this member with its evidence. The newest lie in memory and in the store, where every
 //! agent can explain them; all of them are appended to a file beside the data. It never holds up a decision.
 
+use crate::care::Care;
 use crate::keys;
+use crate::lengths::Lengths;
+use crate::phases::{Phase, Phases};
 use crate::picture::Picture;
 use crate::view;
+use dauphin_alerts::Fix;
 use dauphin_api::dto::JournalEntry;
 use dauphin_guard::boottime;
 use dauphin_ha::Reason;
@@ -59,12 +63,88 @@ impl Entry {
     }
 }
 
+/// Something that was mended, or was to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Treated {
+    pub(crate) id: u64,
+    pub(crate) at: String,
+    pub(crate) term: Term,
+    pub(crate) member: MemberName,
+    pub(crate) treated: Fix,
+    /// Why that failed.
+    pub(crate) failed: Option<String>,
+}
+
+/// What such a line is called where decisions have their reasons.
+const TREATED: &str = "treated";
+
+impl Treated {
+    pub(crate) fn text(&self) -> String {
+        let failed = self.failed.as_ref().map(|why| format!("; that failed: {why}"));
+        format!("{}{}", self.treated, failed.unwrap_or_default())
+    }
+
+    fn dto(&self) -> JournalEntry {
+        JournalEntry {
+            id: self.id,
+            at: self.at.clone(),
+            term: self.term.0,
+            member: self.member.to_string(),
+            reason: TREATED.to_owned(),
+            text: self.text(),
+            evidence: serde_json::to_value(&self.treated).unwrap_or_default(),
+        }
+    }
+}
+
+/// A line of the journal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Line {
+    Decided(Entry),
+    Treated(Treated),
+}
+
+impl Line {
+    pub(crate) const fn id(&self) -> u64 {
+        match self {
+            Self::Decided(entry) => entry.id,
+            Self::Treated(treated) => treated.id,
+        }
+    }
+
+    /// Whether it is the same decision once more.
+    fn says_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Decided(one), Self::Decided(other)) => (one.term, &one.reason) == (other.term, &other.reason),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn dto(&self) -> JournalEntry {
+        match self {
+            Self::Decided(entry) => entry.dto(),
+            Self::Treated(treated) => treated.dto(),
+        }
+    }
+}
+
+/// The decisions among them.
+pub(crate) fn decisions(lines: &[Line]) -> Vec<Entry> {
+    let decided = lines.iter().filter_map(|line| match line {
+        Line::Decided(entry) => Some(entry.clone()),
+        Line::Treated(_) => None,
+    });
+    decided.collect()
+}
+
 /// This member's journal.
 #[derive(Debug)]
 pub(crate) struct Journal {
     member: MemberName,
     path: PathBuf,
-    kept: Mutex<VecDeque<Entry>>,
+    kept: Mutex<VecDeque<Line>>,
+    phases: Mutex<Phases>,
     news: Notify,
     pub(crate) events: broadcast::Sender<dauphin_api::dto::Event>,
 }
@@ -72,30 +152,52 @@ pub(crate) struct Journal {
 impl Journal {
     pub(crate) fn new(member: MemberName, path: PathBuf) -> Arc<Self> {
         let (events, _) = broadcast::channel(256);
-        Arc::new(Self { member, path, kept: Mutex::default(), news: Notify::new(), events })
+        Arc::new(Self { member, path, kept: Mutex::default(), phases: Mutex::default(), news: Notify::new(), events })
     }
 
     /// Keeps a decision.
     pub(crate) fn add(&self, term: Term, reason: Reason) {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).note(boottime(), &reason);
+        let member = self.member.clone();
+        self.keep(|id, at| Line::Decided(Entry { id, at, term, member, reason }));
+    }
+
+    /// How long the parts of takeovers took here, since the agent's start.
+    pub(crate) fn phases(&self) -> Vec<(Phase, Lengths)> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).lengths()
+    }
+
+    /// Keeps what was mended, or was to be.
+    pub(crate) fn treated(&self, term: Term, treated: Fix, failed: Option<String>) {
+        let member = self.member.clone();
+        self.keep(|id, at| Line::Treated(Treated { id, at, term, member, treated, failed }));
+    }
+
+    fn keep(&self, line: impl FnOnce(u64, String) -> Line) {
         let now = jiff::Timestamp::now();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = kept.back().map_or(0, |e| e.id);
+        let last = kept.back().map_or(0, Line::id);
         let id = u64::try_from(now.as_microsecond()).unwrap_or_default().max(last + 1);
+        let line = line(id, keys::now_text());
         let lately = u128::from(id - last) < SAME_AGAIN_AFTER.as_micros();
-        if lately && kept.back().is_some_and(|e| e.term == term && e.reason == reason) {
+        if lately && kept.back().is_some_and(|before| before.says_like(&line)) {
             return;
         }
-        tracing::info!(%term, reason = reason.code(), "{reason}");
-        let entry = Entry { id, at: keys::now_text(), term, member: self.member.clone(), reason };
+        match &line {
+            Line::Decided(Entry { term, reason, .. }) => tracing::info!(%term, reason = reason.code(), "{reason}"),
+            Line::Treated(treated) => {
+                tracing::info!(term = %treated.term, reason = TREATED, "{}", treated.text());
+            }
+        }
         let event = dauphin_api::dto::Event {
             kind: "journal".to_owned(),
-            data: serde_json::to_value(entry.dto()).unwrap_or_default(),
+            data: serde_json::to_value(line.dto()).unwrap_or_default(),
         };
         let _ = self.events.send(event);
         if kept.len() >= KEPT_MAX {
             kept.pop_front();
         }
-        kept.push_back(entry);
+        kept.push_back(line);
         self.news.notify_one();
     }
 
@@ -103,6 +205,7 @@ impl Journal {
     pub(crate) async fn tell_state(
         self: Arc<Self>,
         mut picture: watch::Receiver<Arc<Picture>>,
+        care: Arc<Care>,
         version: Option<String>,
     ) {
         let mut told = serde_json::Value::Null;
@@ -111,7 +214,9 @@ impl Journal {
             if self.events.receiver_count() == 0 {
                 continue;
             }
-            let cluster = view::cluster(&picture.borrow_and_update().clone(), boottime(), version.clone());
+            let (seen, now) = (picture.borrow_and_update().clone(), boottime());
+            let mut cluster = view::cluster(&seen, now, version.clone());
+            care.tell(&mut cluster, &seen, now, false);
             let data = serde_json::to_value(cluster).unwrap_or_default();
             if data != told {
                 told.clone_from(&data);
@@ -120,17 +225,17 @@ impl Journal {
         }
     }
 
-    /// Decisions of all members, oldest first: our own from memory, the others' from the store.
-    pub(crate) fn all(&self, snapshot: &Snapshot) -> Vec<Entry> {
-        let own: Vec<Entry> = self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-        let first_own = own.first().map_or(u64::MAX, |e| e.id);
+    /// The lines of all members, oldest first: our own from memory, the others' from the store.
+    pub(crate) fn all(&self, snapshot: &Snapshot) -> Vec<Line> {
+        let own: Vec<Line> = self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let first_own = own.first().map_or(u64::MAX, Line::id);
         let mine = keys::journal(&self.member);
         let mut all = own;
         for key in snapshot.entries.keys().filter(|k| k.as_str().starts_with("journal/")) {
-            let shared: Vec<Entry> = keys::get(snapshot, key).unwrap_or_default();
-            all.extend(shared.into_iter().filter(|e| *key != mine || e.id < first_own));
+            let shared: Vec<Line> = keys::get(snapshot, key).unwrap_or_default();
+            all.extend(shared.into_iter().filter(|line| *key != mine || line.id() < first_own));
         }
-        all.sort_by_key(|e| e.id);
+        all.sort_by_key(Line::id);
         all
     }
 
@@ -140,19 +245,19 @@ impl Journal {
         loop {
             self.news.notified().await;
             tokio::time::sleep(SHARE_AFTER).await;
-            let kept: Vec<Entry> = self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
-            let fresh: Vec<Entry> = kept.iter().filter(|e| e.id > written).cloned().collect();
-            let Some(last) = fresh.last().map(|e| e.id) else { continue };
+            let kept: Vec<Line> = self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+            let fresh: Vec<Line> = kept.iter().filter(|line| line.id() > written).cloned().collect();
+            let Some(last) = fresh.last().map(Line::id) else { continue };
             written = last;
             let path = self.path.clone();
             let appended = tokio::task::spawn_blocking(move || append(&path, &fresh)).await;
             if let Ok(Err(error)) = appended {
                 tracing::warn!(%error, path = %self.path.display(), "the journal's file cannot be written");
             }
-            let before: Vec<Entry> =
+            let before: Vec<Line> =
                 keys::get(&store.watch().borrow(), &keys::journal(&self.member)).unwrap_or_default();
-            let first = kept.first().map_or(u64::MAX, |e| e.id);
-            let mut shared: Vec<Entry> = before.into_iter().filter(|e| e.id < first).chain(kept).collect();
+            let first = kept.first().map_or(u64::MAX, Line::id);
+            let mut shared: Vec<Line> = before.into_iter().filter(|line| line.id() < first).chain(kept).collect();
             shared.drain(..shared.len().saturating_sub(SHARED_MAX));
             let value = serde_json::to_vec(&shared).unwrap_or_default();
             let txn = Txn { put: vec![(keys::journal(&self.member), value)], ..Txn::default() };
@@ -164,13 +269,13 @@ impl Journal {
     }
 }
 
-fn append(path: &std::path::Path, entries: &[Entry]) -> std::io::Result<()> {
+fn append(path: &std::path::Path, lines: &[Line]) -> std::io::Result<()> {
     if std::fs::metadata(path).is_ok_and(|m| m.len() > FILE_BYTES_MAX) {
         std::fs::rename(path, path.with_extension("old"))?;
     }
     let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    for entry in entries {
-        let mut line = serde_json::to_vec(entry).unwrap_or_default();
+    for line in lines {
+        let mut line = serde_json::to_vec(line).unwrap_or_default();
         line.push(b'\n');
         file.write_all(&line)?;
     }
@@ -192,7 +297,11 @@ mod tests {
         journal.add(Term(3), Reason::Degraded { term: Term(3) });
         journal.add(Term(3), again());
         journal.add(Term(4), again());
-        let kept: Vec<u64> = journal.kept.lock().expect("whole").iter().map(|e| e.term.0).collect();
+        let term = |line: &Line| match line {
+            Line::Decided(entry) => entry.term.0,
+            Line::Treated(treated) => treated.term.0,
+        };
+        let kept: Vec<u64> = journal.kept.lock().expect("whole").iter().map(term).collect();
         assert_eq!(kept, [3, 3, 3, 4]);
     }
 }

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod asks;
+mod care;
 mod change;
 mod desk;
 mod durable;
@@ -15,12 +16,14 @@ mod instance;
 mod journal;
 mod keys;
 mod lag;
+mod lengths;
 mod links;
 mod lives;
 mod looks;
 mod metrics;
 mod mind;
 mod operations;
+mod phases;
 mod picture;
 mod pulse;
 mod route;
@@ -33,6 +36,7 @@ mod start;
 mod steps;
 mod store_leader;
 mod view;
+mod vigil;
 mod what_if;
 mod why;
 

@@ -2,11 +2,16 @@
 //! that are there already.
 
 use crate::alerts::Alerts;
+use crate::care::Care;
+use crate::journal::Journal;
+use crate::lengths::Lengths;
 use crate::picture::Picture;
 use crate::view;
+use crate::vigil::Vigil;
+use dauphin_alerts::{Disk, Health};
 use dauphin_guard::boottime;
 use dauphin_ha::Role;
-use dauphin_model::{EngineKind, MemberKind, Run};
+use dauphin_model::{EngineKind, FixKind, MemberKind, Run};
 use dauphin_notify::Standing;
 use std::fmt::Write;
 
@@ -26,6 +31,20 @@ impl Sheet {
         self
     }
 
+    /// Begins a family of histograms and writes them, each with labels of its own.
+    fn histograms(&mut self, name: &'static str, help: &str, all: &[(String, Lengths)]) {
+        let _ = writeln!(self.text, "# TYPE {name} histogram\n# HELP {name} {help}");
+        for (more, lengths) in all {
+            let (buckets, sum) = lengths.told();
+            let count = buckets.last().map_or(0, |(_, count)| *count);
+            for (bound, so_far) in buckets {
+                let _ = writeln!(self.text, "{name}_bucket{{{}{more},le=\"{bound}\"}} {so_far}", self.labels);
+            }
+            let _ =
+                writeln!(self.text, "{name}_sum{{{0}{more}}} {sum}\n{name}_count{{{0}{more}}} {count}", self.labels);
+        }
+    }
+
     fn sample(&mut self, more: &str, value: f64) {
         let _ = writeln!(self.text, "{}{{{}{more}}} {value}", self.name, self.labels);
     }
@@ -40,8 +59,17 @@ fn truth(b: bool) -> f64 {
 }
 
 /// The text, with its end mark.
-pub(crate) fn text(picture: &Picture, alerts: &Alerts, turned_ms_ago: u64) -> String {
-    let cluster = view::cluster(picture, boottime(), None);
+pub(crate) fn text(
+    picture: &Picture,
+    alerts: &Alerts,
+    vigil: &Vigil,
+    care: &Care,
+    journal: &Journal,
+    turned_ms_ago: u64,
+) -> String {
+    let now = boottime();
+    let mut cluster = view::cluster(picture, now, None);
+    care.tell(&mut cluster, picture, now, false);
     let labels = format!("cluster=\"{}\",reporter=\"{}\"", picture.spec.cluster, picture.me);
     let mut sheet = Sheet { text: String::new(), labels, name: "" };
     sheet.one("dauphin_term", "Number of the current leadership.", cluster.term.unwrap_or(0) as f64);
@@ -78,10 +106,69 @@ pub(crate) fn text(picture: &Picture, alerts: &Alerts, turned_ms_ago: u64) -> St
     for (member, kind, level) in alerts.levels() {
         sheet.sample(&format!(",member=\"{member}\",kind=\"{kind}\""), f64::from(level));
     }
+    health(&mut sheet, &cluster, care);
+    lengths(&mut sheet, vigil, journal);
+    machine(&mut sheet, vigil);
     places(&mut sheet, alerts);
     patroni(&mut sheet, picture, &cluster);
     sheet.text.push_str("# EOF\n");
     sheet.text
+}
+
+/// How long the reporter's parts of takeovers took, and how long its commits waited.
+fn lengths(sheet: &mut Sheet, vigil: &Vigil, journal: &Journal) {
+    let phases = journal.phases().into_iter();
+    let phases: Vec<_> = phases.map(|(phase, l)| (format!(",phase=\"{}\"", phase.word()), l)).collect();
+    let help = "How long the parts of takeovers took that the reporter did, since its start.";
+    sheet.histograms("dauphin_takeover_phase_seconds", help, &phases);
+    let waits = vigil.commit_waits().into_iter();
+    let waits: Vec<_> = waits.map(|(by, lengths)| (format!(",by=\"{by}\""), lengths)).collect();
+    let help = "How long the reporter's commits waited for replicas, as far as that is measured.";
+    sheet.histograms("dauphin_commit_wait_seconds", help, &waits);
+}
+
+/// How the cluster and its members are, and what the reporter mended.
+fn health(sheet: &mut Sheet, cluster: &dauphin_api::dto::Cluster, care: &Care) {
+    let number = |word: &str| Health::ALL.into_iter().find(|h| h.word() == word).map(|h| f64::from(h.number()));
+    let help = "How a member is (empty: the cluster): 0 healthy, 1 investigate, 2 repair, 3 rejoin, 4 failover.";
+    sheet.family("dauphin_health", help);
+    let members = cluster.members.iter().map(|m| (m.name.as_str(), m.health.as_str()));
+    for (name, health) in std::iter::once(("", cluster.health.as_str())).chain(members) {
+        if let Some(number) = number(health) {
+            sheet.sample(&format!(",member=\"{name}\""), number);
+        }
+    }
+    sheet.family("dauphin_mended", "How often the reporter mended what, since its start.");
+    let mended = care.mended();
+    for (word, kind) in FixKind::WORDS {
+        sheet.sample(&format!(",fix=\"{word}\""), mended.get(&kind).copied().unwrap_or(0) as f64);
+    }
+}
+
+/// The reporter's disks and log, and how far the others' clocks are from its own.
+fn machine(sheet: &mut Sheet, vigil: &Vigil) {
+    let vitals = vigil.own().unwrap_or_default();
+    let mut disks = |name, help, value: &dyn Fn(&Disk) -> u64| {
+        sheet.family(name, help);
+        for disk in &vitals.disks {
+            sheet.sample(&format!(",folder=\"{}\"", escaped(&disk.folder)), value(disk) as f64);
+        }
+    };
+    disks("dauphin_disk_bytes", "Bytes that a disk has, by a folder on it.", &|d| d.total);
+    disks("dauphin_disk_free_bytes", "Bytes of it that are free.", &|d| d.free);
+    sheet.family("dauphin_log_bytes", "Log on the reporter's disk.");
+    if let Some(log) = vitals.log {
+        sheet.sample("", log.bytes as f64);
+    }
+    sheet.family("dauphin_clock_ahead_seconds", "How far a member's wall clock is ahead of the reporter's, at least.");
+    for (member, ms) in vigil.clocks(boottime()) {
+        sheet.sample(&format!(",member=\"{member}\""), ms as f64 / 1_000.0);
+    }
+}
+
+/// A text between the quotes of a label.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// How the reporter's sending of notices goes, by place.

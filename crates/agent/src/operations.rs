@@ -3,14 +3,16 @@
 
 use crate::alerts::Alerts;
 use crate::asks::Ask;
+use crate::care::Care;
 use crate::change;
-use crate::journal::{Entry, Journal};
+use crate::journal::{Entry, Journal, Line, decisions};
 use crate::keys::{self, CutRecord, HistoryRecord};
 use crate::links::Links;
 use crate::mind::Inbox;
 use crate::picture::Picture;
 use crate::server::Server;
 use crate::standing::Asked;
+use crate::vigil::Vigil;
 use crate::what_if::WhatIf;
 use crate::{metrics, view, why};
 use dauphin_api::dto;
@@ -36,6 +38,8 @@ const TURNS_WITHIN_US: u64 = 5_000_000;
 const STORE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a switchover waits for a leader that it could move.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// What was mended on a member, as far as it is shown.
+const MENDED_SHOWN_MAX: usize = 5;
 /// How often it is looked whether something that is to come is there.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -50,6 +54,8 @@ pub(crate) struct Agent {
     pub(crate) server: Option<Arc<Server>>,
     pub(crate) turned: Arc<AtomicU64>,
     pub(crate) alerts: Arc<Alerts>,
+    pub(crate) vigil: Arc<Vigil>,
+    pub(crate) care: Arc<Care>,
     /// Who simulates holds its one turn.
     pub(crate) simulates: Arc<Semaphore>,
 }
@@ -165,16 +171,34 @@ impl Agent {
         }
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    fn lines(&self) -> Vec<Line> {
         let snapshot = self.store.watch().borrow().clone();
         self.journal.all(&snapshot)
     }
+
+    fn entries(&self) -> Vec<Entry> {
+        decisions(&self.lines())
+    }
+}
+
+/// Puts what was mended on a member into what is said of it.
+fn mended(name: &str, lines: &[Line], explained: &mut dto::Explanation) {
+    let of = |line: &&Line| matches!(line, Line::Treated(treated) if treated.member.as_str() == name);
+    let treated: Vec<dto::JournalEntry> = lines.iter().rev().filter(of).take(MENDED_SHOWN_MAX).map(Line::dto).collect();
+    if let Some(last) = treated.first() {
+        explained.summary = format!("{} Last mended by itself, at {}: {}.", explained.summary, last.at, last.text);
+    }
+    explained.entries.extend(treated);
+    explained.entries.sort_by_key(|entry| entry.id);
 }
 
 impl Operations for Agent {
     fn cluster(&self) -> dto::Cluster {
         let version = self.server.as_ref().map(|s| s.engine.version());
-        let mut cluster = view::cluster(&self.picture(), boottime(), version);
+        let (picture, now) = (self.picture(), boottime());
+        let mut cluster = view::cluster(&picture, now, version);
+        self.care.tell(&mut cluster, &picture, now, true);
+        self.vigil.tell(&mut cluster, &picture, now);
         self.tell_of_votes(&mut cluster);
         cluster
     }
@@ -184,7 +208,14 @@ impl Operations for Agent {
     }
 
     fn metrics_text(&self) -> String {
-        metrics::text(&self.picture(), &self.alerts, self.turned_us_ago() / 1_000)
+        metrics::text(
+            &self.picture(),
+            &self.alerts,
+            &self.vigil,
+            &self.care,
+            &self.journal,
+            self.turned_us_ago() / 1_000,
+        )
     }
 
     fn events(&self) -> broadcast::Receiver<dto::Event> {
@@ -200,16 +231,23 @@ impl Operations for Agent {
     }
 
     async fn journal(&self, after: Option<u64>, limit: usize) -> Answer<dto::Journal> {
-        let all = self.entries();
+        let all = self.lines();
         let entries: Vec<dto::JournalEntry> = match after {
-            Some(after) => all.iter().filter(|e| e.id > after).take(limit).map(Entry::dto).collect(),
-            None => all[all.len().saturating_sub(limit)..].iter().map(Entry::dto).collect(),
+            Some(after) => all.iter().filter(|line| line.id() > after).take(limit).map(Line::dto).collect(),
+            None => all.iter().skip(all.len().saturating_sub(limit)).map(Line::dto).collect(),
         };
         Ok(dto::Journal { entries })
     }
 
     async fn explain(&self, id: Option<u64>) -> Answer<dto::Explanation> {
-        let all = self.entries();
+        let lines = self.lines();
+        // what was mended stands for itself
+        if let Some(Line::Treated(treated)) = lines.iter().find(|line| Some(line.id()) == id) {
+            let entry = Line::Treated(treated.clone()).dto();
+            let summary = format!("{}: {}", treated.member, treated.text());
+            return Ok(dto::Explanation { summary, entries: vec![entry] });
+        }
+        let all = decisions(&lines);
         let chosen = match id {
             Some(id) => all.iter().find(|e| e.id == id),
             None => all.iter().rev().find(|e| {
@@ -234,10 +272,15 @@ impl Operations for Agent {
     async fn explain_member(&self, name: String) -> Answer<dto::Explanation> {
         let picture = self.picture();
         let spec = view::known(&picture, &name)?;
-        let (cluster, member) = (view::cluster(&picture, boottime(), None), view::member(&picture, boottime(), spec));
+        let cluster = self.cluster();
+        let member = view::member(&picture, boottime(), spec);
+        let member = cluster.members.iter().find(|m| m.name == name).cloned().unwrap_or(member);
+        let lines = self.lines();
         let leader = cluster.leader.as_deref().and_then(|leader| view::known(&picture, leader).ok());
-        let asked = Asked { cluster: &cluster, spec, member: &member, leader, all: &self.entries() };
-        Ok(asked.explain())
+        let asked = Asked { cluster: &cluster, spec, member: &member, leader, all: &decisions(&lines) };
+        let mut explained = asked.explain();
+        mended(&name, &lines, &mut explained);
+        Ok(explained)
     }
 
     async fn what_if(&self, suppose: Suppose) -> Answer<dto::WhatIf> {

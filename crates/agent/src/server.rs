@@ -3,6 +3,7 @@
 
 use crate::engine::{Access, Cut, Engine, Error};
 use crate::failpoint::{self, Side};
+use crate::lengths::Lengths;
 use crate::links::Links;
 use crate::lives::Lives;
 use crate::mind::Inbox;
@@ -53,6 +54,8 @@ pub(crate) struct Server {
     pub(crate) begun: Mutex<Option<u64>>,
     /// When it was given other settings.
     changed: Mutex<Option<Instant>>,
+    /// How long commits waited for replicas, as far as that is measured.
+    pub(crate) commit_waits: Mutex<Lengths>,
 }
 
 pub(crate) struct Parts {
@@ -90,6 +93,7 @@ impl Server {
             barrier: Mutex::new(None),
             begun: Mutex::new(None),
             changed: Mutex::new(None),
+            commit_waits: Mutex::default(),
         });
         tokio::spawn(Arc::clone(&server).hear_guard(events));
         server

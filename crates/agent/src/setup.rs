@@ -1,6 +1,7 @@
 //! Brings an agent up from its file: identity, notes, links, store, guard, engine, loop, HTTP. And down again.
 
 use crate::alerts::Alerts;
+use crate::care::Care;
 use crate::desk::Desk;
 use crate::durable::Notes;
 use crate::engine::Engine;
@@ -11,6 +12,7 @@ use crate::mind::{self, Hands, Inbox};
 use crate::operations::Agent;
 use crate::picture::Picture;
 use crate::server::{Parts, Server};
+use crate::vigil::Vigil;
 use crate::{keys, looks, pulse, shared, store_leader};
 use dauphin_guard::client::{Event as GuardEvent, Guard};
 use dauphin_guard::protocol::OnAgentDeath;
@@ -165,9 +167,15 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         tokio::spawn(reload_server(Arc::clone(server)));
     }
     let version = server.as_ref().map(|s| s.engine.version());
-    tokio::spawn(Arc::clone(&journal).tell_state(picture.subscribe(), version));
     let post = dauphin_notify::Post::open(&local.state_dir.join("outbox"));
-    let alerts = Alerts::new(member.name.clone(), store.clone(), picture.subscribe(), post);
+    let (state_dir, watched) = (local.state_dir.clone(), picture.subscribe());
+    let vigil = Vigil::new(member.name.clone(), server.clone(), state_dir, identity, Arc::clone(&links), watched);
+    tokio::spawn(Arc::clone(&vigil).run());
+    let alerts = Alerts::new(member.name.clone(), store.clone(), picture.subscribe(), post, Arc::clone(&vigil));
+    let (told, watched) = (Arc::clone(&alerts), picture.subscribe());
+    let care = Care::new(server.clone(), watched, Arc::clone(&vigil), told, Arc::clone(&journal));
+    tokio::spawn(Arc::clone(&care).run());
+    tokio::spawn(Arc::clone(&journal).tell_state(picture.subscribe(), Arc::clone(&care), version));
     tokio::spawn(Arc::clone(&alerts).run());
     tokio::spawn(Arc::clone(&alerts).send());
     let agent = Arc::new(Agent {
@@ -180,6 +188,8 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         server: server.clone(),
         turned,
         alerts,
+        vigil,
+        care,
         simulates: Arc::new(tokio::sync::Semaphore::new(1)),
     });
     let _ = desk.agent.set(Arc::clone(&agent));

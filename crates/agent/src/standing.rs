@@ -38,7 +38,7 @@ impl Asked<'_> {
             let summary = [format!("{} leads{}.", self.name(), self.term()), summary].join(" ");
             return Explanation { summary: summary.trim_end().to_owned(), entries };
         }
-        let sentences = [Some(self.who()), self.never(), self.state(), self.lost(decided), self.next()];
+        let sentences = [Some(self.who()), self.never(), self.state(), self.health(), self.lost(decided), self.next()];
         let own = self.all.iter().filter(|e| e.member.as_str() == self.name()).rev().take(OWN_MAX);
         let mut entries: Vec<&Entry> = own.chain(decided).collect();
         entries.sort_by_key(|e| e.id);
@@ -109,6 +109,13 @@ impl Asked<'_> {
         let word = self.all.iter().rev().find(tells).map(|e| format!(" Its own last word on that: {}.", e.reason));
         let detail = self.member.detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default();
         Some(format!("It is {}{detail}.{}", self.member.state, word.unwrap_or_default()))
+    }
+
+    /// How it is, if it is there and not well.
+    fn health(&self) -> Option<String> {
+        let why = self.member.health_reason.as_ref().filter(|_| self.member.health == "investigate")?;
+        let seconds = self.member.health_seconds.map(|seconds| format!(", since {seconds} s ago")).unwrap_or_default();
+        Some(format!("Its health is `{}`{seconds}: {why}.", self.member.health))
     }
 
     /// Why another one was chosen.

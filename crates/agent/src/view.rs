@@ -1,5 +1,6 @@
 //! The cluster as this agent sees it, in the words of CONTRACT.md. It only translates.
 
+use crate::alerts::facts;
 use crate::keys::{CutRecord, HistoryRecord};
 use crate::picture::Picture;
 use dauphin_api::dto;
@@ -14,8 +15,13 @@ use std::collections::BTreeMap;
 
 pub(crate) fn cluster(picture: &Picture, now: Mono, engine_version: Option<String>) -> dto::Cluster {
     let record = picture.store.leadership.as_ref();
-    let members: Vec<dto::Member> = picture.spec.members.iter().map(|m| member(picture, now, m)).collect();
+    let mut members: Vec<dto::Member> = picture.spec.members.iter().map(|m| member(picture, now, m)).collect();
     let open = is_open(picture);
+    let judged = dauphin_alerts::judge(&picture.spec, &facts::seen(picture, now, None));
+    for (member, spec) in members.iter_mut().zip(&picture.spec.members) {
+        let health = judged.members.get(&spec.name).map_or("", |(health, _)| health.word());
+        health.clone_into(&mut member.health);
+    }
     let mut problems = Vec::new();
     if record.is_some() && !open {
         problems.push("no leader is open: writes wait; `dauphin explain` tells why".to_owned());
@@ -44,7 +50,10 @@ pub(crate) fn cluster(picture: &Picture, now: Mono, engine_version: Option<Strin
         open,
         durability: picture.spec.durability.to_string(),
         degraded,
-        health: health_of(open, commits_wait, &members).to_owned(),
+        health: judged.cluster.0.word().to_owned(),
+        // whoever keeps their age tells why, too
+        health_reason: None,
+        health_seconds: None,
         paused: picture.store.paused,
         members,
         intent: picture.store.intent.as_ref().map(|i| dto::Intent {
@@ -66,21 +75,6 @@ pub(crate) fn cluster(picture: &Picture, now: Mono, engine_version: Option<Strin
 /// Whether the record's leader lets clients in, as far as we hear.
 pub(crate) fn is_open(picture: &Picture) -> bool {
     picture.leading().is_some_and(|l| l.state == LeadershipState::Open && l.accepting)
-}
-
-fn health_of(open: bool, commits_wait: bool, members: &[dto::Member]) -> &'static str {
-    let any = |states: &[&str]| members.iter().any(|m| states.contains(&m.state.as_str()));
-    if !open {
-        "failover"
-    } else if any(&["rejoining", "cloning", "rewinding"]) {
-        "rejoin"
-    } else if any(&["fenced", "crashed", "stopped", "unreachable"]) {
-        "repair"
-    } else if commits_wait || any(&["starting"]) || members.iter().any(|m| m.alert != "ok") {
-        "investigate"
-    } else {
-        "healthy"
-    }
 }
 
 pub(crate) fn state_of(beat: Option<&Beat>) -> &'static str {
@@ -158,6 +152,9 @@ pub(crate) fn member(picture: &Picture, now: Mono, spec: &MemberSpec) -> dto::Me
         lag_trend: trend.filter(|_| lag_bytes.is_some()),
         catch_up_seconds: catch_up(behind, trend),
         alert: alert.to_owned(),
+        health: String::new(),
+        health_reason: None,
+        health_seconds: None,
         tags: tags(spec),
         host: Some(spec.host.clone()),
         sql_port: (!witness).then_some(spec.sql_port),

@@ -61,12 +61,30 @@ kinds! {
     SharedName = "shared_name",
     /// A member has no vote in the store.
     NoVote = "no_vote",
+    /// A replica receives nothing.
+    ReceiverDown = "receiver_down",
+    /// A disk that a member needs is nearly full, or soon will be.
+    DiskFills = "disk_fills",
+    /// There is very much log on a member's disk.
+    LogGrows = "log_grows",
+    /// Nobody receives from a replication slot, and it keeps log.
+    SlotIdle = "slot_idle",
+    /// What a replication slot kept is gone.
+    SlotLost = "slot_lost",
+    /// A member's wall clock is not the others'.
+    ClockApart = "clock_apart",
+    /// Pages of a member's data are not what was written.
+    ChecksumFailure = "checksum_failure",
 }
 
 /// A pause is meant; one that was forgotten is not.
 const PAUSE_FORGOTTEN: Span = Span::ms(600_000);
 /// Going back to where logs part is ordinary work after a failover; this long it is not.
 const REJOIN_IS_LONG: Span = Span::ms(120_000);
+/// Whoever receives from a slot may come back in a moment.
+const IDLE_IS_LONG: Span = Span::ms(30_000);
+/// A receiver is looked at again before it is given up, in times of the profile's `suspect`.
+const RECEIVER_SUSPECTS: u64 = 4;
 /// An agent that has just started has not heard of every vote.
 const VOTE_IS_LONG: Span = Span::ms(60_000);
 
@@ -80,6 +98,8 @@ impl Kind {
             Self::FailoverPaused => PAUSE_FORGOTTEN,
             Self::Diverged => REJOIN_IS_LONG,
             Self::NoVote => VOTE_IS_LONG,
+            Self::SlotIdle => IDLE_IS_LONG,
+            Self::ReceiverDown => profile.suspect().times(RECEIVER_SUSPECTS),
             Self::Degraded
             | Self::FewReplicas
             | Self::MemberDown
@@ -88,14 +108,19 @@ impl Kind {
             | Self::ReplayPaused
             | Self::CertificateEnds
             | Self::SetByHand
-            | Self::SharedName => Span::ZERO,
+            | Self::SharedName
+            | Self::DiskFills
+            | Self::LogGrows
+            | Self::SlotLost
+            | Self::ClockApart
+            | Self::ChecksumFailure => Span::ZERO,
         }
     }
 
     /// Whether it goes without saying while no leader is open: that is told, and this follows from it.
     #[must_use]
     pub const fn follows_from_no_leader(self) -> bool {
-        matches!(self, Self::Lag | Self::CommitsWait | Self::FewReplicas | Self::Diverged)
+        matches!(self, Self::Lag | Self::CommitsWait | Self::FewReplicas | Self::Diverged | Self::ReceiverDown)
     }
 }
 

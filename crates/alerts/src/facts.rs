@@ -3,6 +3,7 @@
 
 use crate::condition::Kind;
 use crate::finding::Finding;
+use crate::vitals::{self, Vitals};
 use dauphin_model::{MemberKind, MemberName, Remark, Span, Spec};
 
 /// The cluster, as one agent sees it.
@@ -30,8 +31,12 @@ pub enum Standing {
     /// Its server takes part.
     #[default]
     Running,
-    /// It starts, or copies its data.
+    /// It starts.
     Coming,
+    /// It copies its data.
+    Copying,
+    /// Its server runs, and receives nothing.
+    Unfed,
     /// It goes back to where its log parts from the leader's.
     Rejoining,
     /// It needs a person.
@@ -57,6 +62,10 @@ pub struct MemberFacts {
     pub lag_bytes: Option<u64>,
     /// What its agent found odd.
     pub remarks: Vec<Remark>,
+    /// What it tells of its machine and its server; `None`: nothing lately.
+    pub vitals: Option<Vitals>,
+    /// How far its wall clock is from most others', in milliseconds; `None`: not known.
+    pub clock_off: Option<i64>,
 }
 
 /// Whether a condition holds.
@@ -80,7 +89,7 @@ pub struct Observation {
 }
 
 /// What a member that is not heard could tell of itself alone.
-const OWN_WORD: [Kind; 7] = [
+const OWN_WORD: [Kind; 8] = [
     Kind::Quarantined,
     Kind::Diverged,
     Kind::Lag,
@@ -88,7 +97,11 @@ const OWN_WORD: [Kind; 7] = [
     Kind::CertificateEnds,
     Kind::SetByHand,
     Kind::SharedName,
+    Kind::ReceiverDown,
 ];
+/// What its vitals tell.
+const BY_VITALS: [Kind; 6] =
+    [Kind::DiskFills, Kind::LogGrows, Kind::SlotIdle, Kind::SlotLost, Kind::ChecksumFailure, Kind::CertificateEnds];
 
 /// The conditions that follow from the facts.
 #[must_use]
@@ -129,7 +142,10 @@ fn member(spec: &Spec, facts: &Facts, one: &MemberFacts, out: &mut Vec<Observati
     let mut add = |kind: Kind, seen: Seen| out.push(Observation { kind, member: Some(one.name.clone()), seen });
     let mut found = |finding: Finding| add(finding.kind(), Seen::Found(finding));
     match one.standing {
-        Standing::Running | Standing::Coming => {}
+        Standing::Running | Standing::Coming | Standing::Copying => {}
+        Standing::Unfed if facts.open => found(Finding::ReceiverDown),
+        // from whom?
+        Standing::Unfed => {}
         Standing::Rejoining => found(Finding::Diverged),
         Standing::Quarantined => found(Finding::Quarantined),
         Standing::Down(state) => found(Finding::MemberDown { state }),
@@ -138,11 +154,21 @@ fn member(spec: &Spec, facts: &Facts, one: &MemberFacts, out: &mut Vec<Observati
     for remark in &one.remarks {
         found(Finding::Remark(remark.clone()));
     }
+    strain(spec, one.vitals.as_ref(), one.clock_off).into_iter().for_each(&mut found);
     // one that is not there falls behind: that is the same news
     let there = !matches!(one.standing, Standing::Unreachable | Standing::Down(_) | Standing::Quarantined);
     let behind = spec.lag_beyond(&one.name, one.lag, one.lag_bytes).filter(|_| !one.leads && there);
     if let Some(level) = behind {
         found(Finding::Lag { level, age: one.lag, bytes: one.lag_bytes });
+    }
+    if one.standing == Standing::Unfed && !facts.open {
+        add(Kind::ReceiverDown, Seen::Unknown);
+    }
+    if one.vitals.is_none() {
+        BY_VITALS.into_iter().for_each(|kind| add(kind, Seen::Unknown));
+    }
+    if one.clock_off.is_none() {
+        add(Kind::ClockApart, Seen::Unknown);
     }
     if one.standing == Standing::Unreachable {
         OWN_WORD.into_iter().for_each(|kind| add(kind, Seen::Unknown));
@@ -153,4 +179,15 @@ fn member(spec: &Spec, facts: &Facts, one: &MemberFacts, out: &mut Vec<Observati
     if !facts.majority {
         add(Kind::NoVote, Seen::Unknown);
     }
+}
+
+/// What a member's machine and server suffer from.
+#[must_use]
+pub fn strain(spec: &Spec, vitals: Option<&Vitals>, clock_off: Option<i64>) -> Vec<Finding> {
+    let mut found = vitals.map(|v| vitals::findings(&spec.alerts, v)).unwrap_or_default();
+    let limit = i64::try_from(spec.alerts.clocks_apart.as_ms()).unwrap_or(i64::MAX);
+    if let Some(ms) = clock_off.filter(|ms| ms.saturating_abs() > limit) {
+        found.push(Finding::ClockApart { ms });
+    }
+    found
 }

@@ -45,6 +45,55 @@ pub enum Finding {
         /// What it has not replayed.
         bytes: Option<u64>,
     },
+    /// A replica receives nothing.
+    ReceiverDown,
+    /// A disk is nearly full, or soon will be.
+    DiskFills {
+        /// How bad.
+        level: Level,
+        /// A folder on it.
+        folder: String,
+        /// How much of it is used, in percent.
+        used: u8,
+        /// Bytes that are free.
+        free: u64,
+        /// How soon it is full.
+        full_in: Option<Span>,
+    },
+    /// There is very much log.
+    LogGrows {
+        /// How bad.
+        level: Level,
+        /// How much, in bytes.
+        bytes: u64,
+        /// How much more in an hour.
+        per_hour: Option<i64>,
+    },
+    /// Nobody receives from these slots.
+    SlotIdle {
+        /// Their names, and the log that each keeps, in bytes.
+        slots: Vec<(String, u64)>,
+    },
+    /// What these slots kept is gone.
+    SlotLost {
+        /// Their names.
+        slots: Vec<String>,
+    },
+    /// Its wall clock is not the others'.
+    ClockApart {
+        /// How far it is ahead, in milliseconds; below 0: behind.
+        ms: i64,
+    },
+    /// Pages are not what was written.
+    PagesDamaged {
+        /// How many times that was noticed.
+        pages: u64,
+    },
+    /// The cluster's CA ends soon.
+    AuthorityEnds {
+        /// Days that are left.
+        days: i64,
+    },
     /// What its agent found odd.
     Remark(Remark),
 }
@@ -64,7 +113,14 @@ impl Finding {
             Self::Quarantined => Kind::Quarantined,
             Self::Diverged => Kind::Diverged,
             Self::Lag { .. } => Kind::Lag,
-            Self::Remark(Remark::CertificateEnds { .. }) => Kind::CertificateEnds,
+            Self::ReceiverDown => Kind::ReceiverDown,
+            Self::DiskFills { .. } => Kind::DiskFills,
+            Self::LogGrows { .. } => Kind::LogGrows,
+            Self::SlotIdle { .. } => Kind::SlotIdle,
+            Self::SlotLost { .. } => Kind::SlotLost,
+            Self::ClockApart { .. } => Kind::ClockApart,
+            Self::PagesDamaged { .. } => Kind::ChecksumFailure,
+            Self::AuthorityEnds { .. } | Self::Remark(Remark::CertificateEnds { .. }) => Kind::CertificateEnds,
             Self::Remark(Remark::ReplayPaused) => Kind::ReplayPaused,
             Self::Remark(Remark::SetByHand { .. }) => Kind::SetByHand,
             Self::Remark(Remark::SharedName { .. }) => Kind::SharedName,
@@ -80,9 +136,16 @@ impl Finding {
             Self::NoMajority | Self::CommitsWait | Self::Quarantined => Level::Critical,
             Self::FewReplicas { running: 0, .. } => Level::Critical,
             Self::FewReplicas { .. } | Self::Degraded | Self::FailoverPaused => Level::Warning,
-            Self::MemberDown { .. } | Self::Diverged => Level::Warning,
-            Self::Lag { level, .. } => *level,
-            Self::Remark(Remark::CertificateEnds { days }) if *days <= CERTIFICATE_DAYS_CRITICAL => Level::Critical,
+            Self::MemberDown { .. } | Self::Diverged | Self::ReceiverDown => Level::Warning,
+            Self::SlotIdle { .. } | Self::ClockApart { .. } => Level::Warning,
+            Self::SlotLost { .. } | Self::PagesDamaged { .. } => Level::Critical,
+            Self::Lag { level, .. } | Self::DiskFills { level, .. } | Self::LogGrows { level, .. } => *level,
+            Self::AuthorityEnds { days } | Self::Remark(Remark::CertificateEnds { days })
+                if *days <= CERTIFICATE_DAYS_CRITICAL =>
+            {
+                Level::Critical
+            }
+            Self::AuthorityEnds { .. } => Level::Warning,
             Self::Remark(remark) if remark.endangers_commits() => Level::Critical,
             Self::Remark(_) => Level::Warning,
         }
@@ -104,13 +167,48 @@ impl Finding {
             Self::MemberDown { state } => format!("{who} is {state}"),
             Self::Quarantined => format!("{who} does not come back by itself and needs a person"),
             Self::Diverged => format!("the log of {who} parts from the leader's, and it is not back yet"),
-            Self::Lag { age, bytes, .. } => {
-                let age = age.map(|age| format!("{:.1} s", age.as_ms() as f64 / 1_000.0));
-                let bytes = bytes.filter(|bytes| *bytes > 0).map(shown_bytes);
-                let both: Vec<String> = age.into_iter().chain(bytes).collect();
-                format!("{who} is behind: {}", both.join(", "))
-            }
+            Self::Lag { age, bytes, .. } => format!("{who} is behind: {}", age_and_bytes(*age, *bytes)),
             Self::Remark(remark) => format!("{who}: {remark}"),
+            Self::ReceiverDown
+            | Self::DiskFills { .. }
+            | Self::LogGrows { .. }
+            | Self::SlotIdle { .. }
+            | Self::SlotLost { .. }
+            | Self::ClockApart { .. }
+            | Self::PagesDamaged { .. }
+            | Self::AuthorityEnds { .. } => format!("{who}: {}", self.strain()),
+        }
+    }
+
+    /// What a member's machine or server suffers from, without its name.
+    #[must_use]
+    pub fn strain(&self) -> String {
+        match self {
+            Self::ReceiverDown => "it receives nothing, though a leader is there".to_owned(),
+            Self::DiskFills { folder, used, free, full_in, .. } => {
+                let soon = full_in.map(|span| format!(", full in {} if it goes on like this", about(span)));
+                let (free, soon) = (shown_bytes(*free), soon.unwrap_or_default());
+                format!("the disk of {folder} is {used} % used, {free} are free{soon}")
+            }
+            Self::LogGrows { bytes, per_hour, .. } => {
+                let more = per_hour.filter(|more| *more > 0).map(|more| shown_bytes(more.unsigned_abs()));
+                let more = more.map(|more| format!(", {more} more in an hour")).unwrap_or_default();
+                format!("its log takes {}{more}", shown_bytes(*bytes))
+            }
+            Self::SlotIdle { slots } => {
+                let each = slots.iter().map(|(name, held)| format!("{name} (keeps {})", shown_bytes(*held)));
+                format!("nobody receives from {}", each.collect::<Vec<_>>().join(", "))
+            }
+            Self::SlotLost { slots } => {
+                format!("what was kept for {} is gone: whoever receives from it begins anew", slots.join(", "))
+            }
+            Self::ClockApart { ms } => {
+                let seconds = ms.unsigned_abs() as f64 / 1_000.0;
+                format!("its clock is {seconds:.1} s {} the others'", if *ms > 0 { "ahead of" } else { "behind" })
+            }
+            Self::PagesDamaged { pages } => format!("pages whose checksum failed: {pages}"),
+            Self::AuthorityEnds { days } => format!("the cluster's CA ends in {days} days"),
+            other => other.text(None),
         }
     }
 
@@ -135,8 +233,53 @@ impl Finding {
             }
             Self::Quarantined => format!("dauphin explain; dauphin reinit {who} copies its data again"),
             Self::Lag { .. } => "look for long queries, slow disks or a slow network there: dauphin lag".to_owned(),
+            Self::ReceiverDown => {
+                "its server's log says why; is the leader's SQL port reached from there? dauphin explain".to_owned()
+            }
+            Self::DiskFills { .. } => {
+                "make room, or make the disk larger; dauphin lag tells who holds up log".to_owned()
+            }
+            Self::LogGrows { .. } => {
+                "find what keeps it: pg_replication_slots, archive_command, wal_keep_size, max_wal_size".to_owned()
+            }
+            Self::SlotIdle { .. } => {
+                "start what receives from it, or drop it: SELECT pg_drop_replication_slot('NAME')".to_owned()
+            }
+            Self::SlotLost { .. } => {
+                "drop it, SELECT pg_drop_replication_slot('NAME'), and have its consumer begin anew".to_owned()
+            }
+            Self::ClockApart { .. } => "see to the machine's time service: chronyc tracking, timedatectl".to_owned(),
+            Self::PagesDamaged { .. } => {
+                format!(
+                    "the server's log names the page; dauphin reinit {who} copies the data again, once it does not lead"
+                )
+            }
+            Self::AuthorityEnds { .. } => {
+                "put a new CA beside it in every ca.pem, renew all certificates, then take the old one out".to_owned()
+            }
             Self::Remark(remark) => remark.next(),
         }
+    }
+}
+
+/// How far something is behind.
+pub(crate) fn age_and_bytes(age: Option<Span>, bytes: Option<u64>) -> String {
+    let both = age.map(shown_span).into_iter().chain(bytes.filter(|bytes| *bytes > 0).map(shown_bytes));
+    both.collect::<Vec<_>>().join(", ")
+}
+
+/// A time that has passed.
+pub(crate) fn shown_span(span: Span) -> String {
+    format!("{:.1} s", span.as_ms() as f64 / 1_000.0)
+}
+
+/// A time to come, as roughly as it is known.
+fn about(span: Span) -> String {
+    let minutes = span.as_ms() / 60_000;
+    match minutes {
+        0..120 => format!("{minutes} min"),
+        120..2_880 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / 1_440),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The board, story by story: a second is a step, and each line of the expectation is one alert of one notice.
 
 use dauphin_alerts::{
-    ALERTS_MAX, Board, Facts, Kind, MemberFacts, Memory, NOTICE_EVERY, NOTICES_BURST, Notice, Observation, SilenceWish,
-    Standing, look,
+    ALERTS_MAX, Board, Disk, Facts, Kind, LogSize, MemberFacts, Memory, NOTICE_EVERY, NOTICES_BURST, Notice,
+    Observation, SilenceWish, Slot, Standing, Vitals, look,
 };
 use dauphin_model::{AlertSpec, ClusterFile, MemberName, Mono, Remark, Span, Spec};
 use expect_test::{Expect, expect};
@@ -35,6 +35,8 @@ fn well() -> Facts {
         lag: Some(Span::ZERO),
         lag_bytes: Some(0),
         remarks: Vec::new(),
+        vitals: Some(Vitals::default()),
+        clock_off: Some(0),
     };
     Facts { made: true, open: true, majority: true, members: (1..=3).map(member).collect(), ..Facts::default() }
 }
@@ -50,6 +52,7 @@ fn gone(which: &[usize]) -> Facts {
     for index in which {
         facts.members[*index].standing = Standing::Unreachable;
         (facts.members[*index].lag, facts.members[*index].lag_bytes) = (None, None);
+        (facts.members[*index].vitals, facts.members[*index].clock_off) = (None, None);
     }
     facts
 }
@@ -302,6 +305,66 @@ fn wishes_have_bounds() {
     }
 }
 
+/// A machine with all that one can have.
+fn suffering() -> Vitals {
+    let slot = |name: &str, lost| Slot { name: name.into(), active: false, lost, held: 3 << 30 };
+    Vitals {
+        disks: vec![Disk {
+            folder: "/data".into(),
+            total: 100 << 30,
+            free: 8 << 30,
+            full_in: Some(Span::ms(7_200_000)),
+        }],
+        log: Some(LogSize { bytes: 17 << 30, per_hour: Some(1 << 30) }),
+        slots: vec![slot("feed", false), slot("copy", true)],
+        damaged: 1,
+        held_up_ms: None,
+        authority_days: Some(20),
+    }
+}
+
+#[test]
+fn what_a_machine_suffers_from_is_said_in_words() {
+    let mut facts = well();
+    (facts.members[1].vitals, facts.members[1].clock_off) = (Some(suffering()), Some(-90_000));
+    facts.members[2].standing = Standing::Unfed;
+    let mut story = Story::new();
+    story.stays(&facts, 60);
+    story.told(expect![[r#"
+        15   #1 Raised critical 4: m2: the disk of /data is 92 % used, 8.0 GiB are free, full in 2 h if it goes on like this
+        15   #1 Raised critical 6: m2: what was kept for copy is gone: whoever receives from it begins anew
+        15   #1 Raised critical 8: m2: pages whose checksum failed: 1
+        15   #1 Raised warning 1: replicas that run: 1; there should be 2
+        15   #1 Raised warning 2: m2: the cluster's CA ends in 20 days
+        15   #1 Raised warning 3: m3: it receives nothing, though a leader is there
+        15   #1 Raised warning 5: m2: its log takes 17.0 GiB, 1.0 GiB more in an hour
+        15   #1 Raised warning 7: m2: its clock is 90.0 s behind the others'
+        35   #2 Raised warning 9: m2: nobody receives from feed (keeps 3.0 GiB)
+    "#]]);
+    // an agent that does not tell any more has not mended anything; nor does a leader that is gone
+    facts.members[1].vitals = None;
+    (facts.members[1].clock_off, facts.open) = (None, false);
+    story.told.clear();
+    story.stays(&facts, 60);
+    story.told(expect![[r#"
+        75   #3 Raised emergency 10: no leader takes writes
+    "#]]);
+    story.told.clear();
+    story.stays(&well(), 60);
+    story.told(expect![[r#"
+        155  #4 Cleared emergency 10: no leader takes writes
+        155  #4 Cleared critical 4: m2: the disk of /data is 92 % used, 8.0 GiB are free, full in 2 h if it goes on like this
+        155  #4 Cleared critical 6: m2: what was kept for copy is gone: whoever receives from it begins anew
+        155  #4 Cleared critical 8: m2: pages whose checksum failed: 1
+        155  #4 Cleared warning 1: replicas that run: 1; there should be 2
+        155  #4 Cleared warning 2: m2: the cluster's CA ends in 20 days
+        155  #4 Cleared warning 3: m3: it receives nothing, though a leader is there
+        155  #4 Cleared warning 5: m2: its log takes 17.0 GiB, 1.0 GiB more in an hour
+        155  #4 Cleared warning 7: m2: its clock is 90.0 s behind the others'
+        155  #4 Cleared warning 9: m2: nobody receives from feed (keeps 3.0 GiB)
+    "#]]);
+}
+
 #[test]
 fn every_finding_says_what_it_is_and_what_to_do() {
     let mut facts = well();
@@ -314,12 +377,16 @@ fn every_finding_says_what_it_is_and_what_to_do() {
     ];
     facts.members[1].standing = Standing::Quarantined;
     facts.members[2].standing = Standing::Rejoining;
+    facts.members[2].vitals = Some(suffering());
+    facts.members[2].clock_off = Some(-90_000);
+    let mut unfed = well();
+    unfed.members[1].standing = Standing::Unfed;
     let mut dark = gone(&[0]);
     (dark.open, dark.majority) = (false, false);
     dark.members[1].standing = Standing::Down("crashed");
     dark.members[2].lag = Some(Span::ms(11_000));
     dark.members[2].remarks = vec![Remark::ReplayPaused];
-    let seen: Vec<Observation> = [facts, dark].iter().flat_map(|facts| look(&spec(), facts)).collect();
+    let seen: Vec<Observation> = [facts, unfed, dark].iter().flat_map(|facts| look(&spec(), facts)).collect();
     for kind in Kind::ALL {
         let found = seen.iter().find_map(|o| match &o.seen {
             dauphin_alerts::Seen::Found(finding) if o.kind == *kind => Some((finding, o.member.as_ref())),

@@ -56,6 +56,12 @@ pub struct Cluster {
     /// How many published voters an election must hear.
     #[serde(default)]
     pub answers: Option<u32>,
+    /// Why [`Cluster::health`] is what it is, in a sentence.
+    #[serde(default)]
+    pub health_reason: Option<String>,
+    /// For how long it has been so, in seconds, as far as the reporter saw.
+    #[serde(default)]
+    pub health_seconds: Option<u64>,
 }
 
 /// One member, in [`Cluster`].
@@ -119,18 +125,28 @@ pub struct Member {
     /// What it is doing or what is wrong, for people (progress of a clone, why it is fenced).
     #[serde(default)]
     pub detail: Option<String>,
+    /// `healthy`, `investigate`, `failover`, `repair` or `rejoin`; empty where an older agent says nothing of it.
+    #[serde(default)]
+    pub health: String,
+    /// Why, in a sentence.
+    #[serde(default)]
+    pub health_reason: Option<String>,
+    /// For how long it has been so, in seconds, as far as the reporter saw.
+    #[serde(default)]
+    pub health_seconds: Option<u64>,
 }
 
 /// One thing worth knowing of a member: reported, never acted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remark {
-    /// One word: `set_by_hand`, `replay_paused`, `certificate_ends`, `shared_name`, `no_vote`.
+    /// One word: `set_by_hand`, `replay_paused`, `certificate_ends`, `shared_name`, `no_vote`, or an alert's kind: `disk_fills`,
+    /// `log_grows`, `slot_idle`, `slot_lost`, `clock_apart`, `checksum_failure`.
     pub code: String,
     /// In words.
     pub text: String,
     /// What to do about it.
     pub next: String,
-    /// It takes the promise away that an acknowledged commit is safe.
+    /// It takes the promise away that an acknowledged commit is safe, or is critical by its alert's level.
     pub critical: bool,
 }
 

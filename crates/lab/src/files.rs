@@ -109,6 +109,8 @@ fn shared(lab: &Lab, options: &Options) -> String {
             );
         }
     }
+    // people's own disks are fuller than a server's should be, and a lab is gone before that matters
+    text.push_str("\n[alerts]\ndisk = [\"97%\", \"98%\", \"99%\"]\ndisk_full_in = [\"3min\", \"2min\", \"1min\"]\n");
     for member in &lab.members {
         let _ = writeln!(text, "\n[[member]]\nname = \"{}\"\nhost = \"{}\"", member.name, member.host);
         if member.witness {

@@ -12,6 +12,14 @@ use std::path::PathBuf;
 pub const LAG_LIMITS: [Span; 3] = [Span::ms(10_000), Span::ms(60_000), Span::ms(300_000)];
 /// The same in bytes of log that is not replayed.
 pub const LAG_BYTES_LIMITS: [u64; 3] = [256 << 20, 1 << 30, 4 << 30];
+/// How much of a disk is used, in percent: warning, critical, emergency.
+pub const DISK_LIMITS: [u8; 3] = [80, 90, 95];
+/// How soon it will be full, if it goes on like this.
+pub const DISK_FULL_IN_LIMITS: [Span; 3] = [Span::ms(24 * 3_600_000), Span::ms(4 * 3_600_000), Span::ms(3_600_000)];
+/// Log on a member's disk, in bytes.
+pub const LOG_SIZE_LIMITS: [u64; 3] = [16 << 30, 64 << 30, 256 << 30];
+/// How far a wall clock may be from the others'.
+pub const CLOCKS_APART_LIMIT: Span = Span::ms(2_000);
 /// Replicas that are advised: one to fail over to, one beside it.
 pub const REPLICAS_ADVISED: u32 = 2;
 
@@ -65,6 +73,18 @@ pub struct AlertSpec {
     pub lag: [Span; 3],
     /// Log that is not replayed, in bytes: warning, critical, emergency.
     pub lag_bytes: [u64; 3],
+    /// How much of a member's disk is used, in percent: warning, critical, emergency.
+    #[serde(default = "disk_limits")]
+    pub disk: [u8; 3],
+    /// How soon it will be full: warning, critical, emergency; each less than the one before.
+    #[serde(default = "disk_full_in_limits")]
+    pub disk_full_in: [Span; 3],
+    /// Log on a member's disk, in bytes: warning, critical, emergency.
+    #[serde(default = "log_size_limits")]
+    pub log_size: [u64; 3],
+    /// How far a member's wall clock may be from the others'.
+    #[serde(default = "clocks_apart_limit")]
+    pub clocks_apart: Span,
     /// Fewest replicas that should run; `None`: two, or as many as there can be.
     pub replicas: Option<u32>,
     /// How long a condition holds before it is raised.
@@ -77,11 +97,32 @@ pub struct AlertSpec {
     pub remind_every: Span,
 }
 
+// specifications that older agents put into the store have none of these
+const fn disk_limits() -> [u8; 3] {
+    DISK_LIMITS
+}
+
+const fn disk_full_in_limits() -> [Span; 3] {
+    DISK_FULL_IN_LIMITS
+}
+
+const fn log_size_limits() -> [u64; 3] {
+    LOG_SIZE_LIMITS
+}
+
+const fn clocks_apart_limit() -> Span {
+    CLOCKS_APART_LIMIT
+}
+
 impl Default for AlertSpec {
     fn default() -> Self {
         Self {
             lag: LAG_LIMITS,
             lag_bytes: LAG_BYTES_LIMITS,
+            disk: disk_limits(),
+            disk_full_in: disk_full_in_limits(),
+            log_size: log_size_limits(),
+            clocks_apart: clocks_apart_limit(),
             replicas: None,
             raise_after: Span::ms(10_000),
             clear_after: Span::ms(30_000),
@@ -137,15 +178,18 @@ pub enum TargetKind {
     Alertmanager,
     /// A program of this machine.
     Command,
+    /// E-mail, by SMTP.
+    Email,
 }
 
 impl TargetKind {
     /// All, with their words.
-    pub const WORDS: [(&str, Self); 4] = [
+    pub const WORDS: [(&str, Self); 5] = [
         ("webhook", Self::Webhook),
         ("slack", Self::Slack),
         ("alertmanager", Self::Alertmanager),
         ("command", Self::Command),
+        ("email", Self::Email),
     ];
 
     /// Its word.
@@ -153,6 +197,52 @@ impl TargetKind {
     pub fn word(self) -> &'static str {
         Self::WORDS.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
     }
+}
+
+/// How a connection to a mail server is kept private.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailTls {
+    /// It becomes TLS before anything is said: STARTTLS.
+    Starttls,
+    /// It is TLS from its first byte on.
+    Implicit,
+    /// It is not: for a mail server on the same machine.
+    Off,
+}
+
+impl MailTls {
+    /// All, with their words.
+    pub const WORDS: [(&str, Self); 3] =
+        [("starttls", Self::Starttls), ("implicit", Self::Implicit), ("off", Self::Off)];
+
+    /// Its word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, tls)| *tls == self).map_or("", |(word, _)| word)
+    }
+}
+
+/// Most addresses that one place's mail goes to.
+pub const MAIL_TO_MAX: usize = 20;
+
+/// Who sends mail to whom, through which server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EmailSpec {
+    /// The server's name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is kept private.
+    pub tls: MailTls,
+    /// Who sends.
+    pub from: String,
+    /// Who gets it.
+    pub to: Vec<String>,
+    /// Who logs in; `None`: nobody has to.
+    pub user: Option<String>,
+    /// File with the password.
+    pub password_file: Option<PathBuf>,
 }
 
 /// Most places that notices are sent to.
@@ -177,6 +267,9 @@ pub struct TargetSpec {
     pub ca_file: Option<PathBuf>,
     /// The program, for a command.
     pub command: Option<PathBuf>,
+    /// The mail server and the addresses, for e-mail.
+    #[serde(default)]
+    pub email: Option<EmailSpec>,
     /// From which level on it is told.
     pub level: Level,
 }

@@ -5,6 +5,7 @@
 pub mod alerts;
 pub mod file;
 pub mod gtid;
+pub mod health;
 pub mod name;
 pub mod position;
 pub mod read_level;
@@ -17,11 +18,12 @@ pub mod sync_set;
 pub mod time;
 pub mod token;
 
-pub use alerts::{AlertSpec, Level, TargetKind, TargetSpec};
+pub use alerts::{AlertSpec, EmailSpec, Level, MailTls, TargetKind, TargetSpec};
 pub use file::{ClientCertificates, ClusterFile, FileErrors, Local, Pooling, ProxyFile};
 pub use gtid::{
     BinlogState, FilePosition, Furthest, Gtid, GtidSet, Held, MariaGtid, MariaPosition, Standing, furthest,
 };
+pub use health::{FixKind, HealthSpec};
 pub use name::{BadName, ClusterName, Incarnation, MemberName, SetVersion, Term, Timeline, Voter};
 pub use position::{BadLsn, Branch, Lsn, Position, Relation};
 pub use read_level::ReadLevel;

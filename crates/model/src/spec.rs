@@ -1,6 +1,7 @@
 //! The shared specification of a cluster: what a person asked for. It lives in the store after `init`.
 
 use crate::alerts::{AlertSpec, TargetSpec};
+use crate::health::HealthSpec;
 use crate::name::{ClusterName, MemberName};
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
@@ -299,6 +300,9 @@ pub struct Spec {
     /// What people are told of, and when.
     #[serde(default)]
     pub alerts: AlertSpec,
+    /// What agents mend by themselves.
+    #[serde(default)]
+    pub health: HealthSpec,
     /// Where notices are sent.
     #[serde(default)]
     pub notify: Vec<TargetSpec>,

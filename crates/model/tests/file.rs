@@ -2,8 +2,8 @@
 
 use dauphin_model::file::{ClusterFile, check, keys};
 use dauphin_model::{
-    ClientCertificates, Durability, EngineKind, Level, MemberKind, MemberName, OnShortage, Pooling, Profile, ReadLevel,
-    Span,
+    ClientCertificates, Durability, EngineKind, Level, MailTls, MemberKind, MemberName, OnShortage, Pooling, Profile,
+    ReadLevel, Span,
 };
 use expect_test::{Expect, expect, expect_file};
 use std::path::Path;
@@ -95,11 +95,19 @@ wal_level = "logical"
 [alerts]
 lag = ["2s", "20s", "1h"]
 lag_bytes = ["1MiB", "1GiB", "1TiB"]
+disk = ["50%", "60%", "99%"]
+disk_full_in = ["7d", "1d", "10min"]
+log_size = ["1GiB", "2GiB", "3GiB"]
+clocks_apart = "500ms"
 replicas = 1
 raise_after = "3s"
 clear_after = "1min"
 group_within = "2s"
 remind_every = "0s"
+[health]
+fix = ["replay", "query"]
+replay_after = "1h"
+query_after = "20s"
 [[notify]]
 name = "ops"
 kind = "webhook"
@@ -117,6 +125,16 @@ name = "pager"
 kind = "command"
 command = "/usr/local/bin/page-me"
 level = "emergency"
+[[notify]]
+name = "mail"
+kind = "email"
+server = "[fd00::25]:465"
+tls = "implicit"
+from = "dauphin@example.org"
+to = ["ops@example.org", "eva+db@example.org"]
+user = "dauphin"
+password_file = "/etc/dauphin/mail-password"
+ca_file = "/etc/dauphin/mail-ca.pem"
 [[member]]
 name = "m1"
 host = "db1.example.org"
@@ -194,13 +212,24 @@ fn every_key_is_read() {
     let alerts = &file.spec.alerts;
     assert_eq!(alerts.lag, [2_000, 20_000, 3_600_000].map(Span::ms));
     assert_eq!((alerts.lag_bytes, alerts.replicas), ([1 << 20, 1 << 30, 1 << 40], Some(1)));
+    let health = &file.spec.health;
+    assert_eq!(health.fix.iter().map(|kind| kind.word()).collect::<Vec<_>>(), ["replay", "query"]);
+    assert_eq!((health.replay_after, health.query_after), (Span::ms(3_600_000), Span::ms(20_000)));
+    assert_eq!((alerts.disk, alerts.clocks_apart), ([50, 60, 99], Span::ms(500)));
+    assert_eq!(alerts.disk_full_in, [7 * 86_400_000, 86_400_000, 600_000].map(Span::ms));
+    assert_eq!(alerts.log_size, [1 << 30, 2 << 30, 3 << 30]);
     assert_eq!((alerts.raise_after, alerts.clear_after), (Span::ms(3_000), Span::ms(60_000)));
     assert_eq!((alerts.group_within, alerts.remind_every), (Span::ms(2_000), Span::ZERO));
     let places: Vec<_> = file.spec.notify.iter().map(|t| (t.name.as_str(), t.kind.word(), t.level)).collect();
-    let [ops, chat, pager] = ["ops", "chat", "pager"];
-    let expected =
-        [(ops, "webhook", Level::Warning), (chat, "slack", Level::Critical), (pager, "command", Level::Emergency)];
+    let expected = [
+        ("ops", "webhook", Level::Warning),
+        ("chat", "slack", Level::Critical),
+        ("pager", "command", Level::Emergency),
+        ("mail", "email", Level::Warning),
+    ];
     assert_eq!(places, expected);
+    let mail = file.spec.notify.last().and_then(|t| t.email.clone()).expect("it is e-mail");
+    assert_eq!((mail.host.as_str(), mail.port, mail.tls, mail.to.len()), ("fd00::25", 465, MailTls::Implicit, 2));
     let reports = file.spec.members.get(2).expect("four");
     assert_eq!(alerts.lag_of(reports), [1, 2, 6].map(|h| Span::ms(h * 3_600_000)));
     assert_eq!(alerts.lag_bytes_of(reports), [1 << 30, 4 << 30, 16 << 30]);
@@ -249,7 +278,7 @@ fn the_reference_page_is_up_to_date() {
 fn every_example_and_default_of_the_reference_is_itself_accepted() {
     let local = "member = \"m1\"\ndata_dir = \"d\"\nstate_dir = \"s\"\nrun_dir = \"r\"";
     let whole = format!(
-        "{THREE}\n[local]\n{local}\n[proxy]\nlisten_write = \"0.0.0.0:6432\"\n[postgres]\n[alerts]\n[[notify]]\nname = \"x\"\nkind = \"webhook\"\nurl = \"http://a\"\n"
+        "{THREE}\n[local]\n{local}\n[proxy]\nlisten_write = \"0.0.0.0:6432\"\n[postgres]\n[alerts]\n[health]\n[[notify]]\nname = \"x\"\nkind = \"webhook\"\nurl = \"http://a\"\n"
     );
     for key in keys::KEYS {
         assert!(!key.about.is_empty() && !key.example.is_empty(), "{}.{}", key.section, key.name);
@@ -270,6 +299,11 @@ fn every_example_and_default_of_the_reference_is_itself_accepted() {
         }
         if key.name == "command" {
             section.insert("kind".to_owned(), "command".into());
+        }
+        if key.section == "notify" && ["server", "tls", "from", "to", "user", "password_file"].contains(&key.name) {
+            section.remove("url");
+            let mail = "kind = \"email\"\nserver = \"a:25\"\nfrom = \"a@b\"\nto = [\"a@b\"]\nuser = \"a\"\npassword_file = \"/a\"";
+            section.extend(mail.parse::<toml::Table>().expect("TOML"));
         }
         section.insert(key.name.to_owned(), value["value"].clone());
         let text = file.to_string();
@@ -336,19 +370,26 @@ listen_write = "6432"
 fn limits_of_alerts_grow_and_stay_within_bounds() {
     let text = format!(
         "{THREE}alert_lag = [\"1h\", \"1h\", \"2h\"]\n[alerts]\nlag = [\"10s\", \"60s\"]\nlag_bytes = [\"1MiB\", 5, \"1GiB\"]\n\
-         replicas = 31\nraise_after = \"500ms\"\nclear_after = \"2h\"\nremind_every = \"5s\"\nremind = \"5s\"\n"
+         replicas = 31\nraise_after = \"500ms\"\nclear_after = \"2h\"\nremind_every = \"5s\"\nremind = \"5s\"\n\
+         disk = [\"80%\", \"100%\", \"95%\"]\ndisk_full_in = [\"1h\", \"4h\", \"1d\"]\nclocks_apart = \"1ms\"\n\
+         [health]\nfix = [\"receivers\"]\nquery_after = \"1ms\"\n"
     );
     refused(
         &text,
         expect![[r#"
-        dauphin.toml:25:13: `alert_lag` is "1h", "1h", "2h"; each must be more than the one before
-        dauphin.toml:27:7: `lag` is a array; allowed: three durations that grow, as in lag = ["10s", "1min", "5min"]
-        dauphin.toml:28:13: `lag_bytes` is a array; allowed: three sizes that grow, as in lag_bytes = ["256MiB", "1GiB", "4GiB"]
-        dauphin.toml:29:12: `replicas` is 31; allowed: a whole number, 0 to 30
-        dauphin.toml:30:15: `raise_after` is 500ms; allowed: a duration, 1 s to 1 h
-        dauphin.toml:31:15: `clear_after` is 2h; allowed: a duration, 1 s to 1 h
-        dauphin.toml:32:16: `remind_every` is 5s; allowed: a duration, 0 s or 1 min to 30 d
-        dauphin.toml:33:1: unknown key `remind`; did you mean `remind_every`?"#]],
+            dauphin.toml:25:13: `alert_lag` is "1h", "1h", "2h"; each must be worse than the one before: three durations that grow
+            dauphin.toml:27:7: `lag` is a array; allowed: three durations that grow, as in lag = ["10s", "1min", "5min"]
+            dauphin.toml:28:13: `lag_bytes` is a array; allowed: three sizes that grow, as in lag_bytes = ["256MiB", "1GiB", "4GiB"]
+            dauphin.toml:29:12: `replicas` is 31; allowed: a whole number, 0 to 30
+            dauphin.toml:30:15: `raise_after` is 500ms; allowed: a duration, 1 s to 1 h
+            dauphin.toml:31:15: `clear_after` is 2h; allowed: a duration, 1 s to 1 h
+            dauphin.toml:32:16: `remind_every` is 5s; allowed: a duration, 0 s or 1 min to 30 d
+            dauphin.toml:33:1: unknown key `remind`; did you mean `remind_every`?
+            dauphin.toml:34:8: `disk`: "100%" is not a percentage: 1% to 99%, as in "80%"
+            dauphin.toml:35:16: `disk_full_in` is "1h", "4h", "1d"; each must be worse than the one before: three durations that shrink
+            dauphin.toml:36:16: `clocks_apart` is 1ms; allowed: a duration, 100 ms to 1 d
+            dauphin.toml:38:8: `fix`: "receivers" is nothing that can be mended; there are receiver, replay, query
+            dauphin.toml:39:15: `query_after` is 1ms; allowed: a duration, 1 s to 7 d"#]],
     );
     let lags = accepted(THREE).spec;
     let m1 = MemberName::new("m1").expect("a name");
@@ -395,17 +436,61 @@ url = "https://example.org/x"
     refused(
         &text,
         expect![[r#"
-        dauphin.toml:28:8: `kind` is "webhok"; allowed: "webhook", "slack", "alertmanager" or "command"; did you mean "webhook"?
-        dauphin.toml:29:7: `url`: "ftp://example.org" is no such address: an address is http:// or https://, a host and a path, as in "https://hooks.example.org/dauphin"
-        dauphin.toml:33:7: `url`: an address holds no password: an address is http:// or https://, a host and a path, as in "https://hooks.example.org/dauphin"; see `token_file`
-        dauphin.toml:34:15: `secret_file` means nothing for kind "slack": take it out
-        dauphin.toml:34:15: `secret_file`: "key" is no absolute path; it is the same on all machines
-        dauphin.toml:35:1: one of `url` and `url_file` is needed, and not both
-        dauphin.toml:38:9: `level` is "loud"; allowed: "warning", "critical" or "emergency"
-        dauphin.toml:39:1: one of `url` and `url_file` is needed, and not both
-        dauphin.toml:45:8: there are two places "both"; names must differ
-        dauphin.toml:48:1: `command` is missing: an absolute path, as in command = "/usr/local/bin/page-me"
-        dauphin.toml:51:7: `url` means nothing for kind "command": take it out"#]],
+            dauphin.toml:28:8: `kind` is "webhok"; allowed: "webhook", "slack", "alertmanager", "command" or "email"; did you mean "webhook"?
+            dauphin.toml:29:7: `url`: "ftp://example.org" is no such address: an address is http:// or https://, a host and a path, as in "https://hooks.example.org/dauphin"
+            dauphin.toml:33:7: `url`: an address holds no password: an address is http:// or https://, a host and a path, as in "https://hooks.example.org/dauphin"; see `token_file`
+            dauphin.toml:34:15: `secret_file` means nothing for kind "slack": take it out
+            dauphin.toml:34:15: `secret_file`: "key" is no absolute path; it is the same on all machines
+            dauphin.toml:35:1: one of `url` and `url_file` is needed, and not both
+            dauphin.toml:38:9: `level` is "loud"; allowed: "warning", "critical" or "emergency"
+            dauphin.toml:39:1: one of `url` and `url_file` is needed, and not both
+            dauphin.toml:45:8: there are two places "both"; names must differ
+            dauphin.toml:48:1: `command` is missing: an absolute path, as in command = "/usr/local/bin/page-me"
+            dauphin.toml:51:7: `url` means nothing for kind "command": take it out"#]],
+    );
+    let text = format!(
+        r#"{THREE}
+[[notify]]
+name = "bare"
+kind = "email"
+[[notify]]
+name = "wrong"
+kind = "email"
+server = "mail.example.org"
+tls = "ssl"
+from = "Dauphin <dauphin@example.org>"
+to = ["ops", "eva@example.org\nBcc: x@example.org"]
+user = "dauphin"
+url = "https://example.org/x"
+[[notify]]
+name = "clear"
+kind = "email"
+server = "mail.example.org:25"
+tls = "off"
+from = "dauphin@example.org"
+to = ["ops@example.org"]
+user = "dauphin"
+password_file = "/etc/dauphin/mail-password"
+[[notify]]
+name = "hook"
+kind = "webhook"
+url = "https://example.org/x"
+to = ["ops@example.org"]
+"#
+    );
+    refused(
+        &text,
+        expect![[r#"
+        dauphin.toml:26:1: `server`, `from` and `to` are needed for e-mail: to = ["ops@example.org"]
+        dauphin.toml:29:1: `user` and `password_file` go together: give both, or neither
+        dauphin.toml:32:10: `server`: "mail.example.org" is no host with a port, as in "mail.example.org:587"
+        dauphin.toml:33:7: `tls` is "ssl"; allowed: "starttls", "implicit" or "off"
+        dauphin.toml:34:8: `from`: "Dauphin <dauphin@example.org>" is no e-mail address, as in "ops@example.org"
+        dauphin.toml:35:7: `to`: "ops" is no e-mail address, as in "ops@example.org"
+        dauphin.toml:35:14: `to`: "eva@example.org\nBcc: x@example.org" is no e-mail address, as in "ops@example.org"
+        dauphin.toml:37:7: `url` means nothing for kind "email": take it out
+        dauphin.toml:42:7: with tls = "off" the password would be read on its way: use "starttls" or "implicit"
+        dauphin.toml:51:6: `to` means nothing for kind "webhook": take it out"#]],
     );
     refused(
         &format!("{THREE}[notify]\nname = \"x\"\n"),

@@ -75,6 +75,8 @@ pub struct Identity {
     configs: ArcSwap<Configs>,
     /// End of our certificate, in seconds since 1970.
     ends: AtomicI64,
+    /// The same of the first CA to end.
+    authority_ends: AtomicI64,
 }
 
 impl fmt::Debug for Identity {
@@ -89,9 +91,10 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`].
     pub fn load(dir: &Path) -> Result<Self, IdentityError> {
-        let Read { configs, me, cluster, ends } = read(dir)?;
+        let Read { configs, me, cluster, ends, authority_ends } = read(dir)?;
         let (configs, ends) = (ArcSwap::from_pointee(configs), AtomicI64::new(ends));
-        Ok(Self { dir: dir.to_owned(), me, cluster, configs, ends })
+        let authority_ends = AtomicI64::new(authority_ends);
+        Ok(Self { dir: dir.to_owned(), me, cluster, configs, ends, authority_ends })
     }
 
     /// Reads the files again: new connections use the new certificate and trust the new CAs; those that are up stay up.
@@ -100,22 +103,27 @@ impl Identity {
     /// # Errors
     /// [`IdentityError`]; then everything stays as it was.
     pub fn reload(&self) -> Result<(), IdentityError> {
-        let Read { configs, me, cluster, ends } = read(&self.dir)?;
+        let Read { configs, me, cluster, ends, authority_ends } = read(&self.dir)?;
         if (&me, &cluster) != (&self.me, &self.cluster) {
             let (found, wanted) = (format!("{me} of {cluster}"), format!("{} of {}", self.me, self.cluster));
             return Err(IdentityError::Other { dir: self.dir.clone(), found, wanted });
         }
         self.configs.store(Arc::new(configs));
         self.ends.store(ends, Ordering::Relaxed);
+        self.authority_ends.store(authority_ends, Ordering::Relaxed);
         Ok(())
     }
 
     /// Days until our certificate ends, by the wall clock; negative once it has.
     #[must_use]
     pub fn days_left(&self) -> i64 {
-        let now =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
-        (self.ends.load(Ordering::Relaxed) - now) / 86_400
+        days_to(&self.ends)
+    }
+
+    /// The same for the CA that we trust; of several, for the first to end.
+    #[must_use]
+    pub fn authority_days_left(&self) -> i64 {
+        days_to(&self.authority_ends)
     }
 
     /// Who we are.
@@ -157,6 +165,13 @@ impl Identity {
     }
 }
 
+/// Whole days from now until then.
+fn days_to(end: &AtomicI64) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
+    end.load(Ordering::Relaxed).saturating_sub(now) / 86_400
+}
+
 /// The peer and cluster that a certificate names.
 fn named(cert: &CertificateDer<'_>) -> Option<(Peer, ClusterName)> {
     let cert = EndEntityCert::try_from(cert).ok()?;
@@ -169,6 +184,7 @@ struct Read {
     me: Peer,
     cluster: ClusterName,
     ends: i64,
+    authority_ends: i64,
 }
 
 /// When a certificate ends, in seconds since 1970.
@@ -184,9 +200,11 @@ fn read(dir: &Path) -> Result<Read, IdentityError> {
     let key = PrivateKeyDer::from_pem_file(&key_file).map_err(|e| bad(&key_file, e))?;
     let (me, cluster) = chain.first().and_then(named).ok_or_else(|| IdentityError::Nameless { dir: dir.to_owned() })?;
     let ends = chain.first().and_then(end_of).ok_or_else(|| bad(&dir.join(CERT_FILE), "it says no end"))?;
+    // of one that says no end, rustls says below what it thinks
+    let authority_ends = trusted.iter().filter_map(end_of).min().unwrap_or(i64::MAX);
     let configs = configs(trusted, chain, key);
     let configs = configs.map_err(|source| IdentityError::Unfit { dir: dir.to_owned(), source })?;
-    Ok(Read { configs, me, cluster, ends })
+    Ok(Read { configs, me, cluster, ends, authority_ends })
 }
 
 fn certs(file: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {

@@ -100,7 +100,7 @@ fn labelled(letter: &Letter, item: &Item, level: Level, ends: u64) -> Value {
 }
 
 /// Seconds since 1970 as RFC 3339.
-fn moment(unix: u64) -> String {
+pub(crate) fn moment(unix: u64) -> String {
     let seconds = i64::try_from(unix).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).map_or_else(|_| "-".to_owned(), |t| t.to_string())
 }

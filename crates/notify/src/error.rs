@@ -20,6 +20,14 @@ pub enum SendError {
         /// The beginning of its answer.
         text: String,
     },
+    /// The mail server does not take it.
+    #[error("the mail server answered {code}: {text}")]
+    Mail {
+        /// Its code, by RFC 5321.
+        code: u16,
+        /// What it said.
+        text: String,
+    },
     /// TLS failed.
     #[error("TLS: {0}")]
     Tls(String),
@@ -49,6 +57,7 @@ impl SendError {
     /// Whether the same notice will be refused again: the place understood, and does not want this one.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Answered { status: 400 | 413 | 422, .. })
+        // of mail: too large, or not wanted. Who is unknown or may not send there can be put right, and then it is wanted
+        matches!(self, Self::Answered { status: 400 | 413 | 422, .. } | Self::Mail { code: 552 | 554, .. })
     }
 }

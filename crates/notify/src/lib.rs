@@ -6,6 +6,7 @@ mod command;
 mod error;
 mod http;
 mod letter;
+mod mail;
 mod outbox;
 mod post;
 mod secret;

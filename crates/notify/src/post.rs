@@ -5,7 +5,7 @@ use crate::body;
 use crate::error::SendError;
 use crate::letter::Letter;
 use crate::outbox::{Outbox, Ticket};
-use crate::{command, http, secret};
+use crate::{command, http, mail, secret};
 use dauphin_model::{TargetKind, TargetSpec};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -216,8 +216,12 @@ fn pause(tries: u32) -> Duration {
 /// # Errors
 /// Why it did not take it.
 pub async fn send(target: &TargetSpec, letter: &Letter) -> Result<String, SendError> {
+    if let (TargetKind::Email, Some(email)) = (target.kind, &target.email) {
+        return mail::send(email, target.ca_file.as_deref(), letter).await;
+    }
     let document = match target.kind {
-        TargetKind::Webhook | TargetKind::Command => body::own(letter),
+        // without the part of its own it cannot come from a file
+        TargetKind::Webhook | TargetKind::Command | TargetKind::Email => body::own(letter),
         TargetKind::Slack => body::slack(letter),
         TargetKind::Alertmanager => body::alertmanager(letter),
     };

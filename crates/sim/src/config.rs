@@ -4,8 +4,8 @@ use crate::rng::Rng;
 use crate::struck::Struck;
 use dauphin_ha::variant::Variant;
 use dauphin_model::{
-    AlertSpec, ClusterName, Durability, EngineKind, MemberKind, MemberName, MemberSpec, MysqlSpec, OnShortage,
-    PostgresSpec, Profile, Span, Spec,
+    AlertSpec, ClusterName, Durability, EngineKind, HealthSpec, MemberKind, MemberName, MemberSpec, MysqlSpec,
+    OnShortage, PostgresSpec, Profile, Span, Spec,
 };
 
 /// How long faults go on.
@@ -151,6 +151,7 @@ pub fn spec(members: u64, durability: Durability) -> Spec {
         mysql: MysqlSpec::default(),
         read_lag_max_bytes: 1 << 24,
         alerts: AlertSpec::default(),
+        health: HealthSpec::default(),
         notify: Vec::new(),
     }
 }

@@ -1,14 +1,15 @@
 //! The agent's part in alerts: one agent of the cluster speaks, steps the board once a second, and keeps its memory in the
 //! store, so that the next one goes on where it stopped. It reports, and decides nothing about the cluster.
 
-mod facts;
+pub(crate) mod facts;
 mod shown;
 mod speaker;
 mod wishes;
 
 use crate::keys;
 use crate::picture::Picture;
-use dauphin_alerts::{Board, Change, Memory, Notice, look};
+use crate::vigil::Vigil;
+use dauphin_alerts::{Board, Change, KeptAlert, Kind, Memory, Notice, look};
 use dauphin_model::{MemberName, Mono};
 use dauphin_notify::{Letter, Post};
 use dauphin_store::{Rev, Store, StoreHealth, Txn, TxnOutcome};
@@ -33,6 +34,7 @@ pub(crate) struct Alerts {
     store: Store,
     picture: watch::Receiver<Arc<Picture>>,
     post: Arc<Post>,
+    vigil: Arc<Vigil>,
     /// What the board holds while this agent speaks; newer than the store's by one write.
     speaking: Mutex<Option<Memory>>,
 }
@@ -53,8 +55,9 @@ impl Alerts {
         store: Store,
         picture: watch::Receiver<Arc<Picture>>,
         post: Arc<Post>,
+        vigil: Arc<Vigil>,
     ) -> Arc<Self> {
-        Arc::new(Self { me, store, picture, post, speaking: Mutex::default() })
+        Arc::new(Self { me, store, picture, post, vigil, speaking: Mutex::default() })
     }
 
     /// The picture as it is now. Never two borrows at a time: a second one waits for the loop that wants to write, which
@@ -90,7 +93,7 @@ impl Alerts {
             }
             let at = podium.get_or_insert_with(|| self.take_the_podium(now));
             self.listen(at, now);
-            let (unix, seen) = (unix_now(), look(&picture.spec, &facts::of(&picture, now, &health)));
+            let (unix, seen) = (unix_now(), look(&picture.spec, &facts::of(&picture, now, &health, &self.vigil)));
             let notice = at.board.step(now, unix, &picture.spec, &seen);
             if notice.is_some() {
                 // at once: an agent that dies now must not leave the next one to tell it again
@@ -191,6 +194,14 @@ impl Alerts {
 
     fn show(&self, memory: Option<Memory>) {
         *self.speaking.lock().unwrap_or_else(PoisonError::into_inner) = memory;
+    }
+
+    /// Whether somebody has said that it is meant to be so: by a silence, or by taking the alert in hand.
+    pub(crate) fn is_meant(&self, kind: Kind, member: &MemberName) -> bool {
+        let (memory, now) = (self.memory(), unix_now());
+        let silenced = memory.silences.iter().any(|s| s.until_unix > now && s.covers(kind, Some(member)));
+        let of = |a: &&KeptAlert| a.kind == kind && a.member.as_ref() == Some(member);
+        silenced || memory.alerts.iter().filter(of).any(|a| a.acknowledged.is_some())
     }
 
     /// What is raised and silenced, as far as this agent knows.

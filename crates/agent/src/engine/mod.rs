@@ -11,9 +11,11 @@ use postgres::PostgresHands;
 
 use crate::server::Server;
 use bytes::Bytes;
+use dauphin_alerts::{Blocker, Fix};
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
 use dauphin_engine::host::DiskProbe;
+use dauphin_engine::postgres::signs::Signs;
 use dauphin_ha::{EngineOutcome, EngineStep, Role};
 use dauphin_model::file::Local;
 use dauphin_model::{EngineKind, Lsn, MemberName, MemberSpec, ServerView, Spec, Timeline};
@@ -146,6 +148,51 @@ impl Engine {
             Self::Mysql(hands) => (&hands.server.instance.data_dir, &hands.server.instance.member_dir),
         };
         DiskProbe::start(data_dir, beside, every)
+    }
+
+    /// Where its log lies, and which files there are log.
+    pub(crate) fn log_files(&self) -> (PathBuf, fn(&str) -> bool) {
+        match self {
+            Self::Postgres(hands) => (hands.server.instance.data_dir.join("pg_wal"), |_| true),
+            Self::Mysql(hands) => (hands.server.instance.data_dir.clone(), |name| {
+                name.starts_with("binlog.") || name.starts_with("relay")
+            }),
+        }
+    }
+
+    /// What the server says of its slots and its pages. `None`: it does not answer, or has no such things.
+    pub(crate) async fn signs(&self, limit: Duration) -> Option<Signs> {
+        match self {
+            Self::Postgres(hands) => hands.server.signs(limit).await.ok(),
+            Self::Mysql(_) => None,
+        }
+    }
+
+    /// What holds up its replay. `None`: nothing, or it cannot be said.
+    pub(crate) async fn blocker(&self, limit: Duration) -> Option<Blocker> {
+        match self {
+            Self::Postgres(hands) => {
+                let (pid, began) = hands.server.blocker(limit).await.ok()??;
+                Some(Blocker { pid, began })
+            }
+            Self::Mysql(_) => None,
+        }
+    }
+
+    /// Whether there is anything that may be mended here. MySQL's and MariaDB's threads are the business of what keeps them in step
+    /// with their leader: two that start and stop them would get in each other's way.
+    pub(crate) const fn is_mended(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Mends something on a replica.
+    pub(crate) async fn mend(&self, fix: &Fix) -> Result<(), Error> {
+        match (self, fix) {
+            (Self::Postgres(hands), Fix::Receiver { .. }) => Ok(hands.server.restart_receiver().await?),
+            (Self::Postgres(hands), Fix::Replay { .. }) => Ok(hands.server.resume_replay().await?),
+            (Self::Postgres(hands), Fix::Query { pid, began, .. }) => Ok(hands.server.end_blocker(*pid, began).await?),
+            (Self::Mysql(_), _) => Ok(()),
+        }
     }
 
     /// Drops kept connections; after a stop or start they lead nowhere.

@@ -42,6 +42,9 @@ pub(crate) fn cluster() -> Cluster {
     let member = Member {
         upstream: None,
         remarks: Vec::new(),
+        health: "healthy".to_owned(),
+        health_reason: None,
+        health_seconds: None,
         name: "m1".into(),
         role: "leader".into(),
         state: "running".into(),

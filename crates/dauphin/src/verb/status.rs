@@ -53,6 +53,10 @@ fn watch(target: &Target, client: &dauphin_api::Client) -> Outcome {
 /// The cluster in lines.
 pub(crate) fn lines(cluster: &Cluster, colours: bool) -> Vec<String> {
     let mut lines = vec![headline(cluster, colours)];
+    let reason = cluster.health_reason.as_ref().filter(|_| cluster.health != "healthy");
+    lines.extend(
+        reason.map(|reason| format!("  {}", Tone::Warn.paint(&format!("{}: {reason}", cluster.health), colours))),
+    );
     lines.extend(cluster.problems.iter().map(|p| format!("  {}", Tone::Warn.paint(p, colours))));
     if let Some(intent) = &cluster.intent {
         let to = intent.to.as_ref().map(|to| format!(" to {to}")).unwrap_or_default();
@@ -79,7 +83,7 @@ fn headline(cluster: &Cluster, colours: bool) -> String {
     };
     let mut parts = vec![
         Tone::Bold.paint(&cluster.cluster, colours),
-        tone.paint(&cluster.health, colours),
+        format!("{}{}", tone.paint(&cluster.health, colours), aged(cluster.health_seconds)),
         leader,
         format!("term {}", dash(cluster.term)),
         format!("{} {}", cluster.engine, cluster.engine_version.as_deref().unwrap_or_default()).trim().to_owned(),
@@ -108,7 +112,10 @@ fn row(member: &Member) -> Vec<(String, Tone)> {
     let role = if member.role == "leader" { Tone::Bold } else { Tone::Plain };
     let address = member.host.as_ref().zip(member.sql_port).map(|(host, port)| format!("{host}:{port}"));
     let pending = member.pending_restart.then_some("restart pending");
-    let note: Vec<&str> = pending.into_iter().chain(member.detail.as_deref()).collect();
+    let unwell = !member.health.is_empty() && member.health != "healthy";
+    let health = member.health_reason.as_ref().filter(|_| unwell);
+    let health = health.map(|why| format!("{}{}: {why}", member.health, aged(member.health_seconds)));
+    let note: Vec<&str> = pending.into_iter().chain(member.detail.as_deref()).chain(health.as_deref()).collect();
     vec![
         (member.name.clone(), role),
         (member.role.clone(), role),
@@ -121,6 +128,17 @@ fn row(member: &Member) -> Vec<(String, Tone)> {
         (dash(address), Tone::Plain),
         (note.join("; "), Tone::Dim),
     ]
+}
+
+/// For how long something has been so.
+fn aged(seconds: Option<u64>) -> String {
+    match seconds {
+        None => String::new(),
+        Some(seconds @ 0..120) => format!(" for {seconds} s"),
+        Some(seconds @ 120..7_200) => format!(" for {} min", seconds / 60),
+        Some(seconds @ 7_200..172_800) => format!(" for {} h", seconds / 3_600),
+        Some(seconds) => format!(" for {} d", seconds / 86_400),
+    }
 }
 
 /// How far a member is behind, in bytes or transactions and, where that is known, seconds.

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::time::Instant;
 
 /// Told soon, so that the test is short; one limit of lag that a moment's pause passes.
-const SOON: [&str; 4] = [
+pub(crate) const SOON: [&str; 4] = [
     "alerts.raise_after=1s",
     "alerts.clear_after=1s",
     "alerts.group_within=1s",
@@ -17,7 +17,7 @@ const SOON: [&str; 4] = [
 ];
 
 /// Whether these alerts, `kind member`, are the ones that are raised.
-fn raised(document: &Value) -> Vec<String> {
+pub(crate) fn raised(document: &Value) -> Vec<String> {
     let word = |v: &Value| v.as_str().unwrap_or("-").to_owned();
     let alerts = document["alerts"].as_array().cloned().unwrap_or_default();
     let mut all: Vec<String> = alerts.iter().map(|a| format!("{} {}", word(&a["kind"]), word(&a["member"]))).collect();
@@ -25,7 +25,7 @@ fn raised(document: &Value) -> Vec<String> {
     all
 }
 
-fn alert<'a>(document: &'a Value, kind: &str) -> &'a Value {
+pub(crate) fn alert<'a>(document: &'a Value, kind: &str) -> &'a Value {
     let all = document["alerts"].as_array().expect("a list");
     all.iter().find(|a| a["kind"] == kind).unwrap_or_else(|| panic!("no {kind} in {document:#}"))
 }
@@ -109,7 +109,7 @@ fn alerts_are_raised_by_real_causes_and_are_over_when_these_are() {
 }
 
 /// Asks the members until the metrics of one have this sample.
-fn until_measured(stage: &Stage, metric: &str, sample: &str) {
+pub(crate) fn until_measured(stage: &Stage, metric: &str, sample: &str) {
     let members = stage.show()["members"].as_array().cloned().expect("members");
     let mut ports = members.iter().map(|m| m["api_port"].to_string()).cycle();
     let deadline = Instant::now() + WAIT_MAX;

@@ -9,6 +9,7 @@ mod console;
 mod disks;
 mod explained;
 mod failpoints;
+mod health;
 mod hosts;
 mod lag;
 mod mysql;
@@ -16,6 +17,7 @@ mod place;
 mod reload;
 mod restored;
 mod stage;
+mod strain;
 mod takeover;
 
 use serde_json::Value;
@@ -155,14 +157,19 @@ fn http(stage: &Stage, request: &str, headers: &str) -> String {
 /// tell of what is not there: alerts, and places to tell them to.
 fn metrics_are_the_documented_ones(stage: &Stage) {
     let documented = include_str!("../../../../docs/metrics.md").split("\n## ").next().expect("a first part");
-    let names: Vec<&str> = documented.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
-    assert!(names.len() >= 10 && names.contains(&"dauphin_unreceived_bytes"), "{names:?}");
+    let row = |line: &'static str| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        Some((cells.next()?.trim_end_matches('`'), cells.next()?.trim()))
+    };
+    let patronis = ["patroni_postgres_running", "patroni_cluster_unlocked", "patroni_postgres_timeline"];
+    let mut all: Vec<(&str, &str)> = documented.lines().filter_map(row).collect();
+    assert!(all.len() >= 10 && all.contains(&("dauphin_unreceived_bytes", "gauge")), "{all:?}");
+    all.extend(patronis.map(|name| (name, "gauge")));
     let text = http(stage, "GET /metrics", "");
-    for name in
-        names.into_iter().chain(["patroni_postgres_running", "patroni_cluster_unlocked", "patroni_postgres_timeline"])
-    {
-        assert!(text.contains(&format!("# TYPE {name} gauge\n")), "{name} is not in {text}");
-        let sample = text.lines().find(|line| line.starts_with(&format!("{name}{{")));
+    for (name, kind) in all {
+        assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind} in {text}");
+        let ending = if kind == "histogram" { "_count" } else { "" };
+        let sample = text.lines().find(|line| line.starts_with(&format!("{name}{ending}{{")));
         let value = sample.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         let none = name == "dauphin_alert" || name.starts_with("dauphin_notify_");
         assert_eq!(value.is_none(), none, "{name}: {sample:?} in {text}");

@@ -272,7 +272,7 @@ impl Stage {
         u16::try_from(its["sql_port"].as_u64().expect("a port")).expect("a port")
     }
 
-    fn try_sql(&self, who: &str, port: u16, text: &str) -> Result<String, String> {
+    pub(crate) fn try_sql(&self, who: &str, port: u16, text: &str) -> Result<String, String> {
         let shown = self.show();
         let login = |key: &str| shown[who][key].as_str().unwrap_or_default().to_owned();
         let mut config = tokio_postgres::Config::new();

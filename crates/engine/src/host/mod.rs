@@ -9,6 +9,7 @@ pub mod folders;
 pub mod process;
 pub mod progress;
 pub mod secret;
+pub mod space;
 pub mod tool;
 
 pub use command::{GuardDeath, ServerCommand};

@@ -16,6 +16,8 @@ pub struct Postgres {
     pub(crate) probe: Session,
     /// Acts.
     pub(crate) acts: Session,
+    /// Asks what no look waits for.
+    pub(crate) aside: Session,
 }
 
 impl Postgres {
@@ -30,7 +32,8 @@ impl Postgres {
         Ok(Self {
             config: Mutex::new((settings, live)),
             probe: Session::new(socket.clone(), login("dauphin_probe", true, "-c statement_timeout=5000")),
-            acts: Session::new(socket, login("dauphin_acts", false, "")),
+            acts: Session::new(socket.clone(), login("dauphin_acts", false, "")),
+            aside: Session::new(socket, login("dauphin_aside", false, "-c statement_timeout=5000")),
             instance,
         })
     }
@@ -60,5 +63,6 @@ impl Postgres {
     pub async fn forget_connections(&self) {
         self.probe.forget().await;
         self.acts.forget().await;
+        self.aside.forget().await;
     }
 }

@@ -51,6 +51,11 @@ pub const SECTIONS: &[Section] = &[
         about: "When people are told that something is wrong: see docs/alerts.md. Shared, like `[cluster]`.",
     },
     Section {
+        name: "health",
+        header: "[health]",
+        about: "What agents mend by themselves on their own replicas: see docs/operating.md. Shared, like `[cluster]`.",
+    },
+    Section {
         name: "member",
         header: "[[member]]",
         about: "One for each member. Shared, like `[cluster]`. On one host no two ports may be the same.",
@@ -152,6 +157,18 @@ pub const KEYS: &[Key] = &[
     key("alerts", "lag_bytes", "three sizes that grow").default("[\"256MiB\", \"1GiB\", \"4GiB\"]").about(
         "The same for log that is not replayed yet. The worse of the two counts.",
     ),
+    key("alerts", "disk", "three percentages that grow").default("[\"80%\", \"90%\", \"95%\"]").about(
+        "How much of a disk that a member needs may be used before that is a warning, critical, an emergency.",
+    ),
+    key("alerts", "disk_full_in", "three durations that shrink").default("[\"1d\", \"4h\", \"1h\"]").about(
+        "The same for how soon it will be full if it goes on filling like this. The worse of the two counts.",
+    ),
+    key("alerts", "log_size", "three sizes that grow").default("[\"16GiB\", \"64GiB\", \"256GiB\"]").about(
+        "The same for the log on a member's disk: PostgreSQL's `pg_wal`, MySQL's and MariaDB's binary and relay logs.",
+    ),
+    key("alerts", "clocks_apart", "a duration, 100 ms to 1 d").default("\"2s\"").about(
+        "How far a member's wall clock may be from most others' before that is a warning.",
+    ),
     key("alerts", "replicas", "a whole number, 0 to 30").example("2").about(
         "Fewest replicas that should run. Left out: two, or as many as the members make possible.",
     ),
@@ -166,6 +183,18 @@ pub const KEYS: &[Key] = &[
     ),
     key("alerts", "remind_every", "a duration, 0 s or 1 min to 30 d").default("\"4h\"").about(
         "How often what is critical or worse is told again while it lasts and nobody has acknowledged it. `0s`: never.",
+    ),
+    key("health", "fix", "a list of \"receiver\", \"replay\" and \"query\"").default("[\"receiver\"]").about(
+        "What is mended: a receiver that is down is restarted; a replay that somebody paused is resumed; what holds a replay up \
+         is ended. `[]`: nothing. PostgreSQL alone.",
+    ),
+    key("health", "replay_after", "a duration, 1 s to 7 d").default("\"10min\"").about(
+        "How long a replay may be paused before it is resumed. While a silence covers the alert `replay_paused`, or somebody \
+         has it in hand, the pause is meant and stays.",
+    ),
+    key("health", "query_after", "a duration, 1 s to 7 d").default("\"5min\"").about(
+        "How long a replica's replay may be held up before the session that does it is ended. PostgreSQL itself ends such \
+         queries after `max_standby_streaming_delay`, 30 s unless set otherwise.",
     ),
     key("member", "name", "a name: a-z, 0-9, _, at most 32 characters").required().example("\"m1\"").about(
         "The member's name.",
@@ -207,12 +236,13 @@ pub const KEYS: &[Key] = &[
     key("notify", "name", "a name: a-z, 0-9, _, at most 32 characters").required().example("\"ops\"").about(
         "What the place is called.",
     ),
-    key("notify", "kind", "\"webhook\", \"slack\", \"alertmanager\" or \"command\"").required().example("\"webhook\"").about(
-        "Dauphin's own JSON by HTTP, a text as Slack's incoming webhooks take it, Alertmanager's API (version 2), or a program \
-         that gets the JSON on its standard input.",
+    key("notify", "kind", "\"webhook\", \"slack\", \"alertmanager\", \"command\" or \"email\"").required().example("\"webhook\"").about(
+        "Dauphin's own JSON by HTTP, a text as Slack's incoming webhooks take it, Alertmanager's API (version 2), a program that \
+         gets the JSON on its standard input, or e-mail by SMTP.",
     ),
     key("notify", "url", "an http:// or https:// address").example("\"https://hooks.example.org/dauphin\"").about(
-        "Where it is reached; for Alertmanager the address that its own pages have. Required unless `url_file` is given.",
+        "Where it is reached; for Alertmanager the address that its own pages have. Required unless `url_file` is given; not \
+         for `command` and `email`.",
     ),
     key("notify", "url_file", "an absolute path").example("\"/etc/dauphin/slack-url\"").about(
         "File with the address, where that is itself a secret, as Slack's are.",
@@ -228,6 +258,23 @@ pub const KEYS: &[Key] = &[
     ),
     key("notify", "command", "an absolute path").example("\"/usr/local/bin/page-me\"").about(
         "The program, for `command`. It runs as the agent's user with an empty environment, for 30 s at most.",
+    ),
+    key("notify", "server", "a host with a port").example("\"mail.example.org:587\"").about(
+        "The mail server, for `email`.",
+    ),
+    key("notify", "tls", "\"starttls\", \"implicit\" or \"off\"").default("\"starttls\"").about(
+        "How the connection to it is kept private: turned into TLS before anything is said, TLS from the first byte on (port 465), \
+         or not at all, which only a server on the same machine may be trusted with.",
+    ),
+    key("notify", "from", "an e-mail address").example("\"dauphin@example.org\"").about("Who sends, for `email`."),
+    key("notify", "to", "a list of e-mail addresses, at most 20").default("[]").example("[\"ops@example.org\"]").about(
+        "Who gets it, for `email`.",
+    ),
+    key("notify", "user", "a text").example("\"dauphin\"").about(
+        "Who logs in to the mail server. Left out: nobody does.",
+    ),
+    key("notify", "password_file", "an absolute path").example("\"/etc/dauphin/mail-password\"").about(
+        "File with that user's password.",
     ),
     key("notify", "level", "\"warning\", \"critical\" or \"emergency\"").default("\"warning\"").about(
         "From which level on it is told.",
@@ -388,7 +435,7 @@ pub fn reference() -> String {
 const PREFACE: &str = "\
 # Configuration: dauphin.toml
 
-One file describes a cluster. `[cluster]`, `[postgres]` or `[mysql]`, `[alerts]`, `[[notify]]` and `[[member]]` are the same on
+One file describes a cluster. `[cluster]`, `[postgres]` or `[mysql]`, `[alerts]`, `[health]`, `[[notify]]` and `[[member]]` are the same on
 all machines and move into the cluster's store with `dauphin init`; `[local]` and `[proxy]` belong to one machine. Unknown keys, wrong units and
 impossible combinations are refused with line and column, all at once, and with what is allowed.
 

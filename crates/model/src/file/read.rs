@@ -7,6 +7,7 @@ use super::{
     check, keys, nearest, notify, owned,
 };
 use crate::alerts::AlertSpec;
+use crate::health::{FixKind, HealthSpec};
 use crate::name::{ClusterName, MemberName};
 use crate::read_level::ReadLevel;
 use crate::spec::{Durability, EngineKind, MemberKind, MemberSpec, MysqlSpec, OnShortage, PostgresSpec, Profile, Spec};
@@ -28,6 +29,12 @@ const CLIENT_KEEPALIVE_MAX: Span = Span::ms(7_200_000);
 /// How long a condition may have to hold, and how long a notification may wait for company.
 const ALERT_WAIT_MIN: Span = Span::ms(1_000);
 const ALERT_WAIT_MAX: Span = Span::ms(3_600_000);
+/// What clocks that are kept by NTP are better than, and what is no clock any more.
+const CLOCKS_APART_MIN: Span = Span::ms(100);
+const CLOCKS_APART_MAX: Span = Span::ms(86_400_000);
+/// How long something may last before an agent mends it.
+const FIX_AFTER_MIN: Span = Span::ms(1_000);
+const FIX_AFTER_MAX: Span = Span::ms(7 * 86_400_000);
 /// How often people may be told the same thing again.
 const REMIND_MIN: Span = Span::ms(60_000);
 const REMIND_MAX: Span = Span::ms(30 * 86_400_000);
@@ -162,6 +169,8 @@ impl<'a, 'i> Document<'a, 'i> {
         let mysql_spec = mysql_spec(&mysql);
         let alerts = self.section("alerts").unwrap_or_else(|| Section::new("alerts", 0, &nothing, self.faults));
         let alerts = alert_spec(&alerts);
+        let health = self.section("health").unwrap_or_else(|| Section::new("health", 0, &nothing, self.faults));
+        let health = health_spec(&health);
         let places = self.sections("notify", "[[notify]], one for each place");
         let notify = notify::targets(&places);
         let (cluster, mut spec) = (cluster?, spec?);
@@ -183,6 +192,7 @@ impl<'a, 'i> Document<'a, 'i> {
         spec.postgres = postgres_spec;
         spec.mysql = mysql_spec;
         spec.alerts = alerts?;
+        spec.health = health?;
         spec.notify = notify?;
         Some(spec)
     }
@@ -244,6 +254,7 @@ fn cluster_spec(cluster: &Section<'_, '_>, members: Vec<Option<MemberSpec>>) -> 
         mysql: MysqlSpec::default(),
         read_lag_max_bytes: read_lag_max_bytes?,
         alerts: AlertSpec::default(),
+        health: HealthSpec::default(),
         notify: Vec::new(),
     })
 }
@@ -305,6 +316,12 @@ fn alert_spec(section: &Section<'_, '_>) -> Option<AlertSpec> {
     let lag = section.three("lag", super::unit::duration);
     let lag_bytes = section.three("lag_bytes", super::unit::size);
     let replicas = section.number("replicas", 0..check::MEMBERS_MAX as u64).and_then(|n| u32::try_from(n).ok());
+    let disk = section.three("disk", super::unit::percent);
+    // sooner is worse
+    let sooner = |text: &str| super::unit::duration(text).map(std::cmp::Reverse);
+    let disk_full_in = section.three("disk_full_in", sooner).map(|three| three.map(|limit| limit.0));
+    let log_size = section.three("log_size", super::unit::size);
+    let clocks_apart = section.duration_within("clocks_apart", CLOCKS_APART_MIN, CLOCKS_APART_MAX);
     let moment = |name| section.duration_within(name, ALERT_WAIT_MIN, ALERT_WAIT_MAX);
     let (raise_after, clear_after, group_within) =
         (moment("raise_after"), moment("clear_after"), moment("group_within"));
@@ -318,12 +335,29 @@ fn alert_spec(section: &Section<'_, '_>) -> Option<AlertSpec> {
     Some(AlertSpec {
         lag: lag?,
         lag_bytes: lag_bytes?,
+        disk: disk?,
+        disk_full_in: disk_full_in?,
+        log_size: log_size?,
+        clocks_apart: clocks_apart?,
         replicas,
         raise_after: raise_after?,
         clear_after: clear_after?,
         group_within: group_within?,
         remind_every: remind_every?,
     })
+}
+
+fn health_spec(section: &Section<'_, '_>) -> Option<HealthSpec> {
+    let word = |text: &str| {
+        let found = FixKind::WORDS.iter().find(|(word, _)| *word == text).map(|(_, kind)| *kind);
+        let known = FixKind::WORDS.map(|(word, _)| word).join(", ");
+        found.ok_or_else(|| format!("{text:?} is nothing that can be mended; there are {known}"))
+    };
+    let given = section.places.contains_key("fix");
+    let fix = if given { section.list("fix", word).into_iter().collect() } else { HealthSpec::default().fix };
+    let [replay_after, query_after] =
+        ["replay_after", "query_after"].map(|name| section.duration_within(name, FIX_AFTER_MIN, FIX_AFTER_MAX));
+    Some(HealthSpec { fix, replay_after: replay_after?, query_after: query_after? })
 }
 
 fn postgres_spec(section: &Section<'_, '_>) -> PostgresSpec {

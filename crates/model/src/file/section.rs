@@ -64,6 +64,11 @@ impl<'a, 'i> Section<'a, 'i> {
         self.faults.add(at, message);
     }
 
+    /// How many faults there are so far, anywhere.
+    pub(super) fn faults(&self) -> usize {
+        self.faults.count()
+    }
+
     /// Where a key stands, or the table if it was left out.
     pub(super) fn place(&self, key: &str) -> usize {
         self.places.get(key).copied().unwrap_or(self.at)
@@ -185,7 +190,8 @@ impl<'a, 'i> Section<'a, 'i> {
                 return Ok(three);
             }
             Err(format!(
-                "`{name}` is \"{warning}\", \"{critical}\", \"{emergency}\"; each must be more than the one before"
+                "`{name}` is \"{warning}\", \"{critical}\", \"{emergency}\"; each must be worse than the one before: {}",
+                self.key(name).form
             ))
         })
     }

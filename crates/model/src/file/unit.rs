@@ -23,6 +23,15 @@ pub fn duration(text: &str) -> Result<Span, String> {
     read(text, DURATIONS, "duration", "30s").map(Span)
 }
 
+/// Reads a percentage: a whole number from 1 to 99.
+///
+/// # Errors
+/// What is wrong and what is allowed.
+pub fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').and_then(|digits| digits.parse().ok()).filter(|n| (1..=99).contains(n));
+    number.ok_or_else(|| format!("{text:?} is not a percentage: 1% to 99%, as in \"80%\""))
+}
+
 /// Writes a size with the largest unit that keeps it whole.
 #[must_use]
 pub fn size_text(bytes: u64) -> String {

@@ -4,6 +4,7 @@
 use super::keys::{self, SECTIONS};
 use super::{ClientCertificates, ClusterFile, Local, Pooling, ProxyFile, unit};
 use crate::alerts::{AlertSpec, TargetSpec};
+use crate::health::HealthSpec;
 use crate::spec::{Durability, EngineKind, MemberKind, MemberSpec, MysqlSpec, OnShortage, PostgresSpec, Profile, Spec};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,6 +24,9 @@ pub(super) fn file(file: &ClusterFile) -> String {
     }
     if file.spec.alerts != AlertSpec::default() {
         alerts(&mut out, &file.spec.alerts);
+    }
+    if file.spec.health != HealthSpec::default() {
+        health(&mut out, &file.spec.health);
     }
     for (index, one) in file.spec.members.iter().enumerate() {
         out.section("member", index == 0);
@@ -170,6 +174,10 @@ fn alerts(out: &mut Out, alerts: &AlertSpec) {
     out.section("alerts", true);
     out.differing("lag", alerts.lag.map(unit::duration_text).to_vec());
     out.differing("lag_bytes", alerts.lag_bytes.map(unit::size_text).to_vec());
+    out.differing("disk", alerts.disk.map(|percent| format!("{percent}%")).to_vec());
+    out.differing("disk_full_in", alerts.disk_full_in.map(unit::duration_text).to_vec());
+    out.differing("log_size", alerts.log_size.map(unit::size_text).to_vec());
+    out.differing("clocks_apart", unit::duration_text(alerts.clocks_apart));
     if let Some(replicas) = alerts.replicas {
         out.put("replicas", i64::from(replicas));
     }
@@ -181,6 +189,13 @@ fn alerts(out: &mut Out, alerts: &AlertSpec) {
     ] {
         out.differing(name, unit::duration_text(span));
     }
+}
+
+fn health(out: &mut Out, health: &HealthSpec) {
+    out.section("health", true);
+    out.differing("fix", health.fix.iter().map(|kind| kind.word()).collect::<Vec<_>>());
+    out.differing("replay_after", unit::duration_text(health.replay_after));
+    out.differing("query_after", unit::duration_text(health.query_after));
 }
 
 fn notify(out: &mut Out, target: &TargetSpec) {
@@ -198,6 +213,19 @@ fn notify(out: &mut Out, target: &TargetSpec) {
     ] {
         if let Some(path) = path {
             out.path(name, path);
+        }
+    }
+    if let Some(email) = &target.email {
+        let host = if email.host.contains(':') { format!("[{}]", email.host) } else { email.host.clone() };
+        out.put("server", format!("{host}:{}", email.port));
+        out.differing("tls", email.tls.word());
+        out.put("from", email.from.as_str());
+        out.put("to", email.to.clone());
+        if let Some(user) = &email.user {
+            out.put("user", user.as_str());
+        }
+        if let Some(path) = &email.password_file {
+            out.path("password_file", path);
         }
     }
     out.differing("level", target.level.word());

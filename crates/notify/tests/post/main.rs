@@ -1,6 +1,7 @@
 //! The post against real HTTP servers, TLS and programs: nothing is lost while a place is down, over a restart included;
 //! order is kept; secrets stay secret.
 
+mod mail;
 mod place;
 
 use dauphin_alerts::{Change, Item, Kind, Notice};
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 /// Longest wait for anything to happen.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-fn letter(number: u64) -> Letter {
+pub(crate) fn letter(number: u64) -> Letter {
     let item = Item {
         id: number,
         change: Change::Raised,
@@ -32,7 +33,7 @@ fn letter(number: u64) -> Letter {
     Letter { cluster: "shop".into(), reporter: "m1".into(), notice, test: false }
 }
 
-fn target(name: &str, url: String) -> TargetSpec {
+pub(crate) fn target(name: &str, url: String) -> TargetSpec {
     TargetSpec {
         name: name.into(),
         kind: TargetKind::Webhook,
@@ -42,25 +43,26 @@ fn target(name: &str, url: String) -> TargetSpec {
         token_file: None,
         ca_file: None,
         command: None,
+        email: None,
         level: Level::Warning,
     }
 }
 
-fn file(dir: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
+pub(crate) fn file(dir: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
     let path = dir.join(name);
     std::fs::write(&path, text).expect("written");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("set");
     path
 }
 
-fn start(dir: &Path, targets: &[TargetSpec]) -> (Arc<Post>, JoinHandle<()>) {
+pub(crate) fn start(dir: &Path, targets: &[TargetSpec]) -> (Arc<Post>, JoinHandle<()>) {
     let post = Post::open(dir);
     let targets = targets.to_vec();
     let task = tokio::spawn(Arc::clone(&post).run(move || targets.clone()));
     (post, task)
 }
 
-async fn until(what: &str, wanted: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, wanted: impl Fn() -> bool) {
     let deadline = Instant::now() + WAIT_MAX;
     while !wanted() {
         assert!(Instant::now() < deadline, "{what} did not happen");

@@ -56,7 +56,7 @@ impl MysqlHands {
     }
 
     /// Writes the heartbeat when it is due.
-    fn beat(&self, server: &Server) {
+    fn beat(&self, server: &Arc<Server>) {
         let Some(term) = server.picture.borrow().store.leadership.as_ref().map(|r| r.term) else { return };
         {
             let mut beaten = lock(&self.beaten);
@@ -65,10 +65,13 @@ impl MysqlHands {
             }
             *beaten = Some(Instant::now());
         }
-        let mysql = Arc::clone(&self.server);
-        server.runtime.spawn(async move {
-            if let Err(error) = mysql.beat(term, PERIOD).await {
-                tracing::debug!(%error, "the heartbeat was not written");
+        let (mysql, server) = (Arc::clone(&self.server), Arc::clone(server));
+        server.runtime.clone().spawn(async move {
+            let begun = Instant::now();
+            match mysql.beat(term, PERIOD).await {
+                // a commit like any other, which waits as the others do
+                Ok(_) => lock(&server.commit_waits).note(begun.elapsed()),
+                Err(error) => tracing::debug!(%error, "the heartbeat was not written"),
             }
         });
     }
