@@ -16,6 +16,7 @@ pub mod spec;
 pub mod sync_set;
 pub mod time;
 pub mod token;
+pub mod words;
 
 pub use alerts::{AlertSpec, Level, TargetKind, TargetSpec};
 pub use file::{ClientCertificates, ClusterFile, FileErrors, Local, Pooling, ProxyFile};
