@@ -61,6 +61,12 @@ kinds! {
     SharedName = "shared_name",
     /// A member has no vote in the store.
     NoVote = "no_vote",
+    /// Somebody changed what is Dauphin's on a running server.
+    SetBack = "set_back",
+    /// A member holds transactions that no leader wrote.
+    Errant = "errant",
+    /// Commits were reported as done while too few replicas held them.
+    Unacknowledged = "unacknowledged",
 }
 
 /// A pause is meant; one that was forgotten is not.
@@ -88,7 +94,10 @@ impl Kind {
             | Self::ReplayPaused
             | Self::CertificateEnds
             | Self::SetByHand
-            | Self::SharedName => Span::ZERO,
+            | Self::SharedName
+            | Self::SetBack
+            | Self::Errant
+            | Self::Unacknowledged => Span::ZERO,
         }
     }
 

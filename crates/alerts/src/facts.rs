@@ -80,7 +80,7 @@ pub struct Observation {
 }
 
 /// What a member that is not heard could tell of itself alone.
-const OWN_WORD: [Kind; 7] = [
+const OWN_WORD: [Kind; 10] = [
     Kind::Quarantined,
     Kind::Diverged,
     Kind::Lag,
@@ -88,6 +88,9 @@ const OWN_WORD: [Kind; 7] = [
     Kind::CertificateEnds,
     Kind::SetByHand,
     Kind::SharedName,
+    Kind::SetBack,
+    Kind::Errant,
+    Kind::Unacknowledged,
 ];
 
 /// The conditions that follow from the facts.

@@ -124,7 +124,8 @@ pub struct Member {
 /// One thing worth knowing of a member: reported, never acted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remark {
-    /// One word: `set_by_hand`, `replay_paused`, `certificate_ends`, `shared_name`, `no_vote`.
+    /// One word: `set_by_hand`, `replay_paused`, `certificate_ends`, `shared_name`, `no_vote`, `set_back`, `errant`,
+    /// `unacknowledged`.
     pub code: String,
     /// In words.
     pub text: String,
