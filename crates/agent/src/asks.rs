@@ -75,6 +75,9 @@ impl Agent {
             Ask::Runs { major } => return self.runs(major),
             Ask::Engine(question) => return self.says(question).await.map(drop),
             Ask::Switchover { to } => {
+                if let (Some(server), Some(to)) = (&self.server, &to) {
+                    server.engine.check_hand_over(server, to).await?;
+                }
                 // written before anybody waits: the stop's own checkpoint is then short
                 if self.picture().role == Role::Leader {
                     self.checkpoint().await?;
