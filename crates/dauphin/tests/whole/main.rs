@@ -12,6 +12,7 @@ mod failpoints;
 mod hosts;
 mod lag;
 mod mysql;
+mod mysql_lag;
 mod place;
 mod reload;
 mod restored;
