@@ -3,7 +3,7 @@
 .PHONY: help demo test test-long check web pictures bench bench-failover bench-proxy bench-console drivers proof chaos fuzz engines
 
 help:
-	@echo "make demo            a cluster on this machine: its leader dies, a replica takes over (KEEP=1 leaves it up)"
+	@echo "make demo            a cluster on this machine: its leader dies, a replica takes over (KEEP=1 leaves it up; ENGINE=mysql, mariadb)"
 	@echo "make test            the tests that fit 30 minutes; make test-long: all of them"
 	@echo "make check           formatting, lints, documentation, dependency rule, licences"
 	@echo "make bench           all benchmarks; make bench-failover: takeover times, ours and others'"

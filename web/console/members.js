@@ -52,7 +52,7 @@ export function sheet(cluster, name, pending) {
     !leads && ["Behind", `${bytes(m.lag_bytes)} · ${seconds(m.lag_seconds)}`],
     !leads && ["of it not received · not on disk", `${bytes(m.unreceived_bytes)} · ${bytes(m.unflushed_bytes)}`],
     !leads && m.catch_up_seconds && ["Has all in", seconds(m.catch_up_seconds)],
-    ["Log", `${m.position ?? DASH} on timeline ${m.timeline ?? DASH}`],
+    ["Log", m.timeline == null && m.lag_transactions != null ? `${m.position ?? DASH} transactions` : `${m.position ?? DASH} on timeline ${m.timeline ?? DASH}`],
     m.upstream && ["Receives from", m.upstream],
     ["Server", m.sql_port ? `${m.host}:${m.sql_port}` : DASH],
     ["Agent", `http://${m.host}:${m.api_port}/`],

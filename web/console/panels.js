@@ -45,7 +45,7 @@ export function terms(history, shown) {
       h("span", { class: "number" }, String(t.term)),
       h("div", null,
         h("p", null, h("strong", null, t.leader), " ", h("span", { class: "kind" }, t.kind), " ", h("time", { class: "quiet", datetime: t.at }, dayAndClock(t.at))),
-        h("p", { class: "quiet" }, `timeline ${t.timeline ?? "–"}${t.switch_position && t.switch_position !== "0/0" ? ` from ${t.switch_position}` : ""}`),
+        h("p", { class: "quiet" }, `${t.timeline == null ? "" : `timeline ${t.timeline}`}${t.switch_position && t.switch_position !== "0/0" ? ` from ${t.timeline == null ? "transaction " : ""}${t.switch_position}` : ""}`),
         h("details", null, h("summary", null, "why"), h("p", { class: "quiet" }, t.reason)),
         t.lost && h("p", { class: "lost" }, `Lost: ${t.lost}`))))),
     history.length > shown && h("button", { type: "button", class: "plain", "data-act": "all-terms" }, `Show all ${history.length}`),

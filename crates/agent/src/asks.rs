@@ -81,6 +81,9 @@ impl Agent {
             Ask::Engine(question) => return self.says(question).await.map(drop),
             Ask::Vitals => return Ok(()),
             Ask::Switchover { to } => {
+                if let (Some(server), Some(to)) = (&self.server, &to) {
+                    server.engine.check_hand_over(server, to).await?;
+                }
                 // written before anybody waits: the stop's own checkpoint is then short
                 if self.picture().role == Role::Leader {
                     self.checkpoint().await?;
@@ -117,7 +120,9 @@ impl Agent {
 
     async fn checkpoint(&self) -> Result<(), ApiError> {
         let Some(server) = &self.server else { return Ok(()) };
-        server.engine.checkpoint().await.map_err(|e| ApiError::failed("checkpoint", e.to_string(), "dauphin status, and dauphin explain if the server ended"))
+        server.engine.checkpoint().await.map_err(|e| {
+            ApiError::failed("checkpoint", e.to_string(), "dauphin status, and dauphin explain if the server ended")
+        })
     }
 
     pub(crate) async fn command(&self, command: Command) -> Result<(), ApiError> {

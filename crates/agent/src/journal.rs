@@ -11,9 +11,10 @@ use dauphin_alerts::Fix;
 use dauphin_api::dto::JournalEntry;
 use dauphin_guard::boottime;
 use dauphin_ha::Reason;
-use dauphin_model::{MemberName, Term};
+use dauphin_model::{EngineKind, Lsn, MemberName, Position, Term};
 use dauphin_store::{Snapshot, Store, Txn};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -47,9 +48,17 @@ pub(crate) struct Entry {
     pub(crate) term: Term,
     pub(crate) member: MemberName,
     pub(crate) reason: Reason,
+    /// In whose words it is told.
+    #[serde(skip)]
+    pub(crate) engine: EngineKind,
 }
 
 impl Entry {
+    /// What was decided and why, for people.
+    pub(crate) fn text(&self) -> String {
+        self.reason.told(self.engine).to_string()
+    }
+
     pub(crate) fn dto(&self) -> JournalEntry {
         JournalEntry {
             id: self.id,
@@ -57,8 +66,8 @@ impl Entry {
             term: self.term.0,
             member: self.member.to_string(),
             reason: self.reason.code().to_owned(),
-            text: self.reason.to_string(),
-            evidence: serde_json::to_value(&self.reason).unwrap_or_default(),
+            text: self.text(),
+            evidence: in_words(self.engine, serde_json::to_value(&self.reason).unwrap_or_default()),
         }
     }
 }
@@ -138,10 +147,30 @@ pub(crate) fn decisions(lines: &[Line]) -> Vec<Entry> {
     decided.collect()
 }
 
+/// Evidence as the engine's people write places: elsewhere than on PostgreSQL transactions, of leaderships.
+fn in_words(engine: EngineKind, value: Value) -> Value {
+    if engine == EngineKind::Postgres {
+        return value;
+    }
+    match value {
+        Value::String(text) => text.parse().map_or(Value::String(text), |at: Lsn| engine.place(at).into()),
+        Value::Array(items) => items.into_iter().map(|item| in_words(engine, item)).collect(),
+        Value::Object(fields) => match serde_json::from_value::<Position>(Value::Object(fields.clone())) {
+            Ok(position) => engine.position(&position).into(),
+            Err(_) => {
+                let name = |key: String| if key == "timeline" { engine.timeline_word().to_owned() } else { key };
+                Value::Object(fields.into_iter().map(|(key, inner)| (name(key), in_words(engine, inner))).collect())
+            }
+        },
+        value @ (Value::Null | Value::Bool(_) | Value::Number(_)) => value,
+    }
+}
+
 /// This member's journal.
 #[derive(Debug)]
 pub(crate) struct Journal {
     member: MemberName,
+    engine: EngineKind,
     path: PathBuf,
     kept: Mutex<VecDeque<Line>>,
     phases: Mutex<Phases>,
@@ -150,16 +179,17 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn new(member: MemberName, path: PathBuf) -> Arc<Self> {
+    pub(crate) fn new(member: MemberName, engine: EngineKind, path: PathBuf) -> Arc<Self> {
         let (events, _) = broadcast::channel(256);
-        Arc::new(Self { member, path, kept: Mutex::default(), phases: Mutex::default(), news: Notify::new(), events })
+        let (kept, phases, news) = (Mutex::default(), Mutex::default(), Notify::new());
+        Arc::new(Self { member, engine, path, kept, phases, news, events })
     }
 
     /// Keeps a decision.
     pub(crate) fn add(&self, term: Term, reason: Reason) {
         self.phases.lock().unwrap_or_else(PoisonError::into_inner).note(boottime(), &reason);
-        let member = self.member.clone();
-        self.keep(|id, at| Line::Decided(Entry { id, at, term, member, reason }));
+        let (member, engine) = (self.member.clone(), self.engine);
+        self.keep(|id, at| Line::Decided(Entry { id, at, term, member, reason, engine }));
     }
 
     /// How long the parts of takeovers took here, since the agent's start.
@@ -184,7 +214,9 @@ impl Journal {
             return;
         }
         match &line {
-            Line::Decided(Entry { term, reason, .. }) => tracing::info!(%term, reason = reason.code(), "{reason}"),
+            Line::Decided(Entry { term, reason, .. }) => {
+                tracing::info!(%term, reason = reason.code(), "{}", reason.told(self.engine));
+            }
             Line::Treated(treated) => {
                 tracing::info!(term = %treated.term, reason = TREATED, "{}", treated.text());
             }
@@ -232,7 +264,12 @@ impl Journal {
         let mine = keys::journal(&self.member);
         let mut all = own;
         for key in snapshot.entries.keys().filter(|k| k.as_str().starts_with("journal/")) {
-            let shared: Vec<Line> = keys::get(snapshot, key).unwrap_or_default();
+            let mut shared: Vec<Line> = keys::get(snapshot, key).unwrap_or_default();
+            for line in &mut shared {
+                if let Line::Decided(entry) = line {
+                    entry.engine = self.engine;
+                }
+            }
             all.extend(shared.into_iter().filter(|line| *key != mine || line.id() < first_own));
         }
         all.sort_by_key(Line::id);
@@ -290,7 +327,7 @@ mod tests {
     #[test]
     fn what_was_just_said_is_not_kept_again() {
         let path = std::env::temp_dir().join(format!("dauphin-journal-{}", std::process::id()));
-        let journal = Journal::new(MemberName::new("m1").expect("a name"), path);
+        let journal = Journal::new(MemberName::new("m1").expect("a name"), EngineKind::Mysql, path);
         let again = || Reason::Reaffirmed { term: Term(5), pledge: Term(4) };
         journal.add(Term(3), again());
         journal.add(Term(3), again());
@@ -303,5 +340,30 @@ mod tests {
         };
         let kept: Vec<u64> = journal.kept.lock().expect("whole").iter().map(term).collect();
         assert_eq!(kept, [3, 3, 3, 4]);
+    }
+
+    #[test]
+    fn decisions_are_told_in_the_engines_words() {
+        let at = Position::new(dauphin_model::Timeline(2), Lsn(0x1A));
+        let reason = Reason::FrozenHere { term: Term(3), position: at };
+        let member = MemberName::new("m1").expect("a name");
+        let told = |engine| {
+            Entry { id: 1, at: String::new(), term: Term(2), member: member.clone(), reason: reason.clone(), engine }
+                .dto()
+        };
+        let (postgres, mysql) = (told(EngineKind::Postgres), told(EngineKind::Mysql));
+        assert_eq!(postgres.text, "pledged to term 3 at 0/1A on timeline 2: receives nothing of an older term");
+        assert_eq!(postgres.evidence["position"]["lsn"], "0/1A");
+        assert_eq!(
+            mysql.text,
+            "pledged to term 3 at transaction 26 of leadership 2: receives nothing of an older term"
+        );
+        assert_eq!(mysql.evidence["position"], "transaction 26 of leadership 2");
+        let reason = Reason::Promoted { term: Term(3), timeline: dauphin_model::Timeline(3), at: Lsn(26) };
+        let entry = Entry { id: 1, at: String::new(), term: Term(3), member, reason, engine: EngineKind::Mariadb };
+        assert_eq!(
+            (&entry.dto().evidence["leadership"], &entry.dto().evidence["at"]),
+            (&3.into(), &"transaction 26".into())
+        );
     }
 }

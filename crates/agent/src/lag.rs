@@ -26,6 +26,10 @@ struct Place {
 #[derive(Debug, Clone)]
 struct Last {
     replay: Lsn,
+    /// When that was so.
+    at: Mono,
+    /// It had been there before.
+    stands: bool,
     attached: bool,
     /// How far behind it was, over the last while.
     behind: VecDeque<(Mono, u64)>,
@@ -71,6 +75,12 @@ impl LagClock {
         for (voter, last) in &mut self.replicas {
             last.attached = there.contains(&voter);
         }
+        // what one that is away says of itself is newer than what was seen of it
+        for Away { voter, behind, .. } in std::mem::take(&mut view.away) {
+            if let Some(last) = self.replicas.get_mut(&voter).filter(|last| !last.attached) {
+                last.replay = last.replay.max(Lsn(end.0.saturating_sub(behind)));
+            }
+        }
         let places = &self.places;
         let away = self.replicas.iter_mut().filter(|(_, last)| !last.attached);
         view.away = away
@@ -85,25 +95,29 @@ impl LagClock {
     }
 
     fn seen(&mut self, now: Mono, end: Lsn, attached: &mut Attached) {
-        let measured = attached.lag.take().map(|lag| Span::ms(lag.ms));
+        let given = attached.lag.take();
+        // what a replica's own agent says was so when it was heard, and not now
+        let at = given.map(|lag| lag.at).filter(|at| *at > Mono::default()).map_or(now, |at| at.min(now));
+        let measured = given.filter(|_| at == now).map(|lag| Span::ms(lag.ms));
         let (Some(voter), Some(replay)) = (attached.voter.clone(), attached.replay) else { return };
         if self.replicas.len() >= REPLICAS_MAX && !self.replicas.contains_key(&voter) {
             return;
         }
         self.replicas.retain(|other, _| other.name != voter.name || *other == voter);
-        let first = Last { replay: Lsn::default(), attached: true, behind: VecDeque::new() };
+        let (behind, none) = (VecDeque::new(), Mono::default());
+        let first = Last { replay: Lsn::default(), at: none, stands: false, attached: true, behind };
         let last = self.replicas.entry(voter).or_insert(first);
-        let stands = replay < end && last.replay == replay;
-        let (least, most) = age(&self.places, now, replay);
+        let stands = if at == last.at { last.stands } else { replay < end && last.replay == replay };
+        let (least, most) = age(&self.places, at, replay);
         // what the server measured is exact, and goes by what was acknowledged last: it does not grow while nothing is
         let measured = measured.filter(|measured| !stands && (least..=most).contains(measured));
         attached.lag = Some(Lag {
             ms: measured.unwrap_or_else(|| middle(least, most)).as_ms(),
             stands,
             trend: last.trend(now, end.0.saturating_sub(replay.0)),
-            at: now,
+            at,
         });
-        last.replay = replay;
+        (last.replay, last.at, last.stands) = (replay, at, stands);
     }
 
     fn reached(&mut self, now: Mono, end: Lsn) {
@@ -226,6 +240,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_replica_says_of_itself_was_so_when_it_was_heard() {
+        let (mut clock, begun) = (LagClock::default(), Mono(1_000_000));
+        // the log grows by one every 10 ms, and is looked at every 50; a replica that lacks nothing says so every 250
+        let look = |clock: &mut LagClock, ms: u64, heard: u64, replay: u64| {
+            let mut view = leads(ms / 10, Some((replay, None)));
+            view.attached[0].lag = Some(Lag { at: begun + Span::ms(heard), ..Lag::default() });
+            clock.measure(begun + Span::ms(ms), &mut view);
+            view.attached[0].lag.expect("told").as_of(begun + Span::ms(ms))
+        };
+        for ms in (250..2_000).step_by(50) {
+            let heard = ms / 250 * 250;
+            let lag = look(&mut clock, ms, heard, heard / 10);
+            assert!(lag.ms <= 50 && !lag.stands, "{ms}: {lag:?}");
+        }
+        // it stands: from the second word on that is known, and grows
+        for ms in (2_000..4_000).step_by(50) {
+            let lag = look(&mut clock, ms, ms / 250 * 250, 200);
+            let behind = ms - 2_000;
+            assert!(ms < 2_250 || (lag.stands && lag.ms.abs_diff(behind) <= 50), "{ms}: {lag:?}");
+        }
+    }
+
+    #[test]
     fn who_is_away_is_behind_from_when_it_missed_something() {
         tell(&[
             (10, Some((10, None)), Some((0, false))),
@@ -235,6 +272,27 @@ mod tests {
             (30, None, Some((300, true))),
             (30, Some((15, None)), Some((500, false))),
         ]);
+    }
+
+    #[test]
+    fn what_one_that_is_away_says_of_itself_counts() {
+        let (mut clock, begun) = (LagClock::default(), Mono(1_000_000));
+        let own_word = |behind| Away { voter: voter("m2"), behind, lag: Lag::default() };
+        for (ms, end, attached, away, told) in [
+            (0, 10, Some((5, None)), None, None),
+            // it had replayed more when its receiver stopped than was seen then
+            (1_000, 20, None, Some(own_word(5)), Some(5)),
+            (2_000, 30, None, Some(own_word(15)), Some(15)),
+            (3_000, 40, None, None, Some(25)),
+        ] {
+            let mut view = leads(end, attached);
+            view.away.extend(away);
+            clock.measure(begun + Span::ms(ms), &mut view);
+            assert_eq!(view.away.first().map(|away| away.behind), told, "{ms}");
+        }
+        let mut stranger = ServerView { away: vec![own_word(1)], ..leads(50, None) };
+        LagClock::default().measure(begun, &mut stranger);
+        assert_eq!(stranger.away, [], "of whom it has not seen it remembers nothing");
     }
 
     #[test]

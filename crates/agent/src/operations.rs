@@ -89,9 +89,10 @@ impl Agent {
             cluster.problems.insert(0, text.to_owned());
             return;
         }
+        let engine = self.picture().spec.engine;
         for member in &mut cluster.members {
             if !health.voters.iter().any(|v| v.as_str() == member.name) {
-                let remark = view::told(&Remark::NoVote { member: member.name.clone() });
+                let remark = view::told(engine, &Remark::NoVote { member: member.name.clone() });
                 cluster.problems.push(format!("{}: {}: {}", member.name, remark.text, remark.next));
                 member.remarks.push(remark);
             }
@@ -162,7 +163,7 @@ impl Agent {
             let entries = self.entries();
             let since = |e: &&Entry| matches!(e.reason, Reason::RangeAtRisk { term, .. } if term > before && term <= record.term);
             if let Some(entry) = entries.iter().rev().find(since) {
-                return Some(entry.reason.to_string());
+                return Some(entry.text());
             }
             if Instant::now() > deadline {
                 return Some("what was lost is not known yet: dauphin explain".to_owned());
@@ -250,9 +251,15 @@ impl Operations for Agent {
         let all = decisions(&lines);
         let chosen = match id {
             Some(id) => all.iter().find(|e| e.id == id),
-            None => all.iter().rev().find(|e| {
-                matches!(e.reason, Reason::Opened { .. } | Reason::TooFewAnswers { .. } | Reason::Quarantined { .. })
-            }),
+            None => {
+                // why commits wait is what is asked, while they do
+                let short = self.picture().leading().is_some_and(|l| l.short);
+                all.iter().rev().find(|e| match e.reason {
+                    Reason::Opened { .. } | Reason::TooFewAnswers { .. } | Reason::Quarantined { .. } => true,
+                    Reason::ShortOfReplicas { .. } => short,
+                    _ => false,
+                })
+            }
         };
         let Some(chosen) = chosen else {
             if id.is_none() {

@@ -61,7 +61,7 @@ impl Picture {
     }
 
     /// When what a member says of itself, ourselves included, was heard.
-    fn heard_at(&self, name: &MemberName) -> Option<Mono> {
+    pub(crate) fn heard_at(&self, name: &MemberName) -> Option<Mono> {
         if *name == self.me { self.beat_at } else { self.others.get(name)?.at }
     }
 

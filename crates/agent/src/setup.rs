@@ -83,7 +83,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     let durable = notes.load()?;
     let (inbox, events) = Inbox::new();
     let links = Links::new(&member.name, &spec, &identity);
-    let journal = Journal::new(member.name.clone(), local.state_dir.join("journal.jsonl"));
+    let journal = Journal::new(member.name.clone(), spec.engine, local.state_dir.join("journal.jsonl"));
 
     let listen = local.listen.clone().unwrap_or_else(|| member.host.clone());
     let link_listener = bind(&listen, member.link_port).await?;

@@ -5,7 +5,7 @@ use crate::journal::Entry;
 use crate::why;
 use dauphin_api::dto::{Cluster, Explanation, Member};
 use dauphin_ha::Reason;
-use dauphin_model::{Evidence, MemberKind, MemberSpec, Position, Voter};
+use dauphin_model::{EngineKind, Evidence, MemberKind, MemberSpec, Position, Voter};
 use std::cmp::Ordering;
 
 /// Decisions of the member itself that are shown beside the sentences.
@@ -106,7 +106,7 @@ impl Asked<'_> {
             );
             ours && says
         };
-        let word = self.all.iter().rev().find(tells).map(|e| format!(" Its own last word on that: {}.", e.reason));
+        let word = self.all.iter().rev().find(tells).map(|e| format!(" Its own last word on that: {}.", e.text()));
         let detail = self.member.detail.as_ref().map(|d| format!(" ({d})")).unwrap_or_default();
         Some(format!("It is {}{detail}.{}", self.member.state, word.unwrap_or_default()))
     }
@@ -133,14 +133,20 @@ impl Asked<'_> {
         Some(match its {
             _ if asked => chosen,
             None => format!("{chosen} {} gave no answer to it, or none in time.", self.name()),
-            Some((_, its)) => format!("{chosen} {}", self.compared(leader, position, its)),
+            Some((_, its)) => format!("{chosen} {}", self.compared(entry.engine, leader, position, its)),
         })
     }
 
     /// The rule that decided between two that answered.
-    fn compared(&self, leader: &Voter, position: &Position, its: &Position) -> String {
+    fn compared(&self, engine: EngineKind, leader: &Voter, position: &Position, its: &Position) -> String {
         match its.rank(position) {
-            Ordering::Less => format!("{}'s log reached {its} then, and {}'s {position}.", self.name(), leader.name),
+            Ordering::Less => format!(
+                "{}'s log reached {} then, and {}'s {}.",
+                self.name(),
+                engine.position(its),
+                leader.name,
+                engine.position(position)
+            ),
             Ordering::Equal => {
                 let ours = self.spec.priority;
                 if let Some(theirs) = self.leader.map(|m| m.priority).filter(|theirs| ours < *theirs) {
@@ -151,6 +157,7 @@ impl Asked<'_> {
                 }
             }
             Ordering::Greater => {
+                let its = engine.position(its);
                 format!("It had caught up with what others held first: {}'s log reached {its}.", self.name())
             }
         }
@@ -219,7 +226,14 @@ mod tests {
 
     fn entry(second: u64, member: &str, reason: Reason) -> Entry {
         let member = MemberName::new(member).expect("a name");
-        Entry { id: second * 1_000_000, at: String::new(), term: Term(4), member, reason }
+        Entry {
+            id: second * 1_000_000,
+            at: String::new(),
+            term: Term(4),
+            member,
+            reason,
+            engine: EngineKind::default(),
+        }
     }
 
     fn decided(others: &[(&str, u64)], evidence: Evidence) -> Reason {

@@ -161,7 +161,7 @@ pub(crate) fn member(picture: &Picture, now: Mono, spec: &MemberSpec) -> dto::Me
         api_port: Some(spec.api_port),
         pending_restart: beat.is_some_and(|b| b.pending_restart > 0),
         upstream: beat.and_then(|b| b.upstream.as_ref()).map(ToString::to_string),
-        remarks: beat.map(|b| b.remarks.iter().map(told).collect()).unwrap_or_default(),
+        remarks: beat.map(|b| b.remarks.iter().map(|remark| told(engine, remark)).collect()).unwrap_or_default(),
         detail,
     }
 }
@@ -186,11 +186,11 @@ fn catch_up(behind: Option<u64>, trend: Option<i64>) -> Option<f64> {
 }
 
 /// A remark as programs get it.
-pub(crate) fn told(remark: &Remark) -> dto::Remark {
+pub(crate) fn told(engine: EngineKind, remark: &Remark) -> dto::Remark {
     dto::Remark {
         code: remark.code().to_owned(),
         text: remark.to_string(),
-        next: remark.next(),
+        next: remark.next(engine),
         critical: remark.endangers_commits(),
     }
 }

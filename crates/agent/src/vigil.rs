@@ -251,7 +251,7 @@ impl Vigil {
                 let remark = dto::Remark {
                     code: finding.kind().code().to_owned(),
                     text: finding.strain(),
-                    next: finding.next(Some(&spec.name)),
+                    next: finding.next(Some(&spec.name), picture.spec.engine),
                     critical: finding.level() >= Level::Critical,
                 };
                 cluster.problems.push(format!("{}: {}: {}", spec.name, remark.text, remark.next));

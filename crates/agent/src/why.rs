@@ -26,7 +26,7 @@ pub(crate) fn explanation(all: &[Entry], chosen: &Entry) -> Explanation {
     let since = if since[dropped..].iter().any(|e| ended(&e)) { &since[dropped..] } else { since };
     let cause = since.iter().position(|e| ended(&e));
     let entries = &since[cause.unwrap_or(0)..];
-    let causes: Vec<&Reason> = entries.iter().filter(ended).map(|e| &e.reason).collect();
+    let causes: Vec<&Entry> = entries.iter().filter(ended).copied().collect();
     Explanation { summary: summary(entries, &causes, chosen), entries: entries.iter().map(|e| e.dto()).collect() }
 }
 
@@ -51,16 +51,16 @@ fn ended_term(reason: &Reason) -> Option<Term> {
     }
 }
 
-fn summary(entries: &[&Entry], causes: &[&Reason], chosen: &Entry) -> String {
+fn summary(entries: &[&Entry], causes: &[&Entry], chosen: &Entry) -> String {
     let mut parts: Vec<String> = Vec::new();
     if let Reason::Opened { .. } = &chosen.reason {
         let decided = entries.iter().rev().find(|e| matches!(e.reason, Reason::Decided { .. }));
         // who acted says more than who noticed
-        let acted = causes.iter().find(|reason| !matches!(reason, Reason::LeaderGone { .. }));
-        parts.extend(acted.or(causes.first()).map(ToString::to_string));
-        parts.extend(decided.map(|e| e.reason.to_string()));
+        let acted = causes.iter().find(|e| !matches!(e.reason, Reason::LeaderGone { .. }));
+        parts.extend(acted.or(causes.first()).map(|e| e.text()));
+        parts.extend(decided.map(|e| e.text()));
     }
-    parts.push(chosen.reason.to_string());
+    parts.push(chosen.text());
     parts.join(". ")
 }
 
@@ -68,11 +68,18 @@ fn summary(entries: &[&Entry], causes: &[&Reason], chosen: &Entry) -> String {
 mod tests {
     use super::*;
     use dauphin_ha::Gone;
-    use dauphin_model::{Evidence, Incarnation, Lsn, MemberName, Position, Timeline, Voter};
+    use dauphin_model::{EngineKind, Evidence, Incarnation, Lsn, MemberName, Position, Timeline, Voter};
 
     fn entry(seconds: u64, reason: Reason) -> Entry {
         let member = MemberName::new("m2").expect("a name");
-        Entry { id: 1_000_000_000 + seconds * 1_000_000, at: String::new(), term: Term(1), member, reason }
+        Entry {
+            id: 1_000_000_000 + seconds * 1_000_000,
+            at: String::new(),
+            term: Term(1),
+            member,
+            reason,
+            engine: EngineKind::Postgres,
+        }
     }
 
     fn opened(term: u64) -> Reason {

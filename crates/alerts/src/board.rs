@@ -138,7 +138,7 @@ impl Board {
             if let Some(Seen::Found(finding)) = seen.iter().find(of).map(|o| &o.seen) {
                 let short = |text: String| text.chars().take(TEXT_CHARS_MAX).collect();
                 alert.text = short(finding.text(member.as_ref()));
-                alert.next = short(finding.next(member.as_ref()));
+                alert.next = short(finding.next(member.as_ref(), spec.engine));
             }
         }
     }

@@ -75,6 +75,12 @@ kinds! {
     ClockApart = "clock_apart",
     /// Pages of a member's data are not what was written.
     ChecksumFailure = "checksum_failure",
+    /// Somebody changed what is Dauphin's on a running server.
+    SetBack = "set_back",
+    /// A member holds transactions that no leader wrote.
+    Errant = "errant",
+    /// Commits were reported as done while too few replicas held them.
+    Unacknowledged = "unacknowledged",
 }
 
 /// A pause is meant; one that was forgotten is not.
@@ -113,7 +119,10 @@ impl Kind {
             | Self::LogGrows
             | Self::SlotLost
             | Self::ClockApart
-            | Self::ChecksumFailure => Span::ZERO,
+            | Self::ChecksumFailure
+            | Self::SetBack
+            | Self::Errant
+            | Self::Unacknowledged => Span::ZERO,
         }
     }
 

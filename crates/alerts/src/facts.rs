@@ -89,7 +89,7 @@ pub struct Observation {
 }
 
 /// What a member that is not heard could tell of itself alone.
-const OWN_WORD: [Kind; 8] = [
+const OWN_WORD: [Kind; 11] = [
     Kind::Quarantined,
     Kind::Diverged,
     Kind::Lag,
@@ -98,6 +98,9 @@ const OWN_WORD: [Kind; 8] = [
     Kind::SetByHand,
     Kind::SharedName,
     Kind::ReceiverDown,
+    Kind::SetBack,
+    Kind::Errant,
+    Kind::Unacknowledged,
 ];
 /// What its vitals tell.
 const BY_VITALS: [Kind; 6] =

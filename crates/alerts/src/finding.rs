@@ -2,7 +2,7 @@
 //! texts; docs/alerts.md explains them.
 
 use crate::condition::Kind;
-use dauphin_model::{Level, MemberName, Remark, Span};
+use dauphin_model::{EngineKind, Level, MemberName, Remark, Span};
 
 /// Days that are left from which on a certificate's end is critical.
 const CERTIFICATE_DAYS_CRITICAL: i64 = 7;
@@ -125,6 +125,9 @@ impl Finding {
             Self::Remark(Remark::SetByHand { .. }) => Kind::SetByHand,
             Self::Remark(Remark::SharedName { .. }) => Kind::SharedName,
             Self::Remark(Remark::NoVote { .. }) => Kind::NoVote,
+            Self::Remark(Remark::SetBack { .. }) => Kind::SetBack,
+            Self::Remark(Remark::Errant { .. }) => Kind::Errant,
+            Self::Remark(Remark::Unacknowledged { .. }) => Kind::Unacknowledged,
         }
     }
 
@@ -214,7 +217,7 @@ impl Finding {
 
     /// What to do about it.
     #[must_use]
-    pub fn next(&self, member: Option<&MemberName>) -> String {
+    pub fn next(&self, member: Option<&MemberName>, engine: EngineKind) -> String {
         let who = member.map_or("the member", MemberName::as_str);
         match self {
             Self::NoLeader => "dauphin explain tells why; bring members back, or dauphin failover --to M".to_owned(),
@@ -257,7 +260,7 @@ impl Finding {
             Self::AuthorityEnds { .. } => {
                 "put a new CA beside it in every ca.pem, renew all certificates, then take the old one out".to_owned()
             }
-            Self::Remark(remark) => remark.next(),
+            Self::Remark(remark) => remark.next(engine),
         }
     }
 }

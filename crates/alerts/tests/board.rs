@@ -4,7 +4,7 @@ use dauphin_alerts::{
     ALERTS_MAX, Board, Disk, Facts, Kind, LogSize, MemberFacts, Memory, NOTICE_EVERY, NOTICES_BURST, Notice,
     Observation, SilenceWish, Slot, Standing, Vitals, look,
 };
-use dauphin_model::{AlertSpec, ClusterFile, MemberName, Mono, Remark, Span, Spec};
+use dauphin_model::{AlertSpec, ClusterFile, EngineKind, MemberName, Mono, Remark, Span, Spec};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 use std::fmt::Write;
@@ -374,6 +374,9 @@ fn every_finding_says_what_it_is_and_what_to_do() {
         Remark::SetByHand { settings: vec!["fsync".into()] },
         Remark::SharedName { name: "dauphin_m2_1".into() },
         Remark::NoVote { member: "m1".into() },
+        Remark::SetBack { settings: vec!["read_only".into()] },
+        Remark::Errant { transactions: "0-2-7".into() },
+        Remark::Unacknowledged { commits: 2 },
     ];
     facts.members[1].standing = Standing::Quarantined;
     facts.members[2].standing = Standing::Rejoining;
@@ -393,7 +396,7 @@ fn every_finding_says_what_it_is_and_what_to_do() {
             _ => None,
         });
         let (finding, member) = found.unwrap_or_else(|| panic!("nothing shows {kind}"));
-        assert!(!finding.text(member).is_empty() && !finding.next(member).is_empty(), "{kind}");
+        assert!(!finding.text(member).is_empty() && !finding.next(member, EngineKind::Postgres).is_empty(), "{kind}");
     }
 }
 

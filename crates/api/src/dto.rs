@@ -139,8 +139,8 @@ pub struct Member {
 /// One thing worth knowing of a member: reported, never acted on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remark {
-    /// One word: `set_by_hand`, `replay_paused`, `certificate_ends`, `shared_name`, `no_vote`, or an alert's kind: `disk_fills`,
-    /// `log_grows`, `slot_idle`, `slot_lost`, `clock_apart`, `checksum_failure`.
+    /// One word: `set_by_hand`, `replay_paused`, `certificate_ends`, `shared_name`, `no_vote`, `set_back`, `errant`,
+    /// `unacknowledged`, or an alert's kind: `disk_fills`, `log_grows`, `slot_idle`, `slot_lost`, `clock_apart`, `checksum_failure`.
     pub code: String,
     /// In words.
     pub text: String,

@@ -156,7 +156,7 @@ pub(crate) struct LabUp {
     /// The folder: it must be empty or missing
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// The database; a lab of MySQL or MariaDB has no proxy
+    /// The database
     #[arg(long, default_value = "postgres", value_parser = ["postgres", "mysql", "mariadb"])]
     pub(crate) engine: String,
     /// Number of members, 1 to 7
@@ -243,6 +243,9 @@ pub(crate) struct LabHeal {
 
 #[derive(Args)]
 pub(crate) struct Demo {
+    /// The database
+    #[arg(long, default_value = "postgres", value_parser = ["postgres", "mysql", "mariadb"])]
+    pub(crate) engine: String,
     /// Where the demo's cluster is made; default: .lab/demo in the current folder
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,

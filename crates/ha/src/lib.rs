@@ -33,7 +33,7 @@ mod winner;
 pub use core::{Core, Peer, StepUnderWay};
 pub use event::{Command, Copying, EngineFailure, EngineOutcome, Event, PAST_MAX, Refusal, StoreResult, StoreView};
 pub use message::{Beat, Leading, Message, ReplicaSeen};
-pub use reason::{Gone, Reason};
+pub use reason::{Gone, Reason, Told};
 pub use roles::{Cause, ROWS, Role, Row};
 pub use step::{Durable, EngineStep, Intent, IntentKind, OpId, Rev, Step, StoreTxn};
 pub use syncing::{Move, Target, next_move};

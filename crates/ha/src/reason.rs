@@ -2,7 +2,7 @@
 //! Every variant stands in docs/reasons.md; text is made here and nowhere else.
 
 use crate::roles::Role;
-use dauphin_model::{Evidence, Lsn, MemberName, Position, SetVersion, Span, Term, Timeline, Voter};
+use dauphin_model::{EngineKind, Evidence, Lsn, MemberName, Position, SetVersion, Span, Term, Timeline, Voter};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -36,7 +36,7 @@ fn names<T: fmt::Display>(list: &[T]) -> String {
 }
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty),* } $code:literal => ($($text:tt)*);)*) => {
+    (in the words of $engine:ident; $($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident : $type:ty),* } $code:literal => ($($text:tt)*);)*) => {
         /// Why something was decided.
         #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case", tag = "reason")]
@@ -55,16 +55,40 @@ macro_rules! reasons {
             pub const CODES: &'static [&'static str] = &[$($code),*];
         }
 
-        impl fmt::Display for Reason {
+        impl fmt::Display for Told<'_> {
             #[allow(unused_variables)]
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self { $(Self::$name { $($field),* } => write!(f, $($text)*),)* }
+                let $engine = self.engine;
+                match self.reason { $(Reason::$name { $($field),* } => write!(f, $($text)*),)* }
             }
         }
     };
 }
 
+/// A reason in the words of an engine.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    reason: &'a Reason,
+    engine: EngineKind,
+}
+
+impl Reason {
+    /// For people who run this engine.
+    #[must_use]
+    pub const fn told(&self, engine: EngineKind) -> Told<'_> {
+        Told { reason: self, engine }
+    }
+}
+
+/// In PostgreSQL's words, which the simulator's fakes speak as well.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.told(EngineKind::Postgres).fmt(f)
+    }
+}
+
 reasons! {
+    in the words of engine;
     /// A role changed.
     RoleChanged {
         /// Before.
@@ -122,7 +146,7 @@ reasons! {
         others: Vec<(Voter, Position)>,
         /// What allowed it.
         evidence: Evidence
-    } "decided" => ("term {term}: {leader} leads from {position}; {evidence}");
+    } "decided" => ("term {term}: {leader} leads from {position}; {evidence}", position = engine.position(position));
     /// The store names this member as its winner, and too few members are there that go by this store.
     LeadsNotYet {
         /// The term that it was elected for.
@@ -146,7 +170,7 @@ reasons! {
         to: Option<Lsn>,
         /// Who may hold it.
         held_by: Vec<Voter>
-    } "range_at_risk" => ("term {term}: commits after {from} that only {} may hold are given up", names(held_by));
+    } "range_at_risk" => ("term {term}: commits after {from} that only {} may hold are given up", names(held_by), from = engine.place(*from));
     /// The winner is promoted.
     Promoted {
         /// The term.
@@ -155,7 +179,7 @@ reasons! {
         timeline: Timeline,
         /// Where it begins.
         at: Lsn
-    } "promoted" => ("term {term}: promoted to timeline {timeline} at {at}; closed until enough replicas hold the whole log");
+    } "promoted" => ("term {term}: promoted to {timeline} at {at}; closed until enough replicas hold the whole log", timeline = engine.timeline(*timeline), at = engine.place(*at));
     /// Clients are let in.
     Opened {
         /// The term.
@@ -210,7 +234,7 @@ reasons! {
         term: Term,
         /// At.
         position: Position
-    } "frozen" => ("pledged to term {term} at {position}: receives nothing of an older term");
+    } "frozen" => ("pledged to term {term} at {position}: receives nothing of an older term", position = engine.position(position));
     /// It follows a leader.
     Following {
         /// Whom.
@@ -226,14 +250,14 @@ reasons! {
         ours: Position,
         /// The leader.
         leader: MemberName
-    } "diverged" => ("own log {ours} parts from {leader}'s at {at}: what lies beyond is archived and cut off");
+    } "diverged" => ("own log {ours} parts from {leader}'s at {at}: what lies beyond is archived and cut off", ours = engine.position(ours), at = engine.place(*at));
     /// Recovery aims at a timeline that came to nothing: it had heard of it while its leader lived, and received nothing of it.
     AimsElsewhere {
         /// At which.
         timeline: Timeline,
         /// Whose log it should receive.
         leader: MemberName
-    } "aims_elsewhere" => ("starts its server anew: its recovery aims at timeline {timeline}, which {leader}'s log does not hold");
+    } "aims_elsewhere" => ("starts its server anew: its recovery aims at {timeline}, which {leader}'s log does not hold", timeline = engine.timeline(*timeline));
     /// The data cannot be rewound.
     Recloning {
         /// From whom.
@@ -268,7 +292,7 @@ reasons! {
         timeline: Timeline,
         /// What the store holds.
         store: Term
-    } "store_went_on" => ("this member has seen {leader} write timeline {timeline} and the store, now at term {store}, knows nothing of it: it was restored from an old copy and went on from there; this member does nothing until the other store is back, or its own folders are emptied and it is added again (dauphin store add)");
+    } "store_went_on" => ("this member has seen {leader} write {timeline} and the store, now at term {store}, knows nothing of it: it was restored from an old copy and went on from there; this member does nothing until the other store is back, or its own folders are emptied and it is added again (dauphin store add)", timeline = engine.timeline(*timeline));
     /// A switchover began.
     SwitchoverStarted {
         /// To whom.

@@ -17,6 +17,7 @@ pub mod spec;
 pub mod sync_set;
 pub mod time;
 pub mod token;
+pub mod words;
 
 pub use alerts::{AlertSpec, EmailSpec, Level, MailTls, TargetKind, TargetSpec};
 pub use file::{ClientCertificates, ClusterFile, FileErrors, Local, Pooling, ProxyFile};

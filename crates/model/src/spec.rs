@@ -60,6 +60,16 @@ impl EngineKind {
         }
     }
 
+    /// What goes on with a replay that somebody paused, in the server's own words.
+    #[must_use]
+    pub const fn resumes_replay(self) -> &'static str {
+        match self {
+            Self::Postgres => "SELECT pg_wal_replay_resume()",
+            Self::Mysql => "START REPLICA SQL_THREAD",
+            Self::Mariadb => "START SLAVE SQL_THREAD",
+        }
+    }
+
     /// Most replicas that its server can make a commit wait for; `None`: any number.
     #[must_use]
     pub const fn acknowledgements_max(self) -> Option<u32> {

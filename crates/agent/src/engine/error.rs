@@ -15,12 +15,12 @@ pub enum Error {
     #[error(transparent)]
     Mysql(#[from] mysql::Error),
     /// Logs parted, and this engine's data cannot be taken back to where they did.
-    #[error(
-        "{engine} does not go back to where logs part: its data is copied anew, and what it alone holds is archived first"
-    )]
+    #[error("{engine} does not go back to where logs part, and its data is to be copied anew{kept}")]
     NoWayBack {
         /// Which engine.
         engine: &'static str,
+        /// What it alone holds, what that did, and where it is kept, beginning with "; ", or empty.
+        kept: String,
     },
     /// Another cluster's data.
     #[error(

@@ -259,6 +259,18 @@ impl Engine {
         }
     }
 
+    /// Refuses to hand leadership over to a member that others could not follow.
+    pub(crate) async fn check_hand_over(&self, server: &Server, to: &MemberName) -> Result<(), ApiError> {
+        match self {
+            // all members run one major version
+            Self::Postgres(_) => Ok(()),
+            Self::Mysql(hands) => hands
+                .check_hand_over(server, to)
+                .await
+                .map_err(|error| ApiError::refused("version", error.to_string(), "dauphin status")),
+        }
+    }
+
     /// Whether a new connection gets no answer at all within this time; a refusal is an answer.
     pub(crate) async fn is_silent(&self, limit: Duration) -> bool {
         match self {
@@ -276,11 +288,11 @@ impl Engine {
     }
 
     /// Keeps what this member's server holds for the others: called every few seconds, and at once after other settings.
-    pub(crate) async fn keep_house(&self, server: &Server, role: Role) {
+    pub(crate) async fn keep_house(&self, server: &Arc<Server>, role: Role) {
         match self {
             Self::Postgres(hands) => hands.keep_slots(server, role).await,
             // its leader keeps its log by time, and each replica knows where it is
-            Self::Mysql(_) => {}
+            Self::Mysql(hands) => hands.keep_vigil(server),
         }
     }
 

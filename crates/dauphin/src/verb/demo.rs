@@ -2,13 +2,14 @@
 //! dies under load, a replica takes over, nothing acknowledged is lost, the old leader rejoins.
 
 mod clients;
+mod sql;
 mod story;
 
 use crate::cli::Demo;
 use crate::failure::{DONE, Failure, Outcome};
 use crate::say;
-use crate::verb::lab::{absolute, program};
-use dauphin_lab::{Engine, Lab, Options};
+use crate::verb::lab::{absolute, engine, program};
+use dauphin_lab::{Lab, Options};
 use dauphin_model::{Durability, OnShortage, Profile};
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -50,7 +51,7 @@ pub(crate) fn run(given: &Demo) -> Outcome {
 fn options(given: &Demo, dir: PathBuf) -> Result<Options, Failure> {
     Ok(Options {
         dir,
-        engine: Engine::Postgres,
+        engine: engine(&given.engine),
         members: 3,
         durability: Durability::Quorum,
         profile: Profile::Standard,

@@ -44,14 +44,19 @@ fn up(target: &Target, given: &LabUp) -> Outcome {
     Ok(DONE)
 }
 
+/// The engine of that name; the command line takes no other ones.
+pub(crate) fn engine(word: &str) -> Engine {
+    match word {
+        "mysql" => Engine::Mysql,
+        "mariadb" => Engine::Mariadb,
+        _ => Engine::Postgres,
+    }
+}
+
 fn options(given: &LabUp) -> Result<Options, Failure> {
     Ok(Options {
         dir: absolute(&given.dir)?,
-        engine: match given.engine.as_str() {
-            "mysql" => Engine::Mysql,
-            "mariadb" => Engine::Mariadb,
-            _ => Engine::Postgres,
-        },
+        engine: engine(&given.engine),
         members: given.members,
         durability: durability(given),
         profile: match given.profile.as_str() {

@@ -13,6 +13,7 @@ mod health;
 mod hosts;
 mod lag;
 mod mysql;
+mod mysql_lag;
 mod place;
 mod reload;
 mod restored;

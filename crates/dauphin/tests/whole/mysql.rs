@@ -16,14 +16,25 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Warnings that the faults here explain, beside those of all labs.
-const ALSO: &[&str] =
-    &["the replica cannot follow as the leader counts it yet", "a copy could not be given", "the copy breaks off"];
+const ALSO: &[&str] = &[
+    "the replica cannot follow as the leader counts it yet",
+    "a copy could not be given",
+    "the copy breaks off",
+    // of what is done by hand here
+    "somebody opened this replica to writes",
+    "somebody changed these by hand",
+    "commits were reported as done and too few replicas hold them",
+];
 /// How long one statement of a client may take.
 const STATEMENT_MAX: Duration = Duration::from_secs(5);
 
 /// The programs of an engine, where the tests' engines are.
 fn programs(engine: &str) -> Option<PathBuf> {
-    let name = if engine == "mysql" { "mysql-9" } else { "mariadb-11" };
+    build(if engine == "mysql" { "mysql-9" } else { "mariadb-11" })
+}
+
+/// The build of that name.
+fn build(name: &str) -> Option<PathBuf> {
     let prefix = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.engines").join(name).join("usr");
     let found = prefix.exists().then_some(prefix);
     if found.is_none() {
@@ -32,35 +43,38 @@ fn programs(engine: &str) -> Option<PathBuf> {
     found
 }
 
-fn lab(name: &str, engine: &str, more: &[&str]) -> Option<Stage> {
+pub(crate) fn lab(name: &str, engine: &str, more: &[&str]) -> Option<Stage> {
     let bin = programs(engine)?.to_string_lossy().into_owned();
     Some(Stage::up(name, &[&["--engine", engine, "--bin", &bin], more].concat()))
 }
 
-fn block<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
 }
 
 /// Somebody at a member's port.
 #[derive(Clone)]
-struct Login {
+pub(crate) struct Login {
     user: String,
     password: String,
 }
 
 impl Login {
-    fn of(stage: &Stage, who: &str) -> Self {
+    pub(crate) fn of(stage: &Stage, who: &str) -> Self {
         let shown = stage.show();
         let text = |key: &str| shown[who][key].as_str().expect("a text").to_owned();
         Self { user: text("user"), password: text("password") }
     }
 
+    pub(crate) async fn connect(&self, port: u16) -> Result<Conn, mysql_async::Error> {
+        let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).prefer_socket(false);
+        Conn::new(opts.user(Some(&self.user)).pass(Some(&self.password)).db_name(Some("app"))).await
+    }
+
     /// The first column of all rows.
     async fn ask(&self, port: u16, sql: &str) -> Result<Vec<String>, String> {
-        let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).prefer_socket(false);
-        let opts = opts.user(Some(&self.user)).pass(Some(&self.password)).db_name(Some("app"));
         let work = async {
-            let mut conn = Conn::new(opts).await?;
+            let mut conn = self.connect(port).await?;
             let rows: Vec<mysql_async::Row> = conn.query(sql).await?;
             let first = |row: mysql_async::Row| row.get::<Option<String>, _>(0).flatten().unwrap_or_default();
             Ok::<_, mysql_async::Error>(rows.into_iter().map(first).collect())
@@ -70,7 +84,7 @@ impl Login {
     }
 
     #[track_caller]
-    fn sql(&self, port: u16, sql: &str) -> Vec<String> {
+    pub(crate) fn sql(&self, port: u16, sql: &str) -> Vec<String> {
         block(self.ask(port, sql)).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 }
@@ -153,7 +167,7 @@ fn all_hold(stage: &Stage, acknowledged: &BTreeSet<u32>) {
     }
 }
 
-fn expected() -> Vec<&'static str> {
+pub(crate) fn expected() -> Vec<&'static str> {
     EXPECTED.iter().chain(ALSO).copied().collect()
 }
 
@@ -196,12 +210,17 @@ fn lives_through_the_loss_of_its_leader(engine: &str) {
     stage.until_healthy();
     assert_eq!(stage.leader(), leader);
     writer.goes_on();
-    all_hold(&stage, &writer.end());
     let history = stage.json(&["history"]);
     let entries = history["history"].as_array().expect("a list");
     let kinds: Vec<&str> = entries.iter().filter_map(|h| h["kind"].as_str()).collect();
     assert_eq!(kinds, ["bootstrap", "failover", "switchover", "switchover"]);
     assert!(entries.iter().all(|h| h["timeline"].is_null()), "{history}");
+    speaks_the_engines_words(&stage);
+
+    the_appliers_of_both_replicas_stand(&stage, engine, &writer);
+    let acknowledged = writer.end();
+    all_hold(&stage, &acknowledged);
+    the_best_candidate_is_errant(&stage, engine, &acknowledged);
     stage.down_after(&expected());
 }
 
@@ -263,6 +282,235 @@ fn app_is_let_in_and_nothing_more(stage: &Stage) {
         Login::of(stage, "admin").sql(port, "SELECT user FROM mysql.user");
     }
     app.sql(stage.sql_port_of(&leader), "DROP TABLE proof");
+}
+
+/// No face tells of bytes or of timelines.
+fn speaks_the_engines_words(stage: &Stage) {
+    let told = [stage.json(&["explain"]), stage.json(&["history"]), stage.json(&["status"])];
+    let (explained, all) = (told[0].to_string(), format!("{told:?}{}", stage.run(&["explain"]).out));
+    assert!(explained.contains(" of leadership ") && explained.contains("leads from transaction "), "{explained}");
+    let byte_position = |word: &str| word.split_once('/').is_some_and(|(high, low)| high == "0" && !low.is_empty());
+    let words = all.split(|c: char| !c.is_ascii_alphanumeric() && c != '/');
+    assert_eq!(words.filter(|word| byte_position(word)).collect::<Vec<_>>(), [""; 0], "{all}");
+    assert!(!all.contains("on timeline") && !all.contains("to timeline"), "{all}");
+}
+
+/// What stops an applier, in the server's words, and what starts it again.
+pub(crate) fn applier(engine: &str) -> [&'static str; 2] {
+    match engine {
+        "mysql" => ["STOP REPLICA SQL_THREAD", "START REPLICA SQL_THREAD"],
+        _ => ["STOP SLAVE SQL_THREAD", "START SLAVE SQL_THREAD"],
+    }
+}
+
+/// Both replicas receive, acknowledge and apply nothing; then the leader dies. One takes over with all of it, and the other is
+/// pointed to it with all of it unapplied.
+fn the_appliers_of_both_replicas_stand(stage: &Stage, engine: &str, writer: &Writer) {
+    let [stop, start] = applier(engine);
+    let leader = stage.leader();
+    for name in ["m1", "m2", "m3"].into_iter().filter(|name| *name != leader) {
+        Login::of(stage, "admin").sql(stage.sql_port_of(name), stop);
+    }
+    stage.until("what to do about it", |c| c["problems"].to_string().matches(start).count() == 2);
+    writer.goes_on();
+    stage.run(&["lab", "fault", "--member", &leader, "--kind", "kill-node"]).ended(0);
+    stage.until("a takeover", |c| c["open"] == true && c["leader"] != leader.as_str());
+    writer.goes_on();
+    stage.run(&["lab", "heal"]).ended(0);
+    stage.until_healthy();
+}
+
+/// Somebody writes on the replica that would be elected, and the leader dies: the other one is, and the row is on no member.
+fn the_best_candidate_is_errant(stage: &Stage, engine: &str, acknowledged: &BTreeSet<u32>) {
+    let leader = stage.leader();
+    // their logs are the same: the order of their names decides
+    let candidate = ["m1", "m2"].into_iter().find(|name| *name != leader).expect("a replica");
+    write_by_hand(stage, engine, candidate, 1_000_000);
+    stage.run(&["lab", "fault", "--member", &leader, "--kind", "kill-node"]).ended(0);
+    stage.until("a takeover", |c| c["open"] == true && c["leader"] != leader.as_str());
+    assert_ne!(stage.leader(), candidate);
+    stage.run(&["lab", "heal"]).ended(0);
+    stage.until_healthy();
+    all_hold(stage, acknowledged);
+    assert!(!rows(stage, candidate).contains(&1_000_000), "what no leader wrote is on no member");
+    assert!(stage.dir.join(candidate).join("cut-off").is_dir(), "it is kept");
+}
+
+/// Opens a replica to writes and writes there, as the owner of the machine may.
+fn write_by_hand(stage: &Stage, engine: &str, member: &str, row: u32) {
+    let socket = stage.dir.join(member).join("run/mysqld.sock");
+    let me = std::process::Command::new("id").arg("-un").output().expect("id runs").stdout;
+    let me = String::from_utf8_lossy(&me).trim().to_owned();
+    let user = if me != "root" && engine == "mysql" { "dauphin".to_owned() } else { me };
+    let deadline = Instant::now() + WAIT_MAX;
+    block(async {
+        let opts = OptsBuilder::default().socket(Some(socket.display().to_string())).user(Some(user));
+        let mut conn = Conn::new(opts).await.expect("the machine's owner comes in");
+        loop {
+            // it may be closed again in between
+            conn.query_drop("SET GLOBAL read_only = OFF").await.expect("it may be set");
+            if conn.query_drop(format!("INSERT INTO app.t VALUES ({row})")).await.is_ok() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "it is never open for long enough");
+        }
+    });
+}
+
+#[test]
+fn with_one_replica_of_mysql_what_was_acknowledged_is_kept_and_waits_are_told() {
+    with_one_replica("mysql");
+}
+
+#[test]
+fn with_one_replica_of_mariadb_what_was_acknowledged_is_kept_and_waits_are_told() {
+    with_one_replica("mariadb");
+}
+
+/// Two servers and a witness. What was received by the only replica is the only copy when its leader dies.
+fn with_one_replica(engine: &str) {
+    let more = ["--members", "3", "--witness", "--profile", "fast"];
+    let Some(stage) = lab(&format!("{engine}-one"), engine, &more) else { return };
+    let app = Login::of(&stage, "app");
+    app.sql(stage.sql_port_of(&stage.leader()), "CREATE TABLE t (n int PRIMARY KEY) ENGINE = InnoDB");
+    let mut acknowledged = BTreeSet::new();
+    for restarted in [false, true] {
+        only_what_was_received_is_left(&stage, engine, restarted, &mut acknowledged);
+    }
+    commits_wait_and_a_wait_that_is_ended_is_told(&stage, engine, &mut acknowledged);
+    what_is_written_on_a_replica_is_told_and_kept(&stage, engine);
+    let deadline = Instant::now() + WAIT_MAX;
+    for member in ["m1", "m2"] {
+        while rows(&stage, member) != acknowledged {
+            assert!(Instant::now() < deadline, "{member} holds {:?}", rows(&stage, member));
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+    stage.down_after(&expected());
+}
+
+/// Who leads and who follows.
+fn pair(stage: &Stage) -> (String, String) {
+    let leader = stage.leader();
+    let replica = if leader == "m1" { "m2" } else { "m1" };
+    (leader, replica.to_owned())
+}
+
+/// The replica receives and does not apply; `restarted`: its server dies with that. Then the leader dies.
+fn only_what_was_received_is_left(stage: &Stage, engine: &str, restarted: bool, acknowledged: &mut BTreeSet<u32>) {
+    let ((leader, replica), [stop, start], app) = (pair(stage), applier(engine), Login::of(stage, "app"));
+    Login::of(stage, "admin").sql(stage.sql_port_of(&replica), stop);
+    stage.until("what to do about it", |c| c["problems"].to_string().contains(start));
+    let first = u32::try_from(acknowledged.len()).expect("few");
+    for n in first..first + 20 {
+        app.sql(stage.sql_port_of(&leader), &format!("INSERT INTO t VALUES ({n})"));
+        acknowledged.insert(n);
+    }
+    assert_eq!(rows(stage, &replica).len(), first as usize, "nothing of it is applied");
+    if restarted {
+        stage.run(&["lab", "fault", "--member", &replica, "--kind", "kill-server"]).ended(0);
+    }
+    stage.run(&["lab", "fault", "--member", &leader, "--kind", "kill-node"]).ended(0);
+    // it opens once there is somebody to hold commits again
+    stage.until("a takeover", |c| c["leader"] == replica.as_str());
+    stage.run(&["lab", "heal"]).ended(0);
+    stage.until_healthy();
+    assert_eq!(stage.leader(), replica);
+    assert_eq!(rows(stage, &replica), *acknowledged, "acknowledged, and in the relay log alone");
+}
+
+/// Somebody lets waits run out and the replica goes: what was reported as done is told, until the replica holds it, and commits
+/// wait again as soon as that is noticed. Then it is said why they wait.
+fn commits_wait_and_a_wait_that_is_ended_is_told(stage: &Stage, engine: &str, held: &mut BTreeSet<u32>) {
+    let ((leader, replica), app, admin) = (pair(stage), Login::of(stage, "app"), Login::of(stage, "admin"));
+    let port = stage.sql_port_of(&leader);
+    let timeout = if engine == "mysql" { "rpl_semi_sync_source_timeout" } else { "rpl_semi_sync_master_timeout" };
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // again and again: it is set back
+            while !over.load(Ordering::Relaxed) {
+                let _ = block(admin.ask(port, &format!("SET GLOBAL {timeout} = 100")));
+            }
+        });
+        stage.run(&["lab", "fault", "--member", &replica, "--kind", "kill-node"]).ended(0);
+        let told = block(app.ask(port, "INSERT INTO t VALUES (1000)"));
+        over.store(true, Ordering::Relaxed);
+        told.expect("the server falls back, and reports it as done");
+        held.insert(1000);
+    });
+    stage.until_said(&["check"], "reported as done").ended(2);
+    stage.until("it is set back", |c| c["problems"].to_string().contains(timeout));
+    let deadline = Instant::now() + WAIT_MAX;
+    for n in 1001.. {
+        if block(app.ask(port, &format!("INSERT INTO t VALUES ({n})"))).is_err() {
+            break;
+        }
+        held.insert(n);
+        assert!(Instant::now() < deadline, "commits do not wait again");
+        std::thread::sleep(LOOK_EVERY);
+    }
+    stage.until("commits wait", |c| c["commits_wait"] == true && c["open"] == true);
+    stage.until_said(&["check"], "commits wait").ended(2);
+    stage.until_said(&["explain"], "0 replicas can vouch and 1 must: commits wait").ended(0);
+    assert_eq!(stage.leader(), leader);
+    stage.run(&["lab", "heal"]).ended(0);
+    stage.until_healthy();
+    stage.until("replicas that hold them", |c| !c["problems"].to_string().contains("reported as done"));
+    // what waited came through as well, sooner or later
+    let now = rows(stage, &leader);
+    assert!(now.is_superset(held), "{held:?} {now:?}");
+    *held = now;
+}
+
+/// Somebody opens the replica and writes there: it is closed, what was written is named and kept, and it is copied anew.
+fn what_is_written_on_a_replica_is_told_and_kept(stage: &Stage, engine: &str) {
+    let (leader, replica) = pair(stage);
+    write_by_hand(stage, engine, &replica, 9_000);
+    stage.until("it is closed", |c| c["problems"].to_string().contains("read_only"));
+    stage.until_said(&["explain", &replica], "INSERT INTO app.t (1)").ended(0);
+    stage.until_healthy();
+    assert_eq!(stage.leader(), leader);
+    let kept = stage.dir.join(&replica).join("cut-off");
+    let named = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("statements.sql")).ok();
+    let statements: Vec<String> = std::fs::read_dir(&kept).expect("an archive").flatten().filter_map(named).collect();
+    assert!(statements.iter().any(|text| text.contains("@1=9000")), "{statements:?}");
+    assert!(!rows(stage, &replica).contains(&9_000));
+}
+
+/// An upgrade goes replica by replica: the first of them follows with newer programs, and does not lead those that could not follow.
+#[test]
+fn a_newer_member_follows_older_ones_and_does_not_lead_them() {
+    let (Some(older), Some(newer)) = (build("mariadb-10.11"), build("mariadb-11")) else { return };
+    let bin = older.to_string_lossy().into_owned();
+    let stage = Stage::up("mixed", &["--engine", "mariadb", "--bin", &bin, "--profile", "fast"]);
+    let (app, leader) = (Login::of(&stage, "app"), stage.leader());
+    let port = stage.sql_port_of(&leader);
+    app.sql(port, "CREATE TABLE t (n int PRIMARY KEY) ENGINE = InnoDB");
+    let member = ["m1", "m2"].into_iter().find(|name| *name != leader).expect("a replica");
+    let path = stage.dir.join(member).join("dauphin.toml");
+    let file = std::fs::read_to_string(&path).expect("its file");
+    let other = |line: &str| match line.starts_with("bin_dir") {
+        true => format!("bin_dir = {:?}\n", newer.canonicalize().expect("a build")),
+        false => format!("{line}\n"),
+    };
+    std::fs::write(&path, file.lines().map(other).collect::<String>()).expect("written");
+    stage.run(&["lab", "fault", "--member", member, "--kind", "kill-node"]).ended(0);
+    stage.until("it is missed", |c| c["health"] != "healthy");
+    stage.run(&["lab", "heal"]).ended(0);
+    stage.until_healthy();
+    app.sql(port, "INSERT INTO t VALUES (1)");
+    all_hold(&stage, &BTreeSet::from([1]));
+    assert!(app.sql(stage.sql_port_of(member), "SELECT VERSION()")[0].starts_with("11."));
+
+    stage.run(&["switchover", "--to", member]).said(3, &["could not follow it", "10.11", "Nothing was changed"]);
+    assert_eq!(stage.leader(), leader);
+    app.sql(port, "INSERT INTO t VALUES (2)");
+    let third = ["m1", "m2", "m3"].into_iter().find(|name| *name != leader && *name != member).expect("another one");
+    switch_over(&stage, third);
+    stage.until_healthy();
+    all_hold(&stage, &BTreeSet::from([1, 2]));
+    stage.down_after(&expected());
 }
 
 #[test]

@@ -27,7 +27,7 @@ impl Mysql {
         let before = self.standing(LOOK_LIMIT).await?;
         if let Some(row) = before.began.last().filter(|row| row.timeline >= timeline) {
             if row.timeline > timeline || Some(row.writer) != before.view.writer() || !before.view.channels.is_empty() {
-                return refuse(format!("timeline {} began already; choose a higher one", row.timeline));
+                return refuse(format!("leadership {} began already; choose a higher one", row.timeline));
             }
             self.open_writes().await?;
             return Ok(SwitchPoint { from: row.parent, lsn: row.end, next_xid: 0 });
@@ -48,7 +48,7 @@ impl Mysql {
             return Err(Error::Stray { stray });
         }
         if timeline <= position.timeline {
-            return refuse(format!("the log is on timeline {} already; choose a higher one", position.timeline));
+            return refuse(format!("the log is on leadership {} already; choose a higher one", position.timeline));
         }
         let writer = view.writer().ok_or_else(|| Error::Answer { doing: DOING, answer: format!("{:?}", view.uuid) })?;
         let identity = match standing.began.first() {
@@ -62,7 +62,10 @@ impl Mysql {
         let after = self.standing(LOOK_LIMIT).await?.place;
         let (found, first) = (after.position.timeline, Lsn(row.end.0 + 1));
         if found != timeline || after.position.lsn != first || after.stray.is_some() {
-            return refuse(format!("somebody wrote meanwhile: the log is at {}, {:?}", after.position, after.stray));
+            return refuse(format!(
+                "somebody wrote meanwhile: the log is at transaction {} of leadership {}, {:?}",
+                after.position.lsn.0, after.position.timeline, after.stray
+            ));
         }
         self.open_writes().await?;
         Ok(SwitchPoint { from: row.parent, lsn: row.end, next_xid: 0 })

@@ -42,6 +42,8 @@ pub struct Settings {
     pub log_keep_s: u64,
     /// Certificates, when connections may use TLS.
     pub tls: Option<Tls>,
+    /// Whether connections over TCP must use it, replicas' too.
+    pub require_tls: bool,
     /// Who the member is, incarnation included: it tells its leader so, and the leader's looks tell it.
     pub voter: Option<Voter>,
 }
@@ -60,6 +62,7 @@ impl Settings {
             user,
             log_keep_s: LOG_KEEP_S,
             tls: None,
+            require_tls: false,
             voter: None,
         })
     }
@@ -108,7 +111,8 @@ const OWNED: &[(&str, &str)] = &[
     ("init_rpl_role", "nothing: a rejoin decides it"),
     ("persisted_globals_load", "the specification (dauphin config set)"),
     ("report_*", "nothing: the member's own address is reported"),
-    ("ssl_*", "`tls`"),
+    ("ssl_*", "`sql_tls`"),
+    ("require_secure_transport", "`sql_tls`"),
     ("skip_grant_tables", "nothing: accounts are always asked"),
     ("init_file", "nothing: Dauphin makes its accounts itself"),
     ("init_connect", "nothing: it keeps clients out while the server is closed"),
@@ -227,6 +231,7 @@ pub fn render(instance: &Instance, settings: &Settings) -> String {
         put("ssl_cert", &path(&tls.cert));
         put("ssl_key", &path(&tls.key));
         put("ssl_ca", &path(&tls.ca));
+        put("require_secure_transport", if settings.require_tls { "ON" } else { "OFF" });
     }
     out
 }

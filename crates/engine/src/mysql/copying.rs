@@ -173,7 +173,8 @@ impl Instance {
             }
             Ok(()) | Err(_) => {}
         }
-        Ok(files::remove_dir(&doomed)?)
+        files::remove_dir(&doomed)?;
+        self.forget_version()
     }
 
     /// Renames a finished data directory into the place of one that is empty or not there.

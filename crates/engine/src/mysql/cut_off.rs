@@ -5,6 +5,7 @@ use crate::host::files;
 use crate::host::folders::make_private;
 use crate::host::tool::Tool;
 use crate::mysql::binlog::{self, nothing};
+use crate::mysql::did::did;
 use crate::mysql::errant::{Errant, Logged, Tail};
 use crate::mysql::{Error, Flavour, Instance, Result};
 use dauphin_model::Term;
@@ -34,6 +35,9 @@ pub struct CutOff {
     pub errant: Errant,
     /// The same, for people.
     pub transactions: String,
+    /// What they did, in a few words.
+    #[serde(default)]
+    pub did: Vec<String>,
     /// Log files that hold them; read them with the server's own tool.
     pub files: Vec<String>,
     /// Whether the logs hold all of them: older files may have been purged.
@@ -91,13 +95,14 @@ impl Instance {
             names.push(name);
         }
         let archived: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
-        let statements_whole = self.write_statements(&errant, &archived, &folder.join(STATEMENTS)).await?;
+        let (statements_whole, did) = self.write_statements(&errant, &archived, &folder.join(STATEMENTS)).await?;
         let cut = CutOff {
             member: self.member.to_string(),
             term,
             transactions: errant.to_string(),
             whole: held.whole && held.logged.errant(leader) == errant,
             errant,
+            did,
             files: names,
             statements_whole,
             archived_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
@@ -137,9 +142,14 @@ impl Instance {
         read.map_err(lost)?
     }
 
-    /// Writes the statements of `errant` that the archived files hold; whether those are all that the files hold of them. What
+    /// Writes the statements of `errant` that the archived files hold; whether those are all, and what they do. What
     /// cannot be read out, as the torn end of a log, is still in the files.
-    async fn write_statements(&self, errant: &Errant, archived: &[PathBuf], path: &Path) -> Result<bool> {
+    async fn write_statements(
+        &self,
+        errant: &Errant,
+        archived: &[PathBuf],
+        path: &Path,
+    ) -> Result<(bool, Vec<String>)> {
         let flavour = self.dialect().flavour();
         let name = match flavour {
             Flavour::Mysql => "mysqlbinlog",
@@ -179,8 +189,9 @@ impl Instance {
         if !whole {
             text.extend(b"\n-- not all is here; the log files beside this one have the rest\n");
         }
-        files::replace(path, &String::from_utf8_lossy(&text), true)?;
-        Ok(whole)
+        let text = String::from_utf8_lossy(&text);
+        files::replace(path, &text, true)?;
+        Ok((whole, did(&text)))
     }
 }
 
@@ -193,8 +204,9 @@ fn which(errant: &Errant, head: &Logged) -> Vec<Vec<String>> {
             Logged::Mariadb(state) => state.last_of(*domain, *server),
             Logged::Mysql(_) => None,
         };
-        // a place before the log's beginning is refused by the tool; all that the log has is errant then
-        let inside = after.filter(|after| stood.is_none_or(|stood| stood <= *after));
+        // a place before the log's beginning is refused by the tool, and so is that very place where another server wrote
+        // since; all that the log has of this one is errant then
+        let inside = after.filter(|after| stood.is_none_or(|stood| stood < *after));
         options.extend(inside.map(|after| format!("--start-position={domain}-{server}-{after}")));
         options
     };
@@ -247,4 +259,26 @@ fn copy_durably(from: &Path, to: &Path) -> Result<()> {
         files::sync_parent(to)
     };
     copy().map_err(Error::file("archive", from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tool_is_asked_for_exactly_what_is_errant() {
+        let check = |head: &str, after: Option<u64>, start: Option<&str>| {
+            let errant = Errant::Mariadb(vec![Tail { domain: 0, server: 2, after, last: 69 }]);
+            let head = Logged::Mariadb(head.parse().expect("a state"));
+            let mut expected = vec!["--do-domain-ids=0", "--do-server-ids=2"];
+            expected.extend(start);
+            assert_eq!(which(&errant, &head), [expected], "{head:?} {after:?}");
+        };
+        check("0-2-50", Some(62), Some("--start-position=0-2-62"));
+        check("", Some(62), Some("--start-position=0-2-62"));
+        check("0-1-40", None, None);
+        // it led, another one did, and it wrote then: the log begins behind both
+        check("0-2-62,0-1-65", Some(62), None);
+        check("0-2-64", Some(62), None);
+    }
 }

@@ -123,7 +123,7 @@ pub enum Error {
         sessions: u32,
     },
     /// A leadership did not begin.
-    #[error("timeline {wanted} does not begin here: {why}")]
+    #[error("leadership {wanted} does not begin here: {why}")]
     Timeline {
         /// Its number.
         wanted: u32,
@@ -214,6 +214,31 @@ pub enum Refusal {
         source_version: Version,
         /// Why it does not go, and what to do.
         why: String,
+    },
+    /// The data is another server's.
+    #[error("{} holds data of {theirs} and the programs are {own}: {why}. Nothing was changed", data_dir.display())]
+    Data {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// The programs'.
+        own: Version,
+        /// The data's.
+        theirs: String,
+        /// Why that does not go, and what to do.
+        why: &'static str,
+    },
+    /// Members that are there could not follow this one.
+    #[error(
+        "this server is {own} and {member} runs {theirs}, which could not follow it; have a member of the older version lead, or \
+         upgrade {member} first. Nothing was changed"
+    )]
+    Promotion {
+        /// Ours.
+        own: Version,
+        /// Who could not follow.
+        member: String,
+        /// Theirs.
+        theirs: Version,
     },
     /// The source's server is another one or a newer one.
     #[error("this server is {own} and the source {source_version}: {why}")]

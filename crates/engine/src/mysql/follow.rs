@@ -7,7 +7,7 @@ use crate::mysql::observe::View;
 use crate::mysql::semi_sync::Acknowledges;
 use crate::mysql::threads::LOOK_LIMIT;
 use crate::mysql::{Error, Flavour, Mysql, Reached, Refusal, Result, Thread, Version};
-use dauphin_model::{Held, MariaPosition};
+use dauphin_model::{Held, MariaPosition, MemberName};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,15 +59,32 @@ pub struct Source {
 /// # Errors
 /// [`Refusal::SourceVersion`].
 pub fn check_versions(own: &Version, source: &Version) -> std::result::Result<(), Refusal> {
-    let series = |v: &Version| (v.number.0, v.number.1);
     let refuse = |why| Err(Refusal::SourceVersion { own: own.clone(), source_version: source.clone(), why });
     if own.flavour != source.flavour {
         return refuse("MySQL and MariaDB do not read each other's GTIDs; members of one cluster run one of the two");
     }
-    if series(own) < series(source) {
+    if is_older(own, source) {
         return refuse("an older server may not read what a newer one logs; upgrade replicas first, the leader last");
     }
     Ok(())
+}
+
+/// Whether a server's series is an older one than another's of its family.
+pub(crate) fn is_older(own: &Version, other: &Version) -> bool {
+    own.flavour == other.flavour && (own.number.0, own.number.1) < (other.number.0, other.number.1)
+}
+
+/// Whether a server may lead members of these versions, which would have to follow it.
+///
+/// # Errors
+/// [`Refusal::Promotion`].
+pub fn check_promotion(own: &Version, others: &[(MemberName, Version)]) -> std::result::Result<(), Refusal> {
+    match others.iter().find(|(_, theirs)| check_versions(theirs, own).is_err()) {
+        Some((member, theirs)) => {
+            Err(Refusal::Promotion { own: own.clone(), member: member.to_string(), theirs: theirs.clone() })
+        }
+        None => Ok(()),
+    }
 }
 
 impl Mysql {
@@ -178,5 +195,30 @@ mod tests {
         assert!(may("9.7.4", "8.4.1") && !may("8.4.1", "9.7.4"));
         assert!(may("11.8.9-MariaDB", "10.11.2-MariaDB") && !may("10.11.2-MariaDB", "11.8.9-MariaDB"));
         assert!(!may("9.7.4", "11.8.9-MariaDB") && !may("11.8.9-MariaDB", "9.7.4"));
+        // the long-term series one after the other, and others' builds by their numbers
+        assert!(may("8.4.3-3", "8.0.36") && may("9.7.4-2", "8.0.42") && !may("8.0.42", "8.4.3-3"));
+        assert!(!may("8.0.42", "9.7.4-2") && !may("9.6.0", "9.7.4") && may("9.7.4", "9.6.0"));
+        assert!(may("11.4.9-MariaDB", "11.4.2-MariaDB-log") && !may("11.4.9-MariaDB", "11.8.2-MariaDB"));
+    }
+
+    #[test]
+    fn a_newer_server_is_not_promoted_above_older_ones() {
+        let version = |text: &str| Version::parse(text).expect("a version");
+        let may = |own: &str, others: &[&str]| {
+            let named = |(n, text): (usize, &&str)| (MemberName::new(&format!("m{n}")).expect("a name"), version(text));
+            let others: Vec<_> = others.iter().enumerate().map(named).collect();
+            check_promotion(&version(own), &others).map_err(|refusal| refusal.to_string())
+        };
+        assert_eq!(may("9.7.4", &["9.7.1", "9.7.9"]), Ok(()), "point releases mix");
+        assert_eq!(may("8.4.1", &["9.7.4", "8.4.9"]), Ok(()), "newer ones follow an older one");
+        assert_eq!(may("9.7.4", &[]), Ok(()), "nobody is there that could not follow");
+        for (own, others) in [
+            ("9.7.4", ["9.7.4", "8.4.1"]),
+            ("8.4.1", ["8.4.1", "8.0.42"]),
+            ("11.8.9-MariaDB", ["11.8.9-MariaDB", "10.11.18-MariaDB"]),
+        ] {
+            let said = may(own, &others).expect_err(own);
+            assert!(said.contains("m1") && said.contains(others[1]), "{said}");
+        }
     }
 }

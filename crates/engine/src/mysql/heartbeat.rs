@@ -14,7 +14,7 @@ const NOT_THERE: [u16; 2] = [1146, 1049];
 
 pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS dauphin.heartbeat (one tinyint PRIMARY KEY, \
      beats bigint unsigned NOT NULL, term bigint unsigned NOT NULL, writer varchar(64) NOT NULL, \
-     at_us bigint unsigned NOT NULL) ENGINE = InnoDB";
+     at_us bigint unsigned NOT NULL) ENGINE = InnoDB DEFAULT CHARACTER SET ascii";
 const READ: &str = "SELECT beats, term, writer, at_us, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS unsigned) AS now_us FROM dauphin.heartbeat";
 
 impl Mysql {

@@ -7,7 +7,7 @@ use crate::mysql::cut_off::CutOff;
 use crate::mysql::errant::Errant;
 use crate::mysql::server::ACT_LIMIT;
 use crate::mysql::threads::LOOK_LIMIT;
-use crate::mysql::{Error, Flavour, Mysql, Reached, Result, Writes};
+use crate::mysql::{Error, Flavour, Mysql, Reached, Result, Standing, Writes};
 use dauphin_model::gtid::Gtid;
 
 const DOING: &str = "passing over errant transactions";
@@ -36,13 +36,16 @@ impl Mysql {
     /// its rows stay different. Gives how many were passed over. Each is one statement of its own; repeated, it goes on.
     ///
     /// # Errors
-    /// [`Error::Setting`] on MariaDB, on a server that is closed, and for more than a thousand transactions; [`Error::Sql`].
+    /// [`Error::Setting`] on MariaDB, in a cluster with leaderships, on a server that is closed, and for more than a thousand transactions; [`Error::Sql`].
     pub async fn pass_over(&self, archived: &CutOff) -> Result<u64> {
         let refuse = |why: &str| Err(Error::Setting { key: "pass over".to_owned(), why: why.to_owned() });
         let Errant::Mysql(errant) = &archived.errant else {
             return refuse("MariaDB's positions have no holes to fill; copy the member anew");
         };
-        let view = self.look(LOOK_LIMIT).await?;
+        let Standing { view, began, .. } = self.standing(LOOK_LIMIT).await?;
+        if !began.is_empty() {
+            return refuse("the log of a cluster's leader would hold what no leadership wrote; copy the member anew");
+        }
         let Reached::Mysql(executed) = &view.executed else { return refuse("this server is not MySQL") };
         if view.writes != Writes::Open {
             return refuse("this server is closed; ask the leader");

@@ -3,7 +3,7 @@
 
 use crate::mysql::config::ACK_TIMEOUT_MS;
 use crate::mysql::threads::LOOK_LIMIT;
-use crate::mysql::{Error, Flavour, Mysql, Result, Thread};
+use crate::mysql::{Dialect, Error, Flavour, Mysql, Result, Thread};
 
 /// What commits on a leader wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +26,21 @@ pub enum Acknowledges {
     No,
 }
 
+/// The variables that make commits wait, or not, in the order in which they are set.
+pub(crate) fn waits_by(dialect: Dialect, wanted: SemiSync) -> Vec<(String, String)> {
+    let prefix = dialect.semi_sync_leader();
+    let set = |name: &str, value: &str| (format!("{prefix}_{name}"), value.to_owned());
+    let SemiSync::Wait { required } = wanted else { return vec![set("enabled", "OFF")] };
+    let mut all = match dialect.flavour() {
+        Flavour::Mysql => vec![set("wait_for_replica_count", &required.to_string()), set("wait_no_replica", "ON")],
+        Flavour::Mariadb => vec![set("wait_no_slave", "ON")],
+    };
+    all.push(set("wait_point", "'AFTER_SYNC'"));
+    all.push(set("timeout", &ACK_TIMEOUT_MS.to_string()));
+    all.push(set("enabled", "ON"));
+    all
+}
+
 impl Mysql {
     /// Makes commits wait, or not. In force for every commit that begins afterwards.
     ///
@@ -33,20 +48,11 @@ impl Mysql {
     /// [`Error::Setting`] for what the server cannot do; [`Error::NotTaken`], [`Error::Sql`].
     pub async fn set_semi_sync(&self, wanted: SemiSync) -> Result<()> {
         let doing = "setting semi-synchronous replication";
-        let prefix = self.dialect().semi_sync_leader();
-        let enabled = format!("{prefix}_enabled");
         self.check_semi_sync(wanted)?;
-        let SemiSync::Wait { required } = wanted else { return self.set_global(doing, &enabled, "OFF").await };
-        match self.dialect().flavour() {
-            Flavour::Mysql => {
-                self.set_global(doing, &format!("{prefix}_wait_for_replica_count"), &required.to_string()).await?;
-                self.set_global(doing, &format!("{prefix}_wait_no_replica"), "ON").await?;
-            }
-            Flavour::Mariadb => self.set_global(doing, &format!("{prefix}_wait_no_slave"), "ON").await?,
+        for (key, value) in waits_by(self.dialect(), wanted) {
+            self.set_global(doing, &key, &value).await?;
         }
-        self.set_global(doing, &format!("{prefix}_wait_point"), "'AFTER_SYNC'").await?;
-        self.set_global(doing, &format!("{prefix}_timeout"), &ACK_TIMEOUT_MS.to_string()).await?;
-        self.set_global(doing, &enabled, "ON").await
+        Ok(())
     }
 
     /// Refuses what the server cannot do.

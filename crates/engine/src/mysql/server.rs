@@ -1,6 +1,7 @@
 //! [`Mysql`]: one member's server with its kept connections and the settings in force. The other modules add the acts;
 //! nothing here knows what an act is for.
 
+use crate::mysql::alone::Alone;
 use crate::mysql::client::{Row, Session};
 use crate::mysql::nudge::Nudges;
 use crate::mysql::{Dialect, Error, Instance, Result, Settings, Version, accounts, config};
@@ -23,6 +24,9 @@ pub struct Mysql {
     /// What is written through it is replicated: only where this server leads.
     pub(crate) writes: Session,
     pub(crate) nudges: Mutex<Nudges>,
+    pub(crate) alone: Alone,
+    /// The last look found a replica that takes writes.
+    pub(crate) opened: AtomicBool,
     /// The row of a leadership is on its way into the log.
     pub(crate) beginning: AtomicBool,
 }
@@ -38,8 +42,9 @@ impl Mysql {
         let session = || Session::new(instance.socket(), user.clone());
         let writes = Session::logged(instance.socket(), user.clone());
         let (settings, nudges) = (Mutex::new(settings), Mutex::default());
-        let beginning = AtomicBool::new(false);
-        Ok(Self { settings, looks: session(), acts: session(), writes, nudges, beginning, instance })
+        let (alone, beginning) = (Alone::default(), AtomicBool::new(false));
+        let opened = AtomicBool::new(false);
+        Ok(Self { settings, looks: session(), acts: session(), writes, nudges, alone, opened, beginning, instance })
     }
 
     /// The account that the agent connects as.
@@ -88,6 +93,7 @@ impl Mysql {
         self.acts.forget().await;
         self.writes.forget().await;
         *self.nudges.lock().await = Nudges::default();
+        self.alone.forget();
     }
 
     /// Runs a statement of an act.
@@ -105,14 +111,18 @@ impl Mysql {
     pub(crate) async fn set_global(&self, doing: &'static str, key: &str, value: &str) -> Result<()> {
         self.act(doing, &format!("SET GLOBAL {key} = {value}")).await?;
         let found = self.value(doing, &format!("SELECT @@GLOBAL.{key}")).await?;
-        let same = match value {
-            "ON" => found == "1",
-            "OFF" => found == "0",
-            other => found == other.trim_matches('\''),
-        };
-        if same {
+        if is_in_force(value, &found) {
             return Ok(());
         }
         Err(Error::NotTaken { key: key.to_owned(), wanted: value.to_owned(), found })
+    }
+}
+
+/// Whether a variable that was set to `value`, in the words of a statement, is what the server says that it is.
+pub(crate) fn is_in_force(value: &str, found: &str) -> bool {
+    match value {
+        "ON" => found == "1",
+        "OFF" => found == "0",
+        other => found == other.trim_matches('\''),
     }
 }

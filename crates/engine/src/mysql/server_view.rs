@@ -12,7 +12,7 @@ use std::time::Duration;
 
 impl Mysql {
     /// One look, bounded by `limit`. It never fails: what cannot be learned is missing from the view. `serves` and `disk_ok` are
-    /// the caller's to fill in, and how far each attached replica is. What the log holds that is in no chain is logged.
+    /// the caller's to fill in, and how far each attached replica is.
     pub async fn view(&self, limit: Duration) -> ServerView {
         let mut seen = ServerView { disk_ok: true, ..ServerView::default() };
         if self.instance.process().is_some_and(|process| process.is_stopped()) {
@@ -37,8 +37,10 @@ impl Mysql {
     async fn tell(&self, standing: &Standing, limit: Duration, seen: &mut ServerView) {
         let Standing { view, place, .. } = standing;
         if let Some(stray) = &place.stray {
-            tracing::warn!(%stray, "this server holds what no leader wrote");
+            seen.remarks.push(Remark::Errant { transactions: stray.clone() });
         }
+        seen.remarks.extend(self.opened_by_hand(view));
+        self.alone.see(view.semi_sync.unacknowledged);
         seen.in_recovery = Some(!view.leads());
         seen.replayed = Some(place.position.lsn);
         if let Some(channel) = view.channels.first() {

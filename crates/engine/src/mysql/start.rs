@@ -17,13 +17,14 @@ impl Mysql {
     /// Writes our file and gives the server's command.
     ///
     /// # Errors
-    /// [`Refusal::NoData`], [`Error::Running`], [`Error::File`].
+    /// [`Refusal::NoData`], [`Refusal::Data`], [`Error::Running`], [`Error::File`].
     pub async fn prepare_start(&self) -> Result<ServerCommand> {
         let instance = &self.instance;
         instance.require_stopped()?;
         if !instance.has_data() {
             return Err(Refusal::NoData { data_dir: instance.data_dir.clone() }.into());
         }
+        instance.require_own_data()?;
         instance.make_dirs()?;
         files::replace(&instance.config_path(), &render(instance, &*self.settings.lock().await), true)?;
         // nothing runs here: a lock that names a number some other process has by now would stop the start
@@ -59,6 +60,6 @@ impl Mysql {
             }
             tokio::time::sleep(POLL).await;
         }
-        Ok(())
+        self.instance.note_version()
     }
 }

@@ -18,9 +18,10 @@ pub const NOWHERE: Timeline = Timeline(1);
 /// MariaDB's domain in which everything is logged.
 const DOMAIN: u32 = 0;
 
+// The character set is written out: versions differ in theirs, and rows would not fit from one to the other.
 pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS dauphin.timelines (timeline int unsigned PRIMARY KEY, \
      parent int unsigned NOT NULL, end_ordinal bigint unsigned NOT NULL, writer varchar(36) NOT NULL, \
-     identity bigint unsigned NOT NULL) ENGINE = InnoDB";
+     identity bigint unsigned NOT NULL) ENGINE = InnoDB DEFAULT CHARACTER SET ascii";
 pub(crate) const READ: &str =
     "SELECT timeline, parent, end_ordinal, writer, identity FROM dauphin.timelines ORDER BY timeline";
 
@@ -132,7 +133,7 @@ impl Log {
         let mut from = 0;
         for row in held {
             if row.parent != left || row.end.0 < from {
-                return Some(format!("timeline {} leaves {} at {}", row.timeline, row.parent, row.end.0));
+                return Some(format!("leadership {} leaves {} at {}", row.timeline, row.parent, row.end.0));
             }
             (left, from) = (row.timeline, row.end.0 + 1);
         }
@@ -155,7 +156,7 @@ fn stray_in_set(set: &GtidSet, branches: impl Iterator<Item = (Writer, u64, u64)
     for (writer, begin, end) in branches {
         match writer {
             Writer::Mysql(uuid) => *due.entry(uuid).or_default() += end - begin,
-            Writer::Mariadb(id) => return Some(format!("a timeline of server {id}, which is no UUID")),
+            Writer::Mariadb(id) => return Some(format!("a leadership of server {id}, which is no UUID")),
         }
     }
     let mut logged: BTreeMap<Uuid, u64> = BTreeMap::new();
@@ -182,7 +183,7 @@ fn stray_in_state(
     for (writer, _, end) in branches {
         match writer {
             Writer::Mariadb(id) => drop(due.insert(id, end)),
-            Writer::Mysql(uuid) => return Some(format!("a timeline of {uuid}, which is no server's number")),
+            Writer::Mysql(uuid) => return Some(format!("a leadership of {uuid}, which is no server's number")),
         }
         last = Some(writer);
     }
@@ -350,7 +351,7 @@ mod tests {
         // a chain with a link missing
         let mut broken = rows("2:A@0 3:A@50 4:A@60");
         broken.remove(1);
-        assert!(mysql("A:1-100").place(&broken).stray.is_some_and(|said| said.contains("timeline 4 leaves 3")));
+        assert!(mysql("A:1-100").place(&broken).stray.is_some_and(|said| said.contains("leadership 4 leaves 3")));
         // wherever it is, it leads into no leader's log
         let leader = mysql("A:1-100,B:1-5").place(&rows("2:A@0 3:B@100")).position;
         let lost = mysql("A:1-100,C:1").place(&rows("2:A@0")).position;

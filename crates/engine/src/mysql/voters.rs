@@ -48,7 +48,9 @@ impl Mysql {
         }
         self.end_sessions_of(&locked).await?;
         self.set_semi_sync(wanted).await?;
-        let waits = self.look(LOOK_LIMIT).await?.semi_sync.waits;
+        let seen = self.look(LOOK_LIMIT).await?.semi_sync;
+        self.alone.begin(seen.unacknowledged);
+        let waits = seen.waits;
         if waits != (enforced.required > 0) {
             let (key, wanted) = ("semi-synchronous replication".to_owned(), format!("{wanted:?}"));
             return Err(Error::NotTaken { key, wanted, found: format!("waits: {waits}") });

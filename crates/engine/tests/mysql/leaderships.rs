@@ -16,7 +16,7 @@ const SHORT: Duration = Duration::from_millis(600);
 type Commit = JoinHandle<Result<(), mysql_async::Error>>;
 
 /// What commits wait for.
-fn enforced(voters: &[&Member], required: u32) -> Enforced {
+pub fn enforced(voters: &[&Member], required: u32) -> Enforced {
     Enforced { voters: voters.iter().map(|member| member.voter()).collect(), required }
 }
 
@@ -25,7 +25,7 @@ impl Member {
         self.sql.view(LIMIT).await
     }
 
-    async fn position(&self) -> Position {
+    pub async fn position(&self) -> Position {
         self.view().await.position.unwrap()
     }
 
@@ -41,7 +41,7 @@ impl Member {
         tokio::spawn(async move { client.query_drop(format!("INSERT INTO app.t VALUES ({n}, 'x')")).await })
     }
 
-    async fn waits(&self, n: i32) -> Commit {
+    pub async fn waits(&self, n: i32) -> Commit {
         let commit = self.commits(n).await;
         until("a waiting commit", async || self.look().await.semi_sync.waiting == 1).await;
         commit
@@ -49,7 +49,7 @@ impl Member {
 }
 
 /// The first leader of a cluster of these members, with accounts, the application's database and its table. Nothing waits yet.
-async fn begin(leader: &Member, members: &[&Member]) {
+pub async fn begin(leader: &Member, members: &[&Member]) {
     leader.lead(2).await;
     let names: Vec<_> = members.iter().map(|member| member.sql.instance.member.clone()).collect();
     leader.sql.ensure_accounts(&Stage::credentials(), &names).await.unwrap();
@@ -63,7 +63,7 @@ async fn trio(stage: &Stage) -> [Member; 3] {
 }
 
 /// Raises the barrier and waits for it in the background.
-async fn raise(leader: &Member, term: u64, enforced: &Enforced) -> JoinHandle<Result<(), Error>> {
+pub async fn raise(leader: &Member, term: u64, enforced: &Enforced) -> JoinHandle<Result<(), Error>> {
     let barrier = leader.sql.start_barrier(Term(term), enforced).await.unwrap();
     tokio::spawn(barrier.done())
 }
@@ -312,6 +312,13 @@ pub async fn a_transaction_of_nobodys_puts_a_member_nowhere(stage: &Stage) {
     assert!(matches!(lost.compare(&leader), Relation::Diverged { .. }), "{lost} {leader}");
     assert!(lost.leads_into(&leader).is_err());
     assert_eq!(two.sql.freeze_at(LIMIT).await.unwrap().timeline, NOWHERE);
+    // a leader that took its numbers over would be nowhere itself
+    let theirs = one.look().await.logged();
+    let cut = two.sql.instance.archive_cut_off(None, &theirs, Term(2)).await.unwrap().expect("errant");
+    assert_eq!(cut.did.first().map(String::as_str), Some("INSERT INTO app.t (1)"), "{cut:?}");
+    let passed = one.sql.pass_over(&cut).await;
+    assert!(matches!(passed, Err(Error::Setting { .. })), "{passed:?}");
+    assert_eq!(one.position().await, leader);
     two.sql.set_access(Access::Closed).await.unwrap();
     let led = two.sql.begin_timeline(Timeline(3), LIMIT).await;
     assert!(matches!(&led, Err(error @ Error::Stray { .. }) if error.blames_data()), "{led:?}");

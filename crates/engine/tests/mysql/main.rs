@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, clippy::print_stderr, reason = "what runs here, and what is not to be had, is said")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod by_hand;
 mod copies;
 mod lag;
 mod leaderships;
@@ -13,6 +14,7 @@ mod run;
 mod stage;
 mod stories;
 mod told;
+mod versions;
 mod waiting;
 
 /// Every story as a test on every server. On the newer MariaDB they run with the long tests.
@@ -42,6 +44,9 @@ macro_rules! on_every_server {
                 rejoin::a_leader_that_died_with_commits_of_its_own_comes_back
                 rejoin::errant_transactions_of_a_replica_are_shown_and_passed_over_by_choice_alone
                 rejoin::what_was_received_and_not_applied_is_archived_too
+                by_hand::a_wait_that_ends_by_a_timeout_is_noticed_and_ends_no_other
+                by_hand::a_replica_that_somebody_opened_is_noticed_closed_and_errant_with_what_was_written
+                by_hand::gaps_that_strict_mode_refuses_put_a_member_nowhere
                 leaderships::a_leader_dies_and_its_tail_is_found_and_copied_over
                 leaderships::whoever_is_no_voter_acknowledges_nothing
                 leaderships::a_barrier_whose_wait_was_ended_proves_nothing
@@ -71,4 +76,12 @@ on_every_server! {
     mysql_9 = "mysql-9";
     mariadb_10_11 = "mariadb-10.11";
     long_mariadb_11 = "mariadb-11";
+}
+
+#[test]
+fn mixes_are_checked_before_anything_is_changed() {
+    run::as_dauphin(
+        "mixes_are_checked_before_anything_is_changed",
+        versions::mixes_are_checked_before_anything_is_changed(),
+    );
 }

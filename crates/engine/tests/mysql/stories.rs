@@ -7,6 +7,7 @@ use dauphin_engine::mysql::{
 };
 use dauphin_model::Held;
 use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder};
 use std::path::Path;
 
 pub async fn a_new_member_is_whole_closed_and_keeps_secrets(stage: &Stage) {
@@ -144,7 +145,7 @@ pub async fn leadership_goes_over_and_comes_back(stage: &Stage) {
 
 pub async fn tls_is_kept_and_checked(stage: &Stage) {
     let files = Certificates::new(stage.dir.path());
-    let with_tls = |name: &str| Settings { tls: Some(files.tls()), ..Stage::settings(name, &[]) };
+    let with_tls = |name: &str| Settings { tls: Some(files.tls()), require_tls: true, ..Stage::settings(name, &[]) };
     let mut members = Vec::new();
     for name in ["m1", "m2", "m3"] {
         let mut member = stage.blank(name, with_tls(name));
@@ -174,6 +175,23 @@ pub async fn tls_is_kept_and_checked(stage: &Stage) {
     until("a refusal", async || two.look().await.channels[0].receiver_fault.is_some()).await;
     let fault = two.look().await.channels[0].receiver_fault.clone().unwrap();
     assert!([2026, 2003, 2013].contains(&fault.number), "{fault}");
+    // without TLS nobody comes in over TCP: no receiver and no client
+    two.sql.follow(&one.source(None), Acknowledges::Yes, LIMIT).await.unwrap();
+    // MariaDB says it as it says a wrong password
+    let insecure = if stage.flavour() == Flavour::Mysql { "insecure transport" } else { "Access denied" };
+    until("a refusal", async || {
+        let fault = two.look().await.channels[0].receiver_fault.clone();
+        fault.is_some_and(|fault| fault.text.contains(insecure))
+    })
+    .await;
+    assert!(!two.look().await.channels[0].tls);
+    let plain = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(one.sql.instance.port).prefer_socket(false);
+    let refused = Conn::new(plain.user(Some("dauphin_replication")).pass(Some(PASSWORD))).await;
+    assert!(refused.expect_err("it is in the clear").to_string().contains(insecure));
+    follow(two, one, &files.ca, Check::Host).await.unwrap();
+    two.executes(&one.look().await.executed).await;
+    one.root().await.query_drop("CREATE DATABASE d3").await.unwrap();
+    two.executes(&one.look().await.executed).await;
     let authority = follow(two, one, &files.ca, Check::Authority).await;
     match stage.flavour() {
         Flavour::Mysql => authority.unwrap(),

@@ -5,7 +5,7 @@ use super::giving::taken_from;
 use super::questions::{Answer, Question};
 use super::{MysqlHands, own_voter};
 use crate::engine::{Cut, Error};
-use crate::server::Server;
+use crate::server::{Server, lock};
 use dauphin_engine::host::Progress;
 use dauphin_engine::mysql::{CloneSource, Flavour, Mysql, Offer};
 use dauphin_ha::EngineOutcome;
@@ -71,36 +71,47 @@ impl MysqlHands {
         Ok(())
     }
 
-    /// Keeps what this stopped member holds and the leader does not. Where that cannot be told, all of its logs.
-    async fn archive(&self, server: &Server, from: &MemberName) -> Result<(), Error> {
+    /// Why this stopped member is copied anew: what it alone holds is archived, and said, before anybody asks for the copy.
+    pub(super) async fn no_way_back(&self, server: &Server, from: &MemberName) -> Error {
+        let engine = server.spec().engine.name();
+        match self.archive(server, from).await {
+            Ok(kept) => Error::NoWayBack { engine, kept },
+            Err(error) => error,
+        }
+    }
+
+    /// Keeps what this stopped member holds and the leader does not. Where that cannot be told, all of its logs. Says what, for
+    /// people, beginning with "; ".
+    async fn archive(&self, server: &Server, from: &MemberName) -> Result<String, Error> {
         let (theirs, term) = server.leader_at(from);
         let Some(Answer::Logged(logged)) = server.question(from, Question::Logged, OFFER_WITHIN).await else {
             return Err(Error::NoAnswer { member: from.clone(), about: "what its log holds" });
         };
         let instance = &self.server.instance;
         match instance.archive_cut_off(None, &logged, term).await {
-            Ok(None) => {}
+            Ok(None) => Ok(String::new()),
             Ok(Some(cut)) => {
                 tracing::info!(transactions = %cut.transactions, "held by nobody else");
+                let (did, folder) = (cut.did.join(", "), cut.folder.display());
+                let kept = format!("; what it alone holds is kept in {folder}: {} ({did})", cut.transactions);
                 let ours = server.picture.borrow().server.position.clone();
                 let keep = match (&ours, &theirs) {
                     (Some(ours), Some(theirs)) => ours.common(theirs),
                     _ => Lsn::default(),
                 };
                 let (timeline, to) = ours.map_or((Timeline(1), keep), |ours| (ours.timeline, ours.lsn));
-                server.tell_of_cut(Cut {
-                    member: own_voter(server).name.to_string(),
-                    timeline,
-                    from: keep,
-                    to,
-                    folder: cut.folder,
-                });
+                // asked for again before its copy it is the same
+                if lock(&self.archived).replace(cut.folder.clone()) != Some(cut.folder.clone()) {
+                    let member = own_voter(server).name.to_string();
+                    server.tell_of_cut(Cut { member, timeline, from: keep, to, folder: cut.folder });
+                }
+                Ok(kept)
             }
             Err(error) => {
                 let folder = instance.archive_whole_log(term)?;
                 tracing::warn!(%error, folder = %folder.display(), "what it alone holds is not known: all of its log is kept");
+                Ok(format!("; what it alone holds is not known, and all of its log is kept in {}", folder.display()))
             }
         }
-        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use dauphin_engine::mysql::config::check_user;
 use dauphin_engine::mysql::lag::PERIOD;
 use dauphin_engine::mysql::{self, ServerId, Settings};
 use dauphin_ha::Role;
-use dauphin_model::{Attached, MysqlSpec, Position, Run, ServerView, Spec, Voter};
+use dauphin_model::{Attached, Away, Lag, MemberName, MysqlSpec, Position, Run, ServerView, Spec, Voter};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,7 +32,11 @@ impl MysqlHands {
         if let Some(ours) = view.position.clone() {
             let picture = Arc::clone(&server.picture.borrow());
             view.attached.iter_mut().for_each(|attached| tell_how_far(attached, &picture, &ours));
+            if view.in_recovery == Some(false) {
+                view.away = away(&view, &picture, &ours);
+            }
         }
+        self.tell_of_vigil(&mut view);
         view
     }
 
@@ -40,6 +44,9 @@ impl MysqlHands {
     /// for others, and nobody waits for them.
     pub(crate) fn after_look(&self, server: &Arc<Server>, role: Role, view: &ServerView) {
         let (streams, late) = (view.streaming.is_some(), view.replay_lag_ms.is_some_and(|ms| ms > REFOLLOW_LAG_MS));
+        if role == Role::Replica && self.server.is_open_by_hand() {
+            self.close_again(server);
+        }
         match role {
             Role::Replica if self.out_of_step(server, streams) && !late => self.ask_whether_counted(server),
             Role::Leader if server.serves() && self.has_enough(view) => self.beat(server),
@@ -164,6 +171,20 @@ fn differing(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -
     names.into_iter().filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
 }
 
+/// How far replicas are that are not attached, by their own beats.
+fn away(view: &ServerView, picture: &Picture, ours: &Position) -> Vec<Away> {
+    let there = |name: &MemberName| view.attached.iter().any(|a| a.voter.as_ref().is_some_and(|v| v.name == *name));
+    let others = picture.spec.data_members().map(|m| &m.name).filter(|name| **name != picture.me && !there(name));
+    let away = |name: &MemberName| {
+        let beat = picture.beat_of(name)?;
+        let position = beat.position.as_ref().filter(|position| position.leads_into(ours).is_ok())?;
+        let replayed = position.lsn.0.saturating_sub(beat.replay_behind);
+        let voter = Voter::new(name.clone(), beat.incarnation);
+        Some(Away { voter, behind: ours.lsn.0.saturating_sub(replayed), lag: Lag::default() })
+    };
+    others.filter_map(away).collect()
+}
+
 /// How far an attached replica is, by its own beat: only of this very copy, and only while its log is part of ours.
 fn tell_how_far(attached: &mut Attached, picture: &Picture, ours: &Position) {
     let Some(voter) = &attached.voter else { return };
@@ -177,6 +198,8 @@ fn tell_how_far(attached: &mut Attached, picture: &Picture, ours: &Position) {
     let replayed = dauphin_model::Lsn(position.lsn.0.saturating_sub(behind));
     (attached.write, attached.flush) = (Some(position.lsn), Some(position.lsn));
     attached.replay = Some(replayed);
+    // that was so when it was heard
+    attached.lag = picture.heard_at(&voter.name).map(|at| Lag { at, ..Lag::default() });
 }
 
 #[cfg(test)]

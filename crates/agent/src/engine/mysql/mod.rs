@@ -10,6 +10,7 @@ mod house;
 mod questions;
 mod setup;
 mod upstream;
+mod vigil;
 
 pub(crate) use giving::Part;
 pub(crate) use house::{applies_after_restart, check_change};
@@ -23,10 +24,12 @@ use dauphin_ha::{EngineOutcome, EngineStep};
 use dauphin_model::{Enforced, MemberName, Term, Timeline, Voter};
 use giving::Giving;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use upstream::Follows;
+use vigil::Vigil;
 
 /// How long an orderly stop may take before the server is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -57,6 +60,12 @@ pub(crate) struct MysqlHands {
     foreign: AtomicBool,
     /// When the heartbeat was written last.
     beaten: Mutex<Option<Instant>>,
+    /// The vigil is being kept.
+    watching: AtomicBool,
+    /// Where it was last archived what this member alone held.
+    archived: Mutex<Option<PathBuf>>,
+    /// What is watched over.
+    vigil: Mutex<Vigil>,
     /// Copies under way to others.
     giving: Mutex<BTreeMap<MemberName, Arc<Giving>>>,
 }
@@ -81,6 +90,7 @@ impl MysqlHands {
             EngineStep::Promote { timeline, .. } => {
                 *lock(&self.follows) = None;
                 *lock(&self.enforced) = None;
+                mysql::check_promotion(mysql.version(), &self.versions_heard(server)).map_err(mysql::Error::from)?;
                 server.set_access(Access::Closed).await?;
                 Ok(EngineOutcome::Promoted(mysql.begin_timeline(timeline, PROMOTE_LIMIT).await?))
             }
@@ -99,8 +109,21 @@ impl MysqlHands {
             }
             EngineStep::Clone { from, voter } => self.copy_from(server, &from, &voter).await,
             // neither goes back in place: the core asks for a fresh copy then, where the specification allows it
-            EngineStep::Rewind { .. } => Err(Error::NoWayBack { engine: server.spec().engine.name() }),
+            EngineStep::Rewind { from } => Err(self.no_way_back(server, &from).await),
         }
+    }
+
+    /// Refuses to hand over to a member of a newer version than others that are there could follow.
+    pub(crate) async fn check_hand_over(&self, server: &Server, to: &MemberName) -> Result<(), Error> {
+        // asked anew: it may have been upgraded a moment ago
+        self.ask_version(server, to).await;
+        let (its, mut others): (Vec<_>, Vec<_>) =
+            self.versions_heard(server).into_iter().partition(|(name, _)| name == to);
+        others.push((own_voter(server).name, self.server.version().clone()));
+        for (_, version) in its {
+            mysql::check_promotion(&version, &others).map_err(mysql::Error::from)?;
+        }
+        Ok(())
     }
 
     pub(crate) async fn set_access(&self, access: Access) -> Result<(), Error> {

@@ -17,6 +17,8 @@ use std::time::Duration;
 pub(crate) enum Question {
     /// Whether commits of yours wait for this copy.
     Counts { voter: Voter },
+    /// Which version you run.
+    Runs,
     /// How far your log reaches.
     Position,
     /// What there is to copy.
@@ -30,6 +32,7 @@ pub(crate) enum Question {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     Counts { counted: bool, version: Version },
+    Runs { version: Version },
     Position(Option<Position>),
     Offer(Box<Offer>),
     Logged(Box<Logged>),
@@ -41,6 +44,7 @@ impl MysqlHands {
             Question::Counts { voter } => {
                 Answer::Counts { counted: self.counts(&voter), version: self.server.version().clone() }
             }
+            Question::Runs => Answer::Runs { version: self.server.version().clone() },
             Question::Position => Answer::Position(self.server.view(LOOK_LIMIT).await.position),
             Question::Offer => Answer::Offer(Box::new(self.server.offer().await?)),
             Question::Logged => Answer::Logged(Box::new(self.server.look(LOOK_LIMIT).await?.logged())),

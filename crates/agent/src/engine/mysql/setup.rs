@@ -37,6 +37,7 @@ impl MysqlHands {
         // the server reads relative paths from its data directory
         let dir = std::path::absolute(&local.identity).map_err(AgentError::file("find", &local.identity))?;
         settings.tls = Some(Tls { cert: dir.join(CERT_FILE), key: dir.join(KEY_FILE), ca: dir.join(CA_FILE) });
+        settings.require_tls = spec.mysql.sql_tls;
         let secrets = Secrets::load(&local.secrets)?;
         let credentials = Credentials {
             replication: secrets.need("replication")?,
@@ -62,6 +63,9 @@ impl MysqlHands {
             started: Mutex::default(),
             foreign: AtomicBool::new(false),
             beaten: Mutex::default(),
+            watching: AtomicBool::new(false),
+            archived: Mutex::default(),
+            vigil: Mutex::default(),
             giving: Mutex::default(),
         })
     }

@@ -1,12 +1,12 @@
 //! The demo's eight clients: each inserts row after row through the write port and reconnects after 10 ms when its
 //! connection breaks. They note what was acknowledged, and when.
 
+use super::sql::{Login, STATEMENT_WAIT_MAX, Session};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio_postgres::{Client, Config, NoTls};
 
 /// How many there are.
 pub(super) const CLIENTS: i32 = 8;
@@ -14,8 +14,6 @@ pub(super) const CLIENTS: i32 = 8;
 const RECONNECT_AFTER: Duration = Duration::from_millis(10);
 /// Rest between two rows of one client: the demo shows continuity, not speed.
 const REST: Duration = Duration::from_millis(4);
-/// Longest wait for one connection or statement.
-const STATEMENT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What the clients saw.
 #[derive(Default)]
@@ -37,11 +35,11 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Starts them.
-    pub(super) fn start(runtime: &Handle, config: &Config) -> Self {
+    pub(super) fn start(runtime: &Handle, login: &Login) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (stop, stopped) = watch::channel(false);
         let tasks = (1..=CLIENTS)
-            .map(|client| runtime.spawn(write(client, config.clone(), Arc::clone(&seen), stopped.clone())))
+            .map(|client| runtime.spawn(write(client, login.clone(), Arc::clone(&seen), stopped.clone())))
             .collect();
         Self { seen, stop, tasks }
     }
@@ -83,11 +81,11 @@ impl Clients {
     }
 }
 
-async fn write(client: i32, config: Config, seen: Arc<Mutex<Seen>>, stopped: watch::Receiver<bool>) {
+async fn write(client: i32, login: Login, seen: Arc<Mutex<Seen>>, stopped: watch::Receiver<bool>) {
     let mut number = 0;
     while !*stopped.borrow() {
-        match connect(&config).await {
-            Some(connection) => number = rows(&connection, client, number, &seen, &stopped).await,
+        match login.connect().await {
+            Some(mut session) => number = rows(&mut session, client, number, &seen, &stopped).await,
             None => failed(&seen),
         }
         tokio::time::sleep(RECONNECT_AFTER).await;
@@ -100,7 +98,7 @@ fn failed(seen: &Mutex<Seen>) {
 
 /// Inserts rows until one fails or the end; the last number used. A number whose outcome is unknown is not used again.
 async fn rows(
-    connection: &Client,
+    session: &mut Session,
     client: i32,
     mut number: i32,
     seen: &Mutex<Seen>,
@@ -109,8 +107,8 @@ async fn rows(
     while !*stopped.borrow() {
         number += 1;
         let row = format!("INSERT INTO orders (client, number) VALUES ({client}, {number})");
-        let sent = tokio::time::timeout(STATEMENT_WAIT_MAX, connection.batch_execute(&row)).await;
-        if !matches!(sent, Ok(Ok(()))) {
+        let sent = tokio::time::timeout(STATEMENT_WAIT_MAX, session.rows(&row)).await;
+        if !matches!(sent, Ok(Ok(_))) {
             failed(seen);
             break;
         }
@@ -124,14 +122,4 @@ fn note(seen: &Mutex<Seen>, row: (i32, i32)) {
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     seen.acknowledged.insert(row);
     seen.moments.push(Instant::now());
-}
-
-/// A connection; `None` when there is none in time.
-pub(super) async fn connect(config: &Config) -> Option<Client> {
-    let connecting = tokio::time::timeout(STATEMENT_WAIT_MAX, config.connect(NoTls)).await;
-    let (client, connection) = connecting.ok()?.ok()?;
-    tokio::spawn(async move {
-        let _ = connection.await;
-    });
-    Some(client)
 }

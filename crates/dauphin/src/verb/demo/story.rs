@@ -1,17 +1,17 @@
 //! What the demo tells, step by step. Every number in it was measured in this run.
 
-use super::clients::{CLIENTS, Clients, connect};
+use super::clients::{CLIENTS, Clients};
+use super::sql::{self, Login};
 use crate::failure::Failure;
 use crate::say::{self, Progress, Tone};
 use crate::verb::explain;
 use crate::verb::status;
 use dauphin_api::dto::{Cluster, Done, Explanation, Member, SwitchoverRequest};
 use dauphin_api::{Client, Token};
-use dauphin_lab::{Lab, LabProxy, Options, ProcessFault};
+use dauphin_lab::{Engine, Lab, LabProxy, Options, ProcessFault};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio_postgres::{Config, SimpleQueryMessage};
 
 /// Longest wait for any step after a fault.
 const STEP_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -23,6 +23,7 @@ const SETTLED_ROWS: usize = 200;
 /// What the steps share.
 struct Stage<'a> {
     began: Instant,
+    engine: Engine,
     lab: Lab,
     client: Client,
     runtime: &'a Handle,
@@ -31,11 +32,11 @@ struct Stage<'a> {
 /// Tells it all.
 pub(super) fn tell(options: &Options, runtime: &Handle) -> Result<(), Failure> {
     let began = Instant::now();
-    title("A replicated PostgreSQL cluster that survives its leader");
+    title(&format!("A replicated {} cluster that survives its leader", options.engine.name()));
     say::line("Three database servers on this machine: one leader that takes writes, two replicas that copy it.");
     let lab = come_up(options)?;
     let client = Client::new(lab.endpoints(), Token::new(&lab.token));
-    let stage = Stage { began, lab, client, runtime };
+    let stage = Stage { began, engine: options.engine, lab, client, runtime };
     stage.done(&format!("three servers configured, cloned and healthy, behind a proxy: {}", seconds(began.elapsed())));
     stage.show()?;
     let clients = stage.table_and_clients()?;
@@ -82,27 +83,24 @@ impl Stage<'_> {
         self.lab.proxy.as_ref().ok_or_else(|| Failure::failed("the demo's cluster has no proxy", ""))
     }
 
-    fn sql(&self, port: u16) -> Result<Config, Failure> {
-        let mut config = Config::new();
-        config.host(self.proxy()?.host.as_str()).port(port).dbname("app").application_name("demo");
-        config.user(&self.lab.app.user).password(&self.lab.app.password);
-        Ok(config)
+    fn login(&self, port: u16) -> Result<Login, Failure> {
+        let app = &self.lab.app;
+        Ok(Login::new(self.engine, self.proxy()?.host.as_str(), port, &app.user, &app.password))
     }
 
-    /// Runs a query that gives one line of text, through this port.
-    fn ask(&self, port: u16, query: &str) -> Result<String, Failure> {
-        let config = self.sql(port)?;
+    /// Runs a query through this port; the first column of its rows.
+    fn ask(&self, port: u16, query: &str) -> Result<Vec<String>, Failure> {
+        let login = self.login(port)?;
         let failed = |why: String| Failure::failed(format!("the query through port {port} failed: {why}"), "");
         self.runtime.block_on(async {
-            let client = connect(&config).await.ok_or_else(|| failed("no connection".into()))?;
-            let rows = client.simple_query(query).await.map_err(|e| failed(e.to_string()))?;
-            let text = |message: &SimpleQueryMessage| {
-                let SimpleQueryMessage::Row(row) = message else { return None };
-                row.get(0).map(str::to_owned)
-            };
-            let first = rows.iter().find_map(text);
-            Ok(first.unwrap_or_default())
+            let mut session = login.connect().await.ok_or_else(|| failed("no connection".into()))?;
+            session.rows(query).await.map_err(failed)
         })
+    }
+
+    /// The same of a query that gives one line.
+    fn ask_one(&self, port: u16, query: &str) -> Result<String, Failure> {
+        Ok(self.ask(port, query)?.into_iter().next().unwrap_or_default())
     }
 
     /// Waits for the cluster to be as `wanted`; how long it took.
@@ -125,12 +123,9 @@ impl Stage<'_> {
     fn table_and_clients(&self) -> Result<Clients, Failure> {
         title("A table, and eight clients that write");
         let port = self.proxy()?.write_port;
-        self.ask(
-            port,
-            "CREATE TABLE orders (client int, number int, at timestamptz DEFAULT now(), PRIMARY KEY (client, number))",
-        )?;
+        self.ask(port, sql::table(self.engine))?;
         self.done(&format!("created the table orders through the proxy's write port {port}: it leads to the leader"));
-        let clients = Clients::start(self.runtime, &self.sql(port)?);
+        let clients = Clients::start(self.runtime, &self.login(port)?);
         self.settle(&clients, Instant::now())?;
         self.done(&format!(
             "{CLIENTS} clients insert rows without pause; {} acknowledged so far",
@@ -154,9 +149,8 @@ impl Stage<'_> {
     fn rows_on_a_replica(&self) -> Result<(), Failure> {
         title("The rows are on the replicas");
         let port = self.proxy()?.read_port;
-        let query = "SELECT count(*) || ' rows; this server is ' || \
-                     CASE WHEN pg_is_in_recovery() THEN 'a replica' ELSE 'the leader' END FROM orders";
-        self.done(&format!("through the read port {port}: {}", self.ask(port, query)?));
+        let count = self.ask_one(port, sql::count(self.engine))?;
+        self.done(&format!("through the read port {port}: {count}"));
         Ok(())
     }
 
@@ -183,7 +177,7 @@ impl Stage<'_> {
             Tone::Bold.paint(&seconds(gap), say::colours_out())
         ));
         let port = self.proxy()?.write_port;
-        let writable = self.ask(port, "SELECT CASE WHEN pg_is_in_recovery() THEN 'read only' ELSE 'writable' END")?;
+        let writable = self.ask_one(port, sql::writable(self.engine))?;
         self.done(&format!("{new} was a replica; promoted, it is {writable}"));
         Ok(old)
     }
@@ -224,9 +218,9 @@ impl Stage<'_> {
         title("Nothing acknowledged is lost");
         let acknowledged = clients.stop(self.runtime);
         let port = self.proxy()?.write_port;
-        let text = self.ask(port, "SELECT coalesce(string_agg(client || ':' || number, ' '), '') FROM orders")?;
-        let there: BTreeSet<(i32, i32)> = text
-            .split(' ')
+        let rows = self.ask(port, sql::ALL)?;
+        let there: BTreeSet<(i32, i32)> = rows
+            .iter()
             .filter_map(|pair| pair.split_once(':').and_then(|(c, n)| Some((c.parse().ok()?, n.parse().ok()?))))
             .collect();
         let lost = acknowledged.difference(&there).count();
