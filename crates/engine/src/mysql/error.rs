@@ -215,6 +215,15 @@ pub enum Refusal {
         /// Why it does not go, and what to do.
         why: String,
     },
+    /// Commits wait for replicas where the copy should come from.
+    #[error(
+        "{sessions} commits wait for replicas there, and a copy would wait for them; it is tried again, and goes on once they are \
+         acknowledged. Nothing was changed"
+    )]
+    CopyWaits {
+        /// How many.
+        sessions: u32,
+    },
     /// The source's server is another one or a newer one.
     #[error("this server is {own} and the source {source_version}: {why}")]
     SourceVersion {
