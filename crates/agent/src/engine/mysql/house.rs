@@ -10,7 +10,7 @@ use dauphin_api::error::ApiError;
 use dauphin_engine::mysql::client::ClientError;
 use dauphin_engine::mysql::config::check_user;
 use dauphin_engine::mysql::lag::PERIOD;
-use dauphin_engine::mysql::{self, ServerId, Settings};
+use dauphin_engine::mysql::{self, Flavour, ServerId, Settings};
 use dauphin_ha::Role;
 use dauphin_model::{Attached, MysqlSpec, Position, Run, ServerView, Spec, Voter};
 use std::collections::BTreeMap;
@@ -18,8 +18,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A replica that is further behind does not change over: it would stop receiving until it had applied all.
+/// A replica of MariaDB that is further behind does not change over: it would stop receiving until it had applied all.
 const REFOLLOW_LAG_MS: u64 = 1_000;
+
+/// Whether a replica that far behind may change over to another account.
+fn may_change_over(flavour: Flavour, lag_ms: Option<u64>) -> bool {
+    match flavour {
+        // it goes on where it is, and a winner may wait behind its barrier for just this one
+        Flavour::Mysql => true,
+        Flavour::Mariadb => lag_ms.is_none_or(|ms| ms <= REFOLLOW_LAG_MS),
+    }
+}
 
 impl MysqlHands {
     /// A look. The server knows who is attached, and not how far each is: that is what their agents say of themselves.
@@ -39,9 +48,11 @@ impl MysqlHands {
     /// What follows a look: a replica acknowledges as its leader counts it, an open leader writes its heartbeat. Both may wait
     /// for others, and nobody waits for them.
     pub(crate) fn after_look(&self, server: &Arc<Server>, role: Role, view: &ServerView) {
-        let (streams, late) = (view.streaming.is_some(), view.replay_lag_ms.is_some_and(|ms| ms > REFOLLOW_LAG_MS));
+        let may = may_change_over(self.server.dialect().flavour(), view.replay_lag_ms);
         match role {
-            Role::Replica if self.out_of_step(server, streams) && !late => self.ask_whether_counted(server),
+            Role::Replica if may && self.out_of_step(server, view.streaming.is_some()) => {
+                self.ask_whether_counted(server);
+            }
             Role::Leader if server.serves() && self.has_enough(view) => self.beat(server),
             _ => {}
         }
@@ -182,6 +193,17 @@ mod tests {
 
     fn settings(all: &[(&str, &str)]) -> BTreeMap<String, String> {
         all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_replica_that_is_behind_changes_over_where_that_waits_for_nothing() {
+        let check = |flavour, lag_ms, may| assert_eq!(may_change_over(flavour, lag_ms), may, "{flavour:?} {lag_ms:?}");
+        for lag_ms in [None, Some(0), Some(60_000)] {
+            check(Flavour::Mysql, lag_ms, true);
+        }
+        check(Flavour::Mariadb, None, true);
+        check(Flavour::Mariadb, Some(REFOLLOW_LAG_MS), true);
+        check(Flavour::Mariadb, Some(REFOLLOW_LAG_MS + 1), false);
     }
 
     #[test]
