@@ -12,7 +12,7 @@ use dauphin_engine::mysql::config::check_user;
 use dauphin_engine::mysql::lag::PERIOD;
 use dauphin_engine::mysql::{self, Flavour, ServerId, Settings};
 use dauphin_ha::Role;
-use dauphin_model::{Attached, MysqlSpec, Position, Run, ServerView, Spec, Voter};
+use dauphin_model::{Attached, Lsn, MysqlSpec, Position, Run, ServerView, Spec, Voter};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -53,7 +53,7 @@ impl MysqlHands {
             Role::Replica if may && self.out_of_step(server, view.streaming.is_some()) => {
                 self.ask_whether_counted(server);
             }
-            Role::Leader if server.serves() && self.has_enough(view) => self.beat(server),
+            Role::Leader if server.serves() && self.has_enough(view) => self.beat(server, self.held(view)),
             _ => {}
         }
     }
@@ -66,8 +66,16 @@ impl MysqlHands {
         view.attached.iter().filter(counts).count() >= enforced.required as usize
     }
 
-    /// Writes the heartbeat when it is due.
-    fn beat(&self, server: &Server) {
+    /// How much of the log a voter holds that counts and acknowledges, as its own agent says.
+    fn held(&self, view: &ServerView) -> Option<Lsn> {
+        let enforced = lock(&self.enforced).clone().unwrap_or_default();
+        let counts =
+            |a: &&Attached| a.sync_state == "quorum" && a.voter.as_ref().is_some_and(|v| enforced.voters.contains(v));
+        view.attached.iter().filter(counts).filter_map(|a| a.flush).max()
+    }
+
+    /// Writes the heartbeat when it is due, and sees to it that commits which a voter holds up to `held` do not wait for ever.
+    fn beat(&self, server: &Server, held: Option<Lsn>) {
         let Some(term) = server.picture.borrow().store.leadership.as_ref().map(|r| r.term) else { return };
         {
             let mut beaten = lock(&self.beaten);
@@ -78,6 +86,9 @@ impl MysqlHands {
         }
         let mysql = Arc::clone(&self.server);
         server.runtime.spawn(async move {
+            if let Err(error) = mysql.release_held(held.unwrap_or_default()).await {
+                tracing::debug!(%error, "commits that a voter holds were not released");
+            }
             if let Err(error) = mysql.beat(term, PERIOD).await {
                 tracing::debug!(%error, "the heartbeat was not written");
             }
@@ -182,7 +193,7 @@ fn tell_how_far(attached: &mut Attached, picture: &Picture, ours: &Position) {
     if position.leads_into(ours).is_err() {
         return;
     }
-    let replayed = dauphin_model::Lsn(position.lsn.0.saturating_sub(behind));
+    let replayed = Lsn(position.lsn.0.saturating_sub(behind));
     (attached.write, attached.flush) = (Some(position.lsn), Some(position.lsn));
     attached.replay = Some(replayed);
 }
