@@ -122,6 +122,11 @@ pub enum Error {
         /// How many.
         sessions: u32,
     },
+    /// The server waits for room on its disk, and there is some.
+    #[error(
+        "the server found its disk full and waits by itself, though there is room again; it was ended, and starts anew"
+    )]
+    WaitsForRoom,
     /// A leadership did not begin.
     #[error("timeline {wanted} does not begin here: {why}")]
     Timeline {

@@ -34,6 +34,11 @@ impl MysqlHands {
     /// A look. The server knows who is attached, and not how far each is: that is what their agents say of themselves.
     pub(crate) async fn look(&self, server: &Server, limit: Duration) -> ServerView {
         let mut view = self.server.view(limit).await;
+        // nothing that writes comes to an end in it: as one that stands still
+        if view.run == Run::Running && tokio::time::timeout(limit, self.waits_in_vain()).await == Ok(true) {
+            tracing::warn!("the server found its disk full and waits by itself, though there is room again");
+            view.run = Run::Hung;
+        }
         // whether it ended by itself, or was to end, is the guard's to say: a leader that stops in order is killed in the end
         if view.run == Run::Crashed {
             view.run = Run::Stopped;

@@ -62,6 +62,7 @@ impl MysqlHands {
             started: Mutex::default(),
             foreign: AtomicBool::new(false),
             beaten: Mutex::default(),
+            room: Mutex::default(),
             giving: Mutex::default(),
         })
     }
