@@ -11,7 +11,7 @@ help:
 	@echo "make bench-console   what a cluster of many members costs the console's page, frame by frame, in a real Chromium"
 	@echo "make drivers         ordinary work of psycopg, asyncpg, node-postgres, pgjdbc, sqlx and pgbench through the proxy"
 	@echo "make proof           many seeds and every pair of turns, MINUTES=60 long; goes on where it was cut off"
-	@echo "make chaos           random faults on real clusters, MINUTES=20 SEED=1; a report in bench/results/chaos.md"
+	@echo "make chaos           random faults on real clusters, MINUTES=20 SEED=1 ENGINE=postgres; a report in bench/results/chaos.md"
 	@echo "make fuzz            bytes of clients and servers, made up: MINUTES=5 for each target; needs nightly Rust"
 	@echo "make web             the tests of the console's modules; make pictures: docs/images anew, from a browser on a cluster"
 	@echo "make engines         every server that is tested, under .engines/"

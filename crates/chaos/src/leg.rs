@@ -1,7 +1,8 @@
 //! One leg: a new lab, clients, faults in their order, healing, and at the end the reads that everything is compared with.
 
-use crate::clients::{self, Histories, Shared, WITHIN, bank, list};
-use crate::db::{Clock, Session};
+use crate::clients::{self, Histories, Shared, bank};
+use crate::db::{Clock, Place, Rows, Session};
+use crate::dialect;
 use crate::oracles::{self, Size};
 use crate::record::{FaultLine, LegLine};
 use crate::schedule::{Planned, Whom};
@@ -17,10 +18,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
-use tokio_postgres::Config;
 
 /// How long the last reads may take, replicas' catching up included.
 const LAST_READS_WITHIN: Duration = Duration::from_secs(60);
+/// How long the proxy may take to give the first connection.
+const FIRST_SESSION_WITHIN: Duration = Duration::from_secs(30);
 /// Clients get going before the first fault, and go on after the last.
 const SETTLE: Duration = Duration::from_secs(2);
 /// How often the leader is noted.
@@ -55,6 +57,7 @@ struct Running {
     clock: Clock,
     began: Instant,
     stop: Arc<AtomicBool>,
+    acked: Arc<AtomicU64>,
     errors: Arc<Mutex<BTreeMap<String, u64>>>,
     clients: tokio::task::JoinHandle<Histories>,
     watch: tokio::task::JoinHandle<Watched>,
@@ -68,7 +71,8 @@ struct Running {
 pub fn run(given: &Given<'_>, say: &mut dyn FnMut(&str)) -> Result<LegLine> {
     let stage = Stage::up(given.cell, given.program, given.dir, given.base_port)?;
     say(&format!(
-        "PostgreSQL {}, {}, {}: {} faults",
+        "{} {}, {}, {}: {} faults",
+        given.cell.engine.name(),
         stage.lab.version,
         given.cell.durability,
         given.cell.profile,
@@ -77,7 +81,8 @@ pub fn run(given: &Given<'_>, say: &mut dyn FnMut(&str)) -> Result<LegLine> {
     let result = on(&stage, given, say);
     let failed = !result.as_ref().is_ok_and(LegLine::is_well);
     if failed {
-        let place = keep_logs(&stage, given.keep)?;
+        let wrong = result.as_ref().is_ok_and(|line| !line.verdict.violations.is_empty());
+        let place = keep_logs(&stage, given.keep, wrong)?;
         say(&format!("something did not hold: logs kept in {}", place.display()));
     }
     stage.down()?;
@@ -109,7 +114,12 @@ fn on(stage: &Stage, given: &Given<'_>, say: &mut dyn FnMut(&str)) -> Result<Leg
     let leaders = running.runtime.block_on(running.leaders)?;
 
     dauphin_lab::heal(&stage.lab, None)?;
-    let well = stage.wait_well(Instant::now());
+    // one that was given up had its time
+    let lost = faults.last().and_then(|f| f.late.clone()).filter(|(_, after)| after.is_none());
+    let well = match lost {
+        Some((why, _)) => Wellness::Late(why, None),
+        None => stage.wait_well(Instant::now(), &|| true),
+    };
     let mut oracles = oracles::leaks(&stage.lab);
     let history = stage.history();
     oracles.extend(oracles::history(&history));
@@ -119,9 +129,9 @@ fn on(stage: &Stage, given: &Given<'_>, say: &mut dyn FnMut(&str)) -> Result<Leg
     let growth = growth(&before, &oracles::sizes(&stage.lab));
     let grown = growth.iter().filter(|(_, kb, fds)| *kb > GROWTH_MAX.0 || *fds > GROWTH_MAX.1);
     oracles.extend(grown.map(|(what, kb, fds)| format!("{what} grew by {kb} kB and {fds} descriptors")));
-    let pg = given.cell.pg.parse().unwrap_or_default();
-    let verdict = match running.runtime.block_on(last_reads(stage, running.clock)) {
-        Ok(last) => verdict::check(pg, given.cell.durability != "async", &histories, &last, &watched),
+    let (promises, level) = (given.cell.promises(), dialect::of(given.cell.engine).level());
+    let verdict = match running.runtime.block_on(read_all(stage, running.clock)) {
+        Ok(last) => verdict::check(promises, level, given.cell.durability != "async", &histories, &last, &watched),
         Err(error) => {
             // nothing can be said of what the clients saw, and that is a finding
             oracles.push(format!("the last reads could not be done: {error:#}"));
@@ -163,28 +173,40 @@ fn start(stage: &Stage) -> Result<Running> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let clock = Clock::start();
     let stop = Arc::new(AtomicBool::new(false));
-    let config = stage.proxy();
+    let writing = stage.proxy();
     runtime.block_on(async {
-        let session = Session::open(&config).await.map_err(|e| anyhow!("the proxy: {e:?}"))?;
-        clients::prepare(&session).await.map_err(|e| anyhow!("making tables: {e:?}"))?;
-        session.rows(watch::TABLE, WITHIN).await.map_err(|e| anyhow!("making tables: {e:?}"))?;
-        Ok::<_, anyhow::Error>(())
+        let session = first_session(&writing).await?;
+        let made = clients::prepare(&session, dialect::of(writing.engine)).await;
+        made.map_err(|e| anyhow!("making tables: {e:?}"))
     })?;
     let reading = stage.reading();
     let shared = Shared {
-        config,
+        writing,
         reading,
         clock,
         stop: Arc::clone(&stop),
         next: Arc::new(AtomicU64::new(1)),
         errors: Arc::default(),
+        acked: Arc::default(),
     };
-    let errors = Arc::clone(&shared.errors);
+    let (errors, acked) = (Arc::clone(&shared.errors), Arc::clone(&shared.acked));
     let began = Instant::now();
     let clients = runtime.spawn(clients::run(shared));
     let watch = runtime.spawn(watch::run(stage.members(), clock, Arc::clone(&stop)));
     let leaders = runtime.spawn(note_leaders(stage.lab.endpoints(), began, Arc::clone(&stop)));
-    Ok(Running { runtime, clock, began, stop, errors, clients, watch, leaders })
+    Ok(Running { runtime, clock, began, stop, acked, errors, clients, watch, leaders })
+}
+
+/// The first connection: a cluster that is just whole may have another leader in the same moment.
+async fn first_session(place: &Place) -> Result<Session> {
+    let deadline = Instant::now() + FIRST_SESSION_WITHIN;
+    loop {
+        match Session::open(place).await {
+            Ok(session) => return Ok(session),
+            Err(broken) if Instant::now() > deadline => bail!("the proxy: {broken:?}"),
+            Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
 }
 
 /// When who began to lead.
@@ -234,7 +256,8 @@ fn one(stage: &Stage, running: &Running, planned: &Planned) -> FaultLine {
         failed = Some(format!("heal: {error}"));
     }
     let healed_at = running.began.elapsed().as_secs_f64();
-    let (well_s, late) = match stage.wait_well(Instant::now()) {
+    let acked = running.acked.load(Ordering::Relaxed);
+    let (well_s, late) = match stage.wait_well(Instant::now(), &|| running.acked.load(Ordering::Relaxed) > acked) {
         Wellness::Well(took) => (Some(took.as_secs_f64()), None),
         Wellness::Late(why, after) => (None, Some((why, after.map(|a| a.as_secs_f64())))),
     };
@@ -267,19 +290,30 @@ fn in_words(line: &FaultLine) -> String {
     format!("{}: {} on {} ({}){also}, {lasted:.1} s long: {end}", line.number, line.kind, line.member, line.on)
 }
 
+/// The last reads, tried again while the time lasts: a machine at its limit may have another takeover just then.
+async fn read_all(stage: &Stage, clock: Clock) -> Result<Final> {
+    let deadline = Instant::now() + LAST_READS_WITHIN;
+    loop {
+        match last_reads(stage, clock).await {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(LOOK_EVERY).await,
+            ended => return ended,
+        }
+    }
+}
+
 /// Reads everything on every member, once replicas have replayed what the leader holds.
 async fn last_reads(stage: &Stage, clock: Clock) -> Result<Final> {
     let deadline = Instant::now() + LAST_READS_WITHIN;
-    let configs = stage.members();
+    let (places, dialect) = (stage.members(), dialect::of(stage.engine));
     let (leader, _) = stage.roles();
     let leader = leader.and_then(|l| stage.lab.members.iter().position(|m| m.name == l)).context("no leader")?;
-    let end = rows(&configs[leader], "SELECT pg_current_wal_lsn()").await?;
+    let end = rows(&places[leader], dialect.log_end()).await?;
     let end = end.first().and_then(|r| r.first().cloned().flatten()).context("the leader's position")?;
     let mut last = Final::default();
-    for (n, config) in configs.iter().enumerate() {
+    for (n, place) in places.iter().enumerate() {
         if n != leader {
-            let sql = format!("SELECT coalesce(pg_last_wal_replay_lsn() >= '{end}'::pg_lsn, false)");
-            while rows(config, &sql).await?.first().and_then(|r| r.first()?.clone()).as_deref() != Some("t") {
+            let sql = dialect.has(&end);
+            while rows(place, &sql).await?.first().and_then(|r| r.first()?.clone()).as_deref() != Some("1") {
                 if Instant::now() > deadline {
                     bail!("m{} has not replayed {end}", n + 1);
                 }
@@ -287,28 +321,28 @@ async fn last_reads(stage: &Stage, clock: Clock) -> Result<Final> {
             }
         }
         let from = clock.now();
-        let text = rows(config, "SELECT v FROM chaos_set").await?;
+        let text = rows(place, "SELECT v FROM chaos_set").await?;
         let values = text.iter().filter_map(|r| r.first()?.as_deref()?.parse().ok()).collect();
         last.sets.push(set::Read { values, during: During { from, to: clock.now() }, may_lag: false });
-        let text = rows(config, bank::READ).await?;
+        let text = rows(place, bank::READ).await?;
         last.balances.push(text.iter().filter_map(|r| r.first()?.as_deref()?.parse().ok()).collect());
-        let text = rows(config, "SELECT k, v FROM chaos_append WHERE v <> '{}'").await?;
+        let text = rows(place, dialect.all_lists()).await?;
         let op = |r: &Vec<Option<String>>| {
-            Some(Op::Read { key: r.first()?.as_deref()?.parse().ok()?, values: list(r.get(1)?.as_deref()?) })
+            Some(Op::Read { key: r.first()?.as_deref()?.parse().ok()?, values: dialect::list(r.get(1)?.as_deref()?) })
         };
         let ops = text.iter().filter_map(op).collect();
         let during = During { from, to: clock.now() };
         last.lists.push(Txn { session: 1_000 + u32::try_from(n)?, during, outcome: Outcome::Ok, ops });
         if n == leader {
-            let text = rows(config, "SELECT v FROM chaos_watch").await?;
+            let text = rows(place, "SELECT v FROM chaos_watch").await?;
             last.watch = text.iter().filter_map(|r| r.first()?.as_deref()?.parse().ok()).collect::<BTreeSet<u64>>();
         }
     }
     Ok(last)
 }
 
-async fn rows(config: &Config, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
-    let session = Session::open(config).await.map_err(|e| anyhow!("{e:?}"))?;
+async fn rows(place: &Place, sql: &str) -> Result<Rows> {
+    let session = Session::open(place).await.map_err(|e| anyhow!("{e:?}"))?;
     session.rows(sql, LAST_READS_WITHIN).await.map_err(|e| anyhow!("{sql}: {e:?}"))
 }
 
@@ -344,9 +378,11 @@ fn growth(before: &BTreeMap<(String, i32), Size>, after: &BTreeMap<(String, i32)
     after.iter().filter_map(grown).collect()
 }
 
-fn keep_logs(stage: &Stage, keep: &Path) -> Result<PathBuf> {
+/// Keeps the logs of all processes; where what clients saw may not be, what servers have of binary and relay logs too.
+fn keep_logs(stage: &Stage, keep: &Path, with_data: bool) -> Result<PathBuf> {
     let place = keep.join(jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string());
-    for log in oracles::logs(&stage.lab) {
+    let data = if with_data { oracles::data_logs(&stage.lab) } else { Vec::new() };
+    for log in oracles::logs(&stage.lab).into_iter().chain(data) {
         let to = place.join(log.strip_prefix(&stage.lab.dir).unwrap_or(&log));
         std::fs::create_dir_all(to.parent().unwrap_or(&place))?;
         std::fs::copy(&log, &to)?;

@@ -4,6 +4,7 @@
 
 pub mod clients;
 pub mod db;
+pub mod dialect;
 pub mod leg;
 pub mod oracles;
 pub mod picture;

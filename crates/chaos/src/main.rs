@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use dauphin_chaos::stage::{self, Cell};
 use dauphin_chaos::{leg, record, report, schedule};
-use std::path::{Path, PathBuf};
+use dauphin_lab::Engine;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Legs that may not begin before the series is given up.
 const FAILED_MAX: u32 = 3;
-/// Where the lab is, and what is kept of legs that failed.
+/// Where the lab is, and the logs of legs that failed when nothing else is said.
 const WORK: &str = "bench/work";
 
 /// Random faults on real clusters, and whether what clients saw may be so.
@@ -26,10 +27,13 @@ struct Arguments {
     minutes: u64,
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Versions of PostgreSQL
-    #[arg(long, value_delimiter = ',', default_value = "15,18")]
-    pg: Vec<String>,
-    /// Durabilities
+    /// Which database
+    #[arg(long, default_value = "postgres", value_parser = engine)]
+    engine: Engine,
+    /// Its series: 15, 9, 10.11; left out, all that are tested
+    #[arg(long, visible_alias = "pg", value_delimiter = ',')]
+    version: Vec<String>,
+    /// Durabilities; what the engine cannot do is skipped by name
     #[arg(long, value_delimiter = ',', default_value = "quorum,sync")]
     durability: Vec<String>,
     #[arg(long, default_value = "standard", value_parser = ["standard", "fast"])]
@@ -57,6 +61,9 @@ struct Arguments {
     /// Where the report goes
     #[arg(long, default_value = "bench/results")]
     report: PathBuf,
+    /// Where logs go when something did not hold
+    #[arg(long, default_value = "bench/work/failed")]
+    keep: PathBuf,
     /// Only write the report
     #[arg(long)]
     only_report: bool,
@@ -74,7 +81,7 @@ fn main() -> ExitCode {
 }
 
 fn run(given: &Arguments) -> Result<bool> {
-    let (kinds, skipped) = stage::kinds(&given.kinds, given.members);
+    let (kinds, skipped) = stage::kinds(given.engine, &given.kinds, given.members);
     for (kind, why) in &skipped {
         println!("skipped: {kind} ({why})");
     }
@@ -102,7 +109,6 @@ fn run(given: &Arguments) -> Result<bool> {
     if lock.try_lock().is_err() {
         bail!("another series runs in {}: end it, or move this one with --base-port", dir.display());
     }
-    let keep = Path::new(WORK).join("failed");
     let commit = commit();
     let until = Instant::now() + Duration::from_secs(given.minutes * 60);
     let mut all_well = true;
@@ -121,7 +127,7 @@ fn run(given: &Arguments) -> Result<bool> {
             dir: &dir,
             base_port: given.base_port,
             commit: &commit,
-            keep: &keep,
+            keep: &given.keep,
             stop: &stop,
         };
         let line = match leg::run(&about, &mut |text| println!("{} {text}", now())) {
@@ -161,24 +167,34 @@ fn run(given: &Arguments) -> Result<bool> {
     Ok(all_well)
 }
 
+fn engine(word: &str) -> Result<Engine, String> {
+    let all = [Engine::Postgres, Engine::Mysql, Engine::Mariadb];
+    all.into_iter()
+        .find(|e| e.word() == word)
+        .ok_or_else(|| format!("{word:?}: {} it is", all.map(Engine::word).join(", ")))
+}
+
 fn cells(given: &Arguments) -> Result<Vec<Cell>> {
+    let (engine, name) = (given.engine, given.engine.name());
+    let tested = || stage::versions(engine).iter().map(|v| (*v).to_owned()).collect();
+    let versions: Vec<String> = if given.version.is_empty() { tested() } else { given.version.clone() };
     let mut cells = Vec::new();
-    for pg in &given.pg {
-        if stage::binaries(pg).is_none() {
-            println!("skipped: PostgreSQL {pg} (not installed: make engines)");
+    for version in &versions {
+        if stage::binaries(engine, version).is_none() {
+            println!("skipped: {name} {version} (not installed: make engines)");
             continue;
         }
         for durability in &given.durability {
-            cells.push(Cell {
-                pg: pg.clone(),
-                durability: durability.clone(),
-                profile: given.profile.clone(),
-                members: given.members,
-            });
+            let (profile, members) = (given.profile.clone(), given.members);
+            let cell = Cell { engine, version: version.clone(), durability: durability.clone(), profile, members };
+            match cell.refused() {
+                Some(why) => println!("skipped: {durability} on {name} {version} ({why})"),
+                None => cells.push(cell),
+            }
         }
     }
     if cells.is_empty() {
-        bail!("none of these versions of PostgreSQL is installed: make engines");
+        bail!("none of these clusters of {name} can be run here");
     }
     Ok(cells)
 }

@@ -110,6 +110,14 @@ pub fn logs(lab: &Lab) -> Vec<PathBuf> {
     files.map(|entry| entry.path()).filter(|path| path.is_file()).collect()
 }
 
+/// What servers wrote that says who wrote what: binary and relay logs, where they have such.
+#[must_use]
+pub fn data_logs(lab: &Lab) -> Vec<PathBuf> {
+    let entries = lab.members.iter().flat_map(|m| fs::read_dir(lab.data_dir(m)).into_iter().flatten().flatten());
+    let is_log = |name: &str| ["binlog.", "relay."].iter().any(|begin| name.starts_with(begin));
+    entries.filter(|entry| is_log(&entry.file_name().to_string_lossy())).map(|entry| entry.path()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

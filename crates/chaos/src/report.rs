@@ -5,7 +5,8 @@ use crate::picture;
 use crate::record::{FaultLine, LegLine};
 use crate::stage::Cell;
 use anyhow::{Context, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use dauphin_lab::Engine;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -108,29 +109,72 @@ fn both(values: &mut Vec<f64>) -> String {
     }
 }
 
+/// A cluster in words: `quorum on PostgreSQL 15.18`, with the newest version that ran.
+fn name(legs: &[LegLine], cell: &Cell) -> String {
+    let newest = legs.iter().rev().find(|l| l.cell == *cell).map_or("", |l| l.version.as_str());
+    let profile = if cell.profile == "standard" { String::new() } else { format!(", {}", cell.profile) };
+    let members = if cell.members == 3 { String::new() } else { format!(", {} members", cell.members) };
+    format!("{} on {} {newest}{profile}{members}", cell.durability, cell.engine.name())
+}
+
 /// The report as Markdown.
 #[must_use]
 pub fn markdown(legs: &[LegLine], skipped: &[(String, String)], machine: &str) -> String {
     let mut out = String::from(
-        "# Random faults on real clusters\n\nClients write and read through the proxy (unique inserts, list-append at SERIALIZABLE, \
-         transfers, counting sessions, reads that look\nfor long forks), and a write is tried on every member every 50 ms, while a \
-         random member is hit by a random fault; a fifth of\nthe faults come in pairs. After the heal the cluster has 60 s to be \
-         whole. Then everything is read on every member and checked.\n`make chaos MINUTES=20 SEED=1` does it again; `sync` and \
-         `quorum` may lose nothing.\n\n",
+        "# Random faults on real clusters\n\nClients write and read through the proxy (unique inserts, list-append as strongly as the \
+         engine can, transfers, counting\nsessions, reads that look for long forks), and a write is tried on every member every 50 ms, \
+         while a random member is hit by a\nrandom fault; a fifth of the faults come in pairs. After the heal the cluster has 60 s to be \
+         whole. Then everything is read\non every member and checked. `make chaos MINUTES=20 SEED=1` does it again, with ENGINE=mysql or \
+         mariadb on those; `sync` and\n`quorum` may lose nothing.\n\n",
     );
-    let _ = writeln!(out, "{machine}\n");
-    let cells: BTreeSet<&Cell> = legs.iter().map(|l| &l.cell).collect();
-    out.push_str("| | ");
-    let name = |cell: &Cell| {
-        let newest = legs.iter().rev().find(|l| l.cell == *cell).map_or("", |l| l.version.as_str());
-        let profile = if cell.profile == "standard" { String::new() } else { format!(", {}", cell.profile) };
-        let members = if cell.members == 3 { String::new() } else { format!(", {} members", cell.members) };
-        format!("{} on {newest}{profile}{members}", cell.durability)
-    };
-    let _ = writeln!(out, "{} | all |", cells.iter().map(|c| name(c)).collect::<Vec<_>>().join(" | "));
+    let _ = writeln!(out, "{machine}");
+    for engine in [Engine::Postgres, Engine::Mysql, Engine::Mariadb] {
+        let mine: Vec<&LegLine> = legs.iter().filter(|l| l.cell.engine == engine).collect();
+        if !mine.is_empty() {
+            of_engine(&mut out, engine, legs, &mine);
+        }
+    }
+    out.push_str("\n## What was skipped in the last call\n\n");
+    if skipped.is_empty() {
+        out.push_str("Nothing: this machine can make every kind.\n");
+    }
+    for (kind, why) in skipped {
+        let _ = writeln!(out, "- {kind}: {why}");
+    }
+    let _ =
+        writeln!(out, "\n## Legs\n\n| ended | cluster | seed | faults | commit | found |\n|---|---|---|---|---|---|");
+    for leg in legs {
+        let numbers = match (leg.faults.first(), leg.faults.last()) {
+            (Some(a), Some(b)) => format!("{} to {}", a.number, b.number),
+            _ => "none".to_owned(),
+        };
+        let found = if leg.is_well() { "all held".to_owned() } else { findings(leg).join("; ").replace('|', "/") };
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {numbers} | {} | {found} |",
+            leg.date,
+            name(legs, &leg.cell),
+            leg.seed,
+            leg.commit
+        );
+    }
+    out
+}
+
+/// What held on one engine, and how long each kind of fault took there.
+fn of_engine(out: &mut String, engine: Engine, legs: &[LegLine], mine: &[&LegLine]) {
+    let mut cells: Vec<&Cell> = Vec::new();
+    for leg in mine {
+        if !cells.contains(&&leg.cell) {
+            cells.push(&leg.cell);
+        }
+    }
+    cells.sort_by_key(|c| (c.version.clone(), c.durability.clone(), c.profile.clone(), c.members));
+    let names: Vec<String> = cells.iter().map(|c| name(legs, c)).collect();
+    let _ = writeln!(out, "\n## {}\n\n| | {} | all |", engine.name(), names.join(" | "));
     let _ = writeln!(out, "|---|{}", "---|".repeat(cells.len() + 1));
-    let mut sums: Vec<Sum> = cells.iter().map(|c| sum(legs.iter().filter(|l| l.cell == **c))).collect();
-    sums.push(sum(legs.iter()));
+    let of = |cell: &Cell| sum(mine.iter().copied().filter(|l| l.cell == *cell));
+    let sums: Vec<Sum> = cells.iter().map(|c| of(c)).chain([sum(mine.iter().copied())]).collect();
     let mut row = |what: &str, of: &dyn Fn(&Sum) -> u64| {
         let _ =
             writeln!(out, "| {what} | {} |", sums.iter().map(|s| of(s).to_string()).collect::<Vec<_>>().join(" | "));
@@ -150,51 +194,34 @@ pub fn markdown(legs: &[LegLine], skipped: &[(String, String)], machine: &str) -
     row("**findings of the checkers**", &|s| s.violations as u64);
     row("**findings of the oracles** (terms, reasons, panics, secrets, growth)", &|s| s.oracles as u64);
     row("**not whole within 60 s of the heal**", &|s| s.late as u64);
+    by_kind(out, engine, mine);
+}
 
-    out.push_str("\n## By kind of fault\n\nSingle faults only; seconds, median / worst. The gap is the longest time without an acknowledged insert until the next fault.\n\n");
-    out.push_str(
-        "| fault | on | times | whole again after the heal | write gap | new leaders |\n|---|---|---|---|---|---|\n",
+fn by_kind(out: &mut String, engine: Engine, legs: &[&LegLine]) {
+    let _ = writeln!(
+        out,
+        "\n### {} by kind of fault\n\nSingle faults only; seconds, median / worst. The gap is the longest time without an \
+         acknowledged insert until the next fault.\n\n| fault | on | times | whole again after the heal | write gap | new leaders \
+         |\n|---|---|---|---|---|---|",
+        engine.name()
     );
     let mut kinds: BTreeMap<(&str, &str), Vec<&FaultLine>> = BTreeMap::new();
-    for fault in legs.iter().flat_map(made).filter(|f| f.also.is_none()) {
+    for fault in legs.iter().flat_map(|l| made(l)).filter(|f| f.also.is_none()) {
         kinds.entry((&fault.kind, &fault.on)).or_default().push(fault);
     }
-    for ((kind, on), faults) in &kinds {
+    let times = |faults: &[&FaultLine]| {
         let mut well: Vec<f64> = faults.iter().filter_map(|f| f.well_s).collect();
         let mut gaps: Vec<f64> = faults.iter().map(|f| f.gap_s).collect();
+        (both(&mut well), both(&mut gaps))
+    };
+    for ((kind, on), faults) in &kinds {
+        let (well, gaps) = times(faults);
         let led: u64 = faults.iter().map(|f| f.leaderships).sum();
-        let _ =
-            writeln!(out, "| {kind} | {on} | {} | {} | {} | {led} |", faults.len(), both(&mut well), both(&mut gaps));
+        let _ = writeln!(out, "| {kind} | {on} | {} | {well} | {gaps} | {led} |", faults.len());
     }
-    let pairs: Vec<&FaultLine> = legs.iter().flat_map(made).filter(|f| f.also.is_some()).collect();
-    let mut well: Vec<f64> = pairs.iter().filter_map(|f| f.well_s).collect();
-    let mut gaps: Vec<f64> = pairs.iter().map(|f| f.gap_s).collect();
-    let _ = writeln!(out, "| pairs | any | {} | {} | {} | |", pairs.len(), both(&mut well), both(&mut gaps));
-    out.push_str("\n## What was skipped\n\n");
-    if skipped.is_empty() {
-        out.push_str("Nothing: this machine can make every kind.\n");
-    }
-    for (kind, why) in skipped {
-        let _ = writeln!(out, "- {kind}: {why}");
-    }
-    let _ =
-        writeln!(out, "\n## Legs\n\n| ended | cluster | seed | faults | commit | found |\n|---|---|---|---|---|---|");
-    for leg in legs {
-        let numbers = match (leg.faults.first(), leg.faults.last()) {
-            (Some(a), Some(b)) => format!("{} to {}", a.number, b.number),
-            _ => "none".to_owned(),
-        };
-        let found = if leg.is_well() { "all held".to_owned() } else { findings(leg).join("; ").replace('|', "/") };
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} | {numbers} | {} | {found} |",
-            leg.date,
-            name(&leg.cell),
-            leg.seed,
-            leg.commit
-        );
-    }
-    out
+    let pairs: Vec<&FaultLine> = legs.iter().flat_map(|l| made(l)).filter(|f| f.also.is_some()).collect();
+    let (well, gaps) = times(&pairs);
+    let _ = writeln!(out, "| pairs | any | {} | {well} | {gaps} | |", pairs.len());
 }
 
 /// Everything that did not hold.
@@ -233,9 +260,10 @@ pub fn page(legs: &[LegLine], skipped: &[(String, String)], machine: &str) -> St
         let cell = &leg.cell;
         let _ = write!(
             out,
-            "<section><h2>{} on PostgreSQL {}, seed {}</h2><p class=\"small\">{} · commit {} · {} acknowledged inserts, {} \
+            "<section><h2>{} on {} {}, seed {}</h2><p class=\"small\">{} · commit {} · {} acknowledged inserts, {} \
              list-append transactions</p>{}",
             cell.durability,
+            cell.engine.name(),
             escape(&leg.version),
             leg.seed,
             leg.date,
@@ -266,4 +294,35 @@ fill:#9aa4af}svg{border-color:#30363d}svg text{fill:#e6edf3}}";
 
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the first legs were written, before there was an engine to name.
+    const OLD: &str = r#"{"cell":{"pg":"15","durability":"quorum","profile":"standard","members":3},"seed":22,"commit":"25d1177",
+        "date":"2026-11-27T11:35:12Z","version":"15.18","seconds":8.0,"faults":[{"number":1,"kind":"slow","member":"m2",
+        "on":"replica","at":4.3,"healed_at":7.9,"also":null,"well_s":1.8,"late":null,"failed":null,"gap_s":1.3,"leaderships":1}],
+        "verdict":{"acked":17860,"lost":0,"recovered":5,"watch_acked":2557,"watch_lost":0,"samples":10910,"dual":0,"lists":[1,2],
+        "bank":[1,2],"steps":3,"forks":4,"violations":[],"permitted":[]},"oracles":[],"growth":[],"errors":{},
+        "leaders":[[0.0,1,"m1"],[8.9,2,"m3"]],"per_second":[1,2]}"#;
+
+    #[test]
+    fn old_legs_are_read_and_engines_are_told_apart() {
+        let old: LegLine = serde_json::from_str(OLD).expect("read");
+        assert_eq!((old.cell.engine, old.cell.version.as_str()), (Engine::Postgres, "15"));
+        let mut new = old.clone();
+        new.cell = Cell { engine: Engine::Mariadb, version: "11".into(), ..new.cell };
+        new.version = "11.8.9".into();
+        let again: LegLine = serde_json::from_str(&serde_json::to_string(&new).expect("written")).expect("read");
+        assert_eq!(again, new);
+        let text = markdown(&[old, new], &[], "");
+        for part in
+            ["| quorum on PostgreSQL 15.18 | all |", "| quorum on MariaDB 11.8.9 | all |", "### MariaDB by kind"]
+        {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("MySQL by kind"), "{text}");
+    }
 }

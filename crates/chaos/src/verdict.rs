@@ -2,8 +2,9 @@
 //! the two disagree, that is a finding too. Pure.
 
 use crate::clients::{Histories, bank};
+use crate::dialect::ACCOUNTS;
 use crate::watch::{Watched, violations};
-use dauphin_histories::allowed::{Level, permits};
+use dauphin_histories::allowed::{Level, Server, permits};
 use dauphin_histories::append::{Anomaly, Op, Orders, Txn};
 use dauphin_histories::{Outcome, append, bank as balances, fork, sessions, set};
 use serde::{Deserialize, Serialize};
@@ -62,15 +63,22 @@ pub struct Verdict {
 
 /// Checks everything. `lossless`: the durability promises every acknowledged write.
 #[must_use]
-pub fn check(pg: u32, lossless: bool, histories: &Histories, last: &Final, watched: &Watched) -> Verdict {
+pub fn check(
+    server: Server,
+    level: Level,
+    lossless: bool,
+    histories: &Histories,
+    last: &Final,
+    watched: &Watched,
+) -> Verdict {
     let mut found = Verdict { samples: watched.samples, steps: histories.steps.len() as u64, ..Verdict::default() };
     check_set(&mut found, lossless, histories, last);
     check_watch(&mut found, lossless, last, watched);
-    check_lists(&mut found, pg, lossless, histories, last);
+    check_lists(&mut found, (server, level), lossless, histories, last);
 
     found.bank = (histories.transfers, (histories.balances.len() + last.balances.len()) as u64);
     let reads: Vec<_> = histories.balances.iter().chain(&last.balances).cloned().collect();
-    let wrong = balances::check(bank::ACCOUNTS, bank::TOTAL, &reads);
+    let wrong = balances::check(ACCOUNTS, bank::TOTAL, &reads);
     tell(&mut found.violations, "bank", wrong.iter().map(|f| format!("{f:?}")));
 
     if lossless {
@@ -124,7 +132,13 @@ fn check_watch(found: &mut Verdict, lossless: bool, last: &Final, watched: &Watc
     tell(&mut found.violations, "two leaders", dual.into_iter());
 }
 
-fn check_lists(found: &mut Verdict, pg: u32, lossless: bool, histories: &Histories, last: &Final) {
+fn check_lists(
+    found: &mut Verdict,
+    (server, level): (Server, Level),
+    lossless: bool,
+    histories: &Histories,
+    last: &Final,
+) {
     let mut history: Vec<Txn> = histories.lists.iter().chain(&last.lists).cloned().collect();
     history.sort_by_key(|txn| txn.during.from);
     let done = history.iter().filter(|t| t.outcome == Outcome::Ok).count() as u64;
@@ -133,7 +147,7 @@ fn check_lists(found: &mut Verdict, pg: u32, lossless: bool, histories: &Histori
     for finding in &ours {
         // without a promise the end of a log may go, and with it what others read of it
         let of_loss = matches!(finding.anomaly, Anomaly::Lost | Anomaly::IncompatibleOrder | Anomaly::Unwritten);
-        let into = if permits(Level::Serializable, pg, finding.anomaly) || (!lossless && of_loss) {
+        let into = if permits(server, level, finding.anomaly) || (!lossless && of_loss) {
             &mut found.permitted
         } else {
             &mut found.violations
@@ -231,7 +245,8 @@ mod tests {
     fn a_lost_list_and_a_split_one_are_found_by_both_checkers() {
         let well = vec![txn(0, vec![append(1, 1)]), txn(10, vec![append(1, 2)]), txn(20, vec![read(1, &[1, 2])])];
         let verdict = |lists: Vec<Txn>| {
-            check(15, true, &Histories { lists, ..Histories::default() }, &Final::default(), &Watched::default())
+            let histories = Histories { lists, ..Histories::default() };
+            check(Server::Innodb, Level::Locking, true, &histories, &Final::default(), &Watched::default())
         };
         assert_eq!(verdict(well.clone()).violations, [""; 0]);
         let mut split = well;
@@ -249,11 +264,14 @@ mod tests {
             Txn { during: During { from: 1, to: 9 }, ..txn(1, vec![read(2, &[]), append(1, 2)]) },
             txn(20, vec![read(1, &[2]), read(2, &[1])]),
         ];
-        let of = |pg| {
+        let of = |server, level| {
             let histories = Histories { lists: skew.clone(), ..Histories::default() };
-            check(pg, true, &histories, &Final::default(), &Watched::default())
+            let found = check(server, level, true, &histories, &Final::default(), &Watched::default());
+            (found.violations.len(), found.permitted.len())
         };
-        assert_eq!((of(15).violations.len(), of(15).permitted.len()), (1, 0), "{:?}", of(15));
-        assert_eq!((of(18).violations.len(), of(18).permitted.len()), (0, 1));
+        assert_eq!(of(Server::Postgres { major: 15 }, Level::Serializable), (1, 0));
+        assert_eq!(of(Server::Postgres { major: 18 }, Level::Serializable), (0, 1));
+        assert_eq!(of(Server::Innodb, Level::Locking), (1, 0), "every read locked its row");
+        assert_eq!(of(Server::Innodb, Level::RepeatableRead), (0, 1));
     }
 }

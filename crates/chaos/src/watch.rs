@@ -4,13 +4,13 @@
 //! would make the server say "committed" without its replicas. Each acknowledged write tells its timeline, which no two
 //! leaderships share.
 
-use crate::db::{Clock, Session};
+use crate::db::{Clock, Place, Session};
+use crate::dialect;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio_postgres::Config;
 
 /// Each lane writes this often.
 const EVERY: Duration = Duration::from_millis(50);
@@ -20,8 +20,6 @@ const LANES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(25
 const AGAIN: Duration = Duration::from_millis(20);
 /// Values of one lane.
 const VALUES_PER_LANE: u64 = 10_000_000;
-/// The table, made through the proxy.
-pub const TABLE: &str = "CREATE TABLE chaos_watch(v bigint PRIMARY KEY, member text NOT NULL)";
 
 /// An acknowledged write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,12 +46,12 @@ pub struct Watched {
 }
 
 /// Runs until `stop`.
-pub async fn run(members: Vec<Config>, clock: Clock, stop: Arc<AtomicBool>) -> Watched {
+pub async fn run(members: Vec<Place>, clock: Clock, stop: Arc<AtomicBool>) -> Watched {
     let mut lanes = JoinSet::new();
-    for (member, config) in members.into_iter().enumerate() {
+    for (member, place) in members.into_iter().enumerate() {
         for (n, within) in LANES.into_iter().enumerate() {
             let first = (member * LANES.len() + n) as u64 * VALUES_PER_LANE;
-            lanes.spawn(lane(member, first, within, config.clone(), clock, Arc::clone(&stop)));
+            lanes.spawn(lane(member, first, within, place.clone(), clock, Arc::clone(&stop)));
         }
     }
     let mut all = Watched::default();
@@ -70,7 +68,7 @@ async fn lane(
     member: usize,
     first: u64,
     within: Duration,
-    config: Config,
+    place: Place,
     clock: Clock,
     stop: Arc<AtomicBool>,
 ) -> Watched {
@@ -78,18 +76,14 @@ async fn lane(
     let mut value = first;
     while !stop.load(Ordering::Relaxed) {
         seen.samples += 1;
-        let Ok(session) = Session::open(&config).await else {
+        let Ok(session) = Session::open(&place).await else {
             tokio::time::sleep(AGAIN).await;
             continue;
         };
         while !stop.load(Ordering::Relaxed) {
             value += 1;
             seen.samples += 1;
-            let sql = format!(
-                "INSERT INTO chaos_watch VALUES ({value}, 'm{}') \
-                 RETURNING ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int",
-                member + 1
-            );
+            let sql = dialect::of(place.engine).watch(value, member + 1);
             let sent = clock.now();
             let answered = tokio::select! {
                 answered = session.rows(&sql, within) => answered,
@@ -102,7 +96,7 @@ async fn lane(
                     seen.acks.push(Ack { value, member, sent, acked: clock.now(), timeline });
                 }
                 // a replica says so, and its connection is good for the next try
-                Err(broken) if broken.kind() == "25006" => {}
+                Err(broken) if broken.is_read_only() => {}
                 Err(_) => break,
             }
             tokio::time::sleep(EVERY).await;

@@ -3,7 +3,6 @@
 use super::{Into, Line, Shared, WITHIN, note, numbers};
 use std::time::Duration;
 
-pub(super) const TABLE: &str = "CREATE TABLE chaos_fork(k bigint PRIMARY KEY)";
 /// Keys of one group, which a read looks at together.
 const GROUP: u64 = 4;
 const THINK: Duration = Duration::from_millis(40);
@@ -11,15 +10,12 @@ const THINK: Duration = Duration::from_millis(40);
 /// The first two write, the others read.
 pub(super) async fn client(shared: Shared, number: u32, into: Into) {
     let writes = number < 2;
-    let mut line = Line::new(&shared);
+    let (mut line, dialect) = (Line::new(&shared), shared.dialect());
     let mut key = u64::from(number);
     while let Some(session) = line.session().await {
         let done = if writes {
             key += 2;
-            session
-                .rows(&format!("INSERT INTO chaos_fork VALUES ({key}) ON CONFLICT DO NOTHING"), WITHIN)
-                .await
-                .map(drop)
+            session.rows(&dialect.insert_key(key), WITHIN).await.map(drop)
         } else {
             // the newest group that anybody may have begun
             let sql = "SELECT max(k) FROM chaos_fork";

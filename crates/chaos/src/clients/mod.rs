@@ -7,14 +7,14 @@ mod fork;
 mod sessions;
 mod set;
 
-use crate::db::{Broken, Clock, Session};
+use crate::db::{Broken, Clock, Place, Rows, Session};
+use crate::dialect::{self, Dialect};
 use dauphin_histories::{Outcome, append as lists, bank as balances, fork as forks, sessions as steps, set as adds};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio_postgres::Config;
 
 /// How long one statement may take before the client gives its connection up.
 pub const WITHIN: Duration = Duration::from_secs(20);
@@ -25,9 +25,9 @@ const AGAIN: Duration = Duration::from_millis(30);
 #[derive(Clone)]
 pub struct Shared {
     /// The proxy's write port.
-    pub config: Config,
+    pub writing: Place,
     /// Its read port.
-    pub reading: Config,
+    pub reading: Place,
     /// Their clock.
     pub clock: Clock,
     /// Set at the end of a leg.
@@ -36,9 +36,15 @@ pub struct Shared {
     pub next: Arc<AtomicU64>,
     /// Errors by kind.
     pub errors: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// Unique inserts that were acknowledged.
+    pub acked: Arc<AtomicU64>,
 }
 
 impl Shared {
+    fn dialect(&self) -> &'static dyn Dialect {
+        dialect::of(self.writing.engine)
+    }
+
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -83,9 +89,9 @@ const FORKS: u32 = 3;
 ///
 /// # Errors
 /// What the server said.
-pub async fn prepare(session: &Session) -> Result<(), Broken> {
-    for sql in [set::TABLE, append::TABLE, bank::TABLE, sessions::TABLE, fork::TABLE] {
-        session.rows(sql, WITHIN).await?;
+pub async fn prepare(session: &Session, dialect: &dyn Dialect) -> Result<(), Broken> {
+    for sql in dialect.tables() {
+        session.rows(&sql, WITHIN).await?;
     }
     Ok(())
 }
@@ -139,7 +145,7 @@ impl Line {
             if self.session.as_ref().is_some_and(|s| !s.is_closed()) {
                 break;
             }
-            self.session = match Session::open(&self.shared.config).await {
+            self.session = match Session::open(&self.shared.writing).await {
                 Ok(session) => Some(session),
                 Err(broken) => {
                     self.shared.count(&broken);
@@ -161,7 +167,7 @@ impl Line {
     }
 
     /// Runs a transaction of several messages. `None` in the answer's place: it did not get as far as COMMIT.
-    async fn transaction(&mut self, begin: &str, statements: &[String]) -> (Outcome, Vec<Vec<Vec<Option<String>>>>) {
+    async fn transaction(&mut self, begin: &str, statements: &[String]) -> (Outcome, Vec<Rows>) {
         let mut answers = Vec::new();
         let Some(session) = self.session().await else { return (Outcome::Failed, answers) };
         let mut broken = session.rows(begin, WITHIN).await.err();
@@ -203,5 +209,3 @@ impl Line {
 fn numbers(rows: &[Vec<Option<String>>]) -> Vec<u64> {
     rows.iter().filter_map(|row| row.first()?.as_deref()?.parse().ok()).collect()
 }
-
-pub use append::list;

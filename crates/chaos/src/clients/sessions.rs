@@ -5,16 +5,13 @@ use dauphin_histories::Outcome;
 use dauphin_histories::sessions::Step;
 use std::time::Duration;
 
-pub(super) const TABLE: &str = "CREATE TABLE chaos_counter(k int PRIMARY KEY, n bigint NOT NULL); \
-    INSERT INTO chaos_counter SELECT k, 0 FROM generate_series(0, 15) AS k";
 const THINK: Duration = Duration::from_millis(25);
 
-/// From where they read, one after the other.
+/// From where they read, one after the other, where the proxy serves reads by the query.
 const LEVELS: [&str; 3] = ["session", "monotonic", "leader"];
 
 pub(super) async fn client(mut shared: Shared, number: u32, into: Into) {
-    let level = LEVELS[number as usize % LEVELS.len()];
-    shared.config.options(format!("-c dauphin.read_level={level} -c dauphin.read_wait=100"));
+    shared.writing.read_level = Some(LEVELS[number as usize % LEVELS.len()]);
     let mut line = Line::new(&shared);
     let mut count = 0;
     while let Some(session) = line.session().await {

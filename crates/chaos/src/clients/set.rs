@@ -4,9 +4,9 @@
 use super::{Into, Line, Shared, WITHIN, note, numbers};
 use dauphin_histories::set::{Add, Read};
 use dauphin_histories::{During, Outcome};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub(super) const TABLE: &str = "CREATE TABLE chaos_set(v bigint PRIMARY KEY)";
 const THINK: Duration = Duration::from_millis(15);
 /// Between two reads on a replica.
 const READ_EVERY: Duration = Duration::from_millis(250);
@@ -21,6 +21,9 @@ pub(super) async fn client(shared: Shared, into: Into) {
         let during = During { from, to: shared.clock.now() };
         let outcome = done.as_ref().map_or_else(|broken| broken.outcome(), |_| Outcome::Ok);
         note(&into, |all| all.adds.push(Add { value, during, outcome }));
+        if outcome == Outcome::Ok {
+            shared.acked.fetch_add(1, Ordering::Relaxed);
+        }
         if let Err(broken) = done {
             line.failed(&broken).await;
         }
@@ -30,7 +33,7 @@ pub(super) async fn client(shared: Shared, into: Into) {
 
 /// Reads by the read port.
 pub(super) async fn reader(shared: Shared, into: Into) {
-    let shared = Shared { config: shared.reading.clone(), ..shared };
+    let shared = Shared { writing: shared.reading.clone(), ..shared };
     let mut line = Line::new(&shared);
     while let Some(session) = line.session().await {
         let from = shared.clock.now();

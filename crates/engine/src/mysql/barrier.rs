@@ -3,23 +3,31 @@
 //! the copies with which voters are made.
 
 use crate::mysql::client::{Row, Session};
+use crate::mysql::nudge;
 use crate::mysql::threads::LOOK_LIMIT;
 use crate::mysql::{Dialect, Error, Mysql, Result};
 use dauphin_model::{Enforced, Term};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How often it is looked whether enough voters are attached.
 const ATTACHED_POLL: Duration = Duration::from_millis(10);
-/// Longest wait of the row. The agent drops it and raises another barrier when the election moves on.
+/// How long the first row waits before another one is written behind it: a voter that received it before it counted will never
+/// acknowledge it. Each next one waits twice as long, so that a voter that stands still costs few.
+const FIRST_PATIENCE: Duration = Duration::from_secs(2);
+/// Longest wait of a row. The agent drops it and raises another barrier when the election moves on.
 const COMMIT_LIMIT: Duration = Duration::from_secs(24 * 3_600);
 
 // A row for each barrier: one that still waits may hold its row's lock.
 pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS dauphin.barrier (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, \
      term bigint unsigned NOT NULL) ENGINE = InnoDB";
 
+/// How the statement begins that writes one.
+pub(crate) const ROW: &str = "INSERT INTO dauphin.barrier (term)";
+
 /// The statement that writes one.
 pub(crate) fn row(term: Term) -> String {
-    format!("INSERT INTO dauphin.barrier (term) VALUES ({term})")
+    format!("{ROW} VALUES ({term})")
 }
 
 /// A barrier that is raised: the setting is in force.
@@ -29,7 +37,8 @@ pub struct Barrier {
     required: u32,
     dialect: Dialect,
     looks: Session,
-    writes: Session,
+    socket: PathBuf,
+    user: String,
 }
 
 /// What the leader's side says of its commits.
@@ -54,7 +63,8 @@ impl Mysql {
             required: enforced.required,
             dialect: self.dialect(),
             looks: Session::new(socket.clone(), user.clone()),
-            writes: Session::logged(socket, user),
+            socket,
+            user,
         })
     }
 }
@@ -69,20 +79,37 @@ impl Barrier {
         if self.required == 0 {
             return Ok(());
         }
-        let before = loop {
+        let mut patience = FIRST_PATIENCE;
+        loop {
+            // those of barriers that were given up, too: MariaDB logs nothing behind them
+            nudge::end_own_waits(self.dialect, &self.looks).await.map_err(|e| failed(e.to_string()))?;
+            let before = self.enough().await?;
+            let writes = Session::logged(self.socket.clone(), self.user.clone());
+            let written = tokio::time::timeout(patience, writes.query(&row(self.term), COMMIT_LIMIT)).await;
+            let Ok(written) = written else {
+                patience *= 2;
+                continue;
+            };
+            written.map_err(|e| failed(e.to_string()))?;
+            let after = self.counts().await?;
+            let waited = after.acknowledged > before.acknowledged && after.unacknowledged == before.unacknowledged;
+            let why = || failed(format!("{before:?} before, {after:?} after it"));
+            return if after.waits && waited { Ok(()) } else { Err(why()) };
+        }
+    }
+
+    /// Waits until enough voters are attached.
+    async fn enough(&self) -> Result<Counts> {
+        loop {
             let counts = self.counts().await?;
             if !counts.waits {
-                return Err(failed("commits do not wait any more".to_owned()));
+                return Err(Error::Barrier("commits do not wait any more".to_owned()));
             }
             if counts.voters >= self.required {
-                break counts;
+                return Ok(counts);
             }
             tokio::time::sleep(ATTACHED_POLL).await;
-        };
-        self.writes.query(&row(self.term), COMMIT_LIMIT).await.map_err(|e| failed(e.to_string()))?;
-        let after = self.counts().await?;
-        let waited = after.acknowledged > before.acknowledged && after.unacknowledged == before.unacknowledged;
-        if after.waits && waited { Ok(()) } else { Err(failed(format!("{before:?} before, {after:?} after it"))) }
+        }
     }
 
     async fn counts(&self) -> Result<Counts> {

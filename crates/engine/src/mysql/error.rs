@@ -122,6 +122,11 @@ pub enum Error {
         /// How many.
         sessions: u32,
     },
+    /// The server waits for room on its disk, and there is some.
+    #[error(
+        "the server found its disk full and waits by itself, though there is room again; it was ended, and starts anew"
+    )]
+    WaitsForRoom,
     /// A leadership did not begin.
     #[error("leadership {wanted} does not begin here: {why}")]
     Timeline {
@@ -239,6 +244,15 @@ pub enum Refusal {
         member: String,
         /// Theirs.
         theirs: Version,
+    },
+    /// Commits wait for replicas where the copy should come from.
+    #[error(
+        "{sessions} commits wait for replicas there, and a copy would wait for them; it is tried again, and goes on once they are \
+         acknowledged. Nothing was changed"
+    )]
+    CopyWaits {
+        /// How many.
+        sessions: u32,
     },
     /// The source's server is another one or a newer one.
     #[error("this server is {own} and the source {source_version}: {why}")]

@@ -107,7 +107,7 @@ fn bytes_in(dir: &Path) -> u64 {
 /// Whether a server's data may be copied whole onto a server of version `own`.
 ///
 /// # Errors
-/// [`Refusal::Copy`].
+/// [`Refusal::Copy`]; [`Refusal::CopyWaits`], which passes.
 pub fn check_copy(own: &Version, offer: &Offer) -> std::result::Result<(), Refusal> {
     let theirs = &offer.version;
     let refuse = |why: String| Err(Refusal::Copy { own: own.clone(), source_version: theirs.clone(), why });
@@ -129,11 +129,7 @@ pub fn check_copy(own: &Version, offer: &Offer) -> std::result::Result<(), Refus
         return refuse(format!("before 8.0.{ANY_POINT_RELEASE} MySQL copies between equal point releases only"));
     }
     if offer.waiting > 0 {
-        return refuse(format!(
-            "{} commits wait for replicas there, and the copy would wait for them; copy a replica instead, or see to it first \
-             that they are acknowledged",
-            offer.waiting
-        ));
+        return Err(Refusal::CopyWaits { sessions: offer.waiting });
     }
     if !offer.left_out.is_empty() {
         return refuse(format!(
@@ -183,6 +179,11 @@ mod tests {
         let with_isam = check_copy(&version("9.7.4"), &offer("9.7.4", &["app.old (MyISAM)"]));
         assert!(with_isam.expect_err("left out").to_string().contains("app.old (MyISAM)"));
         let waits = check_copy(&version("9.7.4"), &Offer { waiting: 2, ..offer("9.7.4", &[]) });
-        assert!(waits.expect_err("it waits").to_string().contains("2 commits wait for replicas there"));
+        let waits = waits.expect_err("it waits");
+        assert!(waits.to_string().contains("2 commits wait for replicas there"));
+        // a member whose copy is refused for now must not be left to a person
+        assert!(!Error::from(waits).blames_data());
+        let other = check_copy(&version("9.7.4"), &offer("9.6.0", &[])).expect_err("another series");
+        assert!(Error::from(other).blames_data());
     }
 }

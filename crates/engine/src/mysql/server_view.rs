@@ -4,7 +4,7 @@
 use crate::host::process::all_in;
 use crate::mysql::client::{ClientError, Session};
 use crate::mysql::standing::Standing;
-use crate::mysql::{Error, Mysql, Result, Thread};
+use crate::mysql::{Error, Mysql, Refusal, Result, Thread};
 use dauphin_model::{Remark, Run, ServerView};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -93,7 +93,12 @@ impl Error {
     /// Whether it is the data's fault, or that of what it was to be copied from: trying again changes nothing.
     #[must_use]
     pub const fn blames_data(&self) -> bool {
-        matches!(self, Self::NotRunning { .. } | Self::Refused(_) | Self::Stray { .. })
+        match self {
+            // that passes by itself
+            Self::Refused(Refusal::CopyWaits { .. }) => false,
+            Self::NotRunning { .. } | Self::Refused(_) | Self::Stray { .. } => true,
+            _ => false,
+        }
     }
 }
 

@@ -274,6 +274,61 @@ pub async fn a_barrier_whose_wait_was_ended_proves_nothing(stage: &Stage) {
     }
 }
 
+pub async fn a_barrier_passes_a_voter_that_had_its_row_before_it_counted(stage: &Stage) {
+    let [one, two, three] = trio(stage).await;
+    begin(&one, &[&one, &two, &three]).await;
+    let voters = enforced(&[&two, &three], 1);
+    one.sql.set_sync(&voters).await.unwrap();
+    two.follow_as(&one, true).await;
+    three.follow_as(&one, false).await;
+    until("the voter", async || one.look().await.semi_sync.replicas == 1).await;
+    until("the leader's log", async || two.position().await == one.position().await).await;
+    two.signal("STOP");
+    let barrier = raise(&one, 1, &voters).await;
+    until("the barrier's row", async || one.look().await.semi_sync.waiting == 1).await;
+    until("the row on one that does not count", async || three.position().await == one.position().await).await;
+    three.follow_as(&one, true).await;
+    ends(barrier).await.unwrap();
+    two.signal("CONT");
+}
+
+pub async fn what_a_voter_had_before_it_counted_does_not_wait_for_ever(stage: &Stage) {
+    let [one, two, three] = trio(stage).await;
+    begin(&one, &[&one, &two, &three]).await;
+    let barrier = raise(&one, 1, &enforced(&[&two], 1)).await;
+    two.follow_as(&one, true).await;
+    ends(barrier).await.unwrap();
+    three.follow_as(&one, false).await;
+    one.sql.set_access(Access::Open).await.unwrap();
+    // the voter stands still; the other one has what waits, and all that can be logged behind it
+    two.signal("STOP");
+    let mut commits = vec![one.waits(1).await];
+    for n in 2..6 {
+        commits.push(one.commits(n).await);
+    }
+    until("what waits on one that does not count", async || three.position().await == one.position().await).await;
+    one.sql.set_sync(&enforced(&[&three], 1)).await.unwrap();
+    three.follow_as(&one, true).await;
+    let nothing = Lsn(three.position().await.lsn.0 - 1);
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < 2 * SHORT + SHORT {
+        assert_eq!(one.sql.release_held(nothing).await.unwrap(), 0, "it does not hold that");
+        tokio::time::sleep(SHORT / 10).await;
+    }
+    until("an end of all waits", async || {
+        one.sql.release_held(three.position().await.lsn).await.unwrap();
+        let beat = one.sql.beat(Term(1), LIMIT).await;
+        assert!(matches!(beat, Ok(()) | Err(Error::CommitsWait { .. })), "{beat:?}");
+        commits.iter().all(JoinHandle::is_finished)
+    })
+    .await;
+    for commit in commits {
+        ends(commit).await.unwrap();
+    }
+    until("all rows", async || three.rows().await == 5).await;
+    two.signal("CONT");
+}
+
 pub async fn two_voters_must_vouch_where_two_are_asked(stage: &Stage) {
     if stage.flavour() == Flavour::Mariadb {
         // it waits for one

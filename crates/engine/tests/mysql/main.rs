@@ -50,6 +50,8 @@ macro_rules! on_every_server {
                 leaderships::a_leader_dies_and_its_tail_is_found_and_copied_over
                 leaderships::whoever_is_no_voter_acknowledges_nothing
                 leaderships::a_barrier_whose_wait_was_ended_proves_nothing
+                leaderships::a_barrier_passes_a_voter_that_had_its_row_before_it_counted
+                leaderships::what_a_voter_had_before_it_counted_does_not_wait_for_ever
                 leaderships::two_voters_must_vouch_where_two_are_asked
                 leaderships::a_transaction_of_nobodys_puts_a_member_nowhere
                 leaderships::a_server_boots_closed_and_lets_nobody_in

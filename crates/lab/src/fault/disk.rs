@@ -4,6 +4,7 @@
 use super::{LOOK_EVERY, START_WAIT_MAX};
 use crate::error::LabError;
 use crate::find;
+use crate::options::Engine;
 use crate::process::{Process, lies_in};
 use crate::state::{Lab, LabMember};
 use rustix::process::Signal;
@@ -27,8 +28,8 @@ pub enum DiskFault {
 }
 
 impl DiskFault {
-    /// Calls of the server that it is about, and strace's word for what becomes of them. Sockets and the log, which are
-    /// written by other calls, are not touched.
+    /// Calls that it is about, and strace's word for what becomes of them. Sockets and the log, which are written by other
+    /// calls, are not touched.
     fn inject(self) -> (&'static str, &'static str) {
         match self {
             Self::Full => ("pwrite64,pwritev,pwritev2,fallocate", "error=ENOSPC"),
@@ -36,6 +37,14 @@ impl DiskFault {
             Self::Slow => ("pwrite64,pwritev,pwritev2,fsync,fdatasync", "delay_exit=200000"),
             Self::Hang => ("fsync,fdatasync", "delay_enter=3600000000"),
         }
+    }
+
+    /// The same of a server that runs. MySQL and MariaDB write their binary and relay logs by plain `write`, and sockets by `send`;
+    /// their error log shares the disk's fate. PostgreSQL has only its own log for that call.
+    fn inject_server(self, engine: &str) -> String {
+        let (calls, _) = self.inject();
+        let by_write = engine != Engine::Postgres.word() && self != Self::Hang;
+        if by_write { format!("write,{calls}") } else { calls.to_owned() }
     }
 }
 
@@ -56,15 +65,19 @@ pub(super) fn hit(lab: &Lab, member: &LabMember, kind: DiskFault) -> Result<Vec<
     }
     mend(lab, member)?;
     let (calls, effect) = kind.inject();
-    let pids: Vec<i32> = targets.iter().map(|p| p.pid).collect();
-    let held =
-        attach(lab, member, &["-f"], &pids, calls, effect, &|pid| Process::read(pid).is_some()).and_then(
-            |()| match node.agent.as_ref().and_then(|agent| probe_of(agent.pid)) {
-                Some((thread, path)) => attach(lab, member, &[], &[thread], PROBE_CALLS, effect, &|_| path.exists()),
-                None => Ok(()),
-            },
-        );
-    held.inspect_err(|_| {
+    let pids = |of: &[Process]| of.iter().map(|p| p.pid).collect::<Vec<i32>>();
+    let lives = |pid| Process::read(pid).is_some();
+    let hold = || {
+        // the guard speaks to its agent by plain `write`, so the two are held apart; what it starts is held as it is
+        let guard: Vec<Process> = node.guard.iter().cloned().collect();
+        attach(lab, member, &["-f"], &pids(&guard), calls, effect, &lives)?;
+        attach(lab, member, &["-f"], &pids(&node.server_tree), &kind.inject_server(&lab.engine), effect, &lives)?;
+        match node.agent.as_ref().and_then(|agent| probe_of(agent.pid)) {
+            Some((thread, path)) => attach(lab, member, &[], &[thread], PROBE_CALLS, effect, &|_| path.exists()),
+            None => Ok(()),
+        }
+    };
+    hold().inspect_err(|_| {
         let _ = mend(lab, member);
     })?;
     Ok(targets)
@@ -90,6 +103,9 @@ fn attach(
     effect: &str,
     live: &dyn Fn(i32) -> bool,
 ) -> Result<(), LabError> {
+    if pids.is_empty() {
+        return Ok(());
+    }
     let mut command = Command::new("strace");
     command.args(options).args(["-qq", "-e", "signal=none", "-o", "/dev/null"]);
     command.arg("-e").arg(format!("trace={calls}")).arg("-e").arg(format!("inject={calls}:{effect}"));

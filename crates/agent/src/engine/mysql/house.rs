@@ -10,21 +10,35 @@ use dauphin_api::error::ApiError;
 use dauphin_engine::mysql::client::ClientError;
 use dauphin_engine::mysql::config::check_user;
 use dauphin_engine::mysql::lag::PERIOD;
-use dauphin_engine::mysql::{self, ServerId, Settings};
+use dauphin_engine::mysql::{self, Flavour, ServerId, Settings};
 use dauphin_ha::Role;
-use dauphin_model::{Attached, Away, Lag, MemberName, MysqlSpec, Position, Run, ServerView, Spec, Voter};
+use dauphin_model::{Attached, Away, Lag, Lsn, MemberName, MysqlSpec, Position, Run, ServerView, Spec, Voter};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A replica that is further behind does not change over: it would stop receiving until it had applied all.
+/// A replica of MariaDB that is further behind does not change over: it would stop receiving until it had applied all.
 const REFOLLOW_LAG_MS: u64 = 1_000;
+
+/// Whether a replica that far behind may change over to another account.
+fn may_change_over(flavour: Flavour, lag_ms: Option<u64>) -> bool {
+    match flavour {
+        // it goes on where it is, and a winner may wait behind its barrier for just this one
+        Flavour::Mysql => true,
+        Flavour::Mariadb => lag_ms.is_none_or(|ms| ms <= REFOLLOW_LAG_MS),
+    }
+}
 
 impl MysqlHands {
     /// A look. The server knows who is attached, and not how far each is: that is what their agents say of themselves.
     pub(crate) async fn look(&self, server: &Server, limit: Duration) -> ServerView {
         let mut view = self.server.view(limit).await;
+        // nothing that writes comes to an end in it: as one that stands still
+        if view.run == Run::Running && tokio::time::timeout(limit, self.waits_in_vain()).await == Ok(true) {
+            tracing::warn!("the server found its disk full and waits by itself, though there is room again");
+            view.run = Run::Hung;
+        }
         // whether it ended by itself, or was to end, is the guard's to say: a leader that stops in order is killed in the end
         if view.run == Run::Crashed {
             view.run = Run::Stopped;
@@ -43,13 +57,15 @@ impl MysqlHands {
     /// What follows a look: a replica acknowledges as its leader counts it, an open leader writes its heartbeat. Both may wait
     /// for others, and nobody waits for them.
     pub(crate) fn after_look(&self, server: &Arc<Server>, role: Role, view: &ServerView) {
-        let (streams, late) = (view.streaming.is_some(), view.replay_lag_ms.is_some_and(|ms| ms > REFOLLOW_LAG_MS));
         if role == Role::Replica && self.server.is_open_by_hand() {
             self.close_again(server);
         }
+        let may = may_change_over(self.server.dialect().flavour(), view.replay_lag_ms);
         match role {
-            Role::Replica if self.out_of_step(server, streams) && !late => self.ask_whether_counted(server),
-            Role::Leader if server.serves() && self.has_enough(view) => self.beat(server),
+            Role::Replica if may && self.out_of_step(server, view.streaming.is_some()) => {
+                self.ask_whether_counted(server);
+            }
+            Role::Leader if server.serves() && self.has_enough(view) => self.beat(server, self.held(view)),
             _ => {}
         }
     }
@@ -62,8 +78,16 @@ impl MysqlHands {
         view.attached.iter().filter(counts).count() >= enforced.required as usize
     }
 
-    /// Writes the heartbeat when it is due.
-    fn beat(&self, server: &Arc<Server>) {
+    /// How much of the log a voter holds that counts and acknowledges, as its own agent says.
+    fn held(&self, view: &ServerView) -> Option<Lsn> {
+        let enforced = lock(&self.enforced).clone().unwrap_or_default();
+        let counts =
+            |a: &&Attached| a.sync_state == "quorum" && a.voter.as_ref().is_some_and(|v| enforced.voters.contains(v));
+        view.attached.iter().filter(counts).filter_map(|a| a.flush).max()
+    }
+
+    /// Writes the heartbeat when it is due, and sees to it that commits which a voter holds up to `held` do not wait for ever.
+    fn beat(&self, server: &Arc<Server>, held: Option<Lsn>) {
         let Some(term) = server.picture.borrow().store.leadership.as_ref().map(|r| r.term) else { return };
         {
             let mut beaten = lock(&self.beaten);
@@ -74,6 +98,9 @@ impl MysqlHands {
         }
         let (mysql, server) = (Arc::clone(&self.server), Arc::clone(server));
         server.runtime.clone().spawn(async move {
+            if let Err(error) = mysql.release_held(held.unwrap_or_default()).await {
+                tracing::debug!(%error, "commits that a voter holds were not released");
+            }
             let begun = Instant::now();
             match mysql.beat(term, PERIOD).await {
                 // a commit like any other, which waits as the others do
@@ -195,7 +222,7 @@ fn tell_how_far(attached: &mut Attached, picture: &Picture, ours: &Position) {
     if position.leads_into(ours).is_err() {
         return;
     }
-    let replayed = dauphin_model::Lsn(position.lsn.0.saturating_sub(behind));
+    let replayed = Lsn(position.lsn.0.saturating_sub(behind));
     (attached.write, attached.flush) = (Some(position.lsn), Some(position.lsn));
     attached.replay = Some(replayed);
     // that was so when it was heard
@@ -208,6 +235,17 @@ mod tests {
 
     fn settings(all: &[(&str, &str)]) -> BTreeMap<String, String> {
         all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_replica_that_is_behind_changes_over_where_that_waits_for_nothing() {
+        let check = |flavour, lag_ms, may| assert_eq!(may_change_over(flavour, lag_ms), may, "{flavour:?} {lag_ms:?}");
+        for lag_ms in [None, Some(0), Some(60_000)] {
+            check(Flavour::Mysql, lag_ms, true);
+        }
+        check(Flavour::Mariadb, None, true);
+        check(Flavour::Mariadb, Some(REFOLLOW_LAG_MS), true);
+        check(Flavour::Mariadb, Some(REFOLLOW_LAG_MS + 1), false);
     }
 
     #[test]

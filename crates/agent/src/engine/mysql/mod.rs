@@ -19,7 +19,7 @@ pub(crate) use questions::{Answer, Question};
 use crate::engine::{Access, Error};
 use crate::secrets::Secrets;
 use crate::server::{Server, lock};
-use dauphin_engine::mysql::{self, Credentials, Mysql, Settings, StopMode};
+use dauphin_engine::mysql::{self, Credentials, Mysql, RoomWatch, Settings, StopMode};
 use dauphin_ha::{EngineOutcome, EngineStep};
 use dauphin_model::{Enforced, MemberName, Term, Timeline, Voter};
 use giving::Giving;
@@ -39,6 +39,8 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(5);
 const PROMOTE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a server may take to start: it may have to recover a lot. The core can fence it sooner.
 const START_LIMIT: Duration = Duration::from_secs(3_600);
+/// How often a server that starts is asked whether it waits for room.
+const ROOM_POLL: Duration = Duration::from_secs(1);
 /// How long one look of a step may take.
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
@@ -66,6 +68,8 @@ pub(crate) struct MysqlHands {
     archived: Mutex<Option<PathBuf>>,
     /// What is watched over.
     vigil: Mutex<Vigil>,
+    /// Whether the server waits for room on its disk.
+    room: Mutex<Option<Arc<Mutex<RoomWatch>>>>,
     /// Copies under way to others.
     giving: Mutex<BTreeMap<MemberName, Arc<Giving>>>,
 }
@@ -146,9 +150,34 @@ impl MysqlHands {
         self.take_settings(server, None).await;
         let command = self.server.prepare_start().await?;
         *lock(&self.started) = Some(self.server.settings().await);
-        let started = server.bring_up(command, async { Ok(self.server.wait_ready(START_LIMIT).await?) }).await?;
+        *lock(&self.room) = Some(Arc::new(Mutex::new(RoomWatch::new(&self.server.instance))));
+        let started = server.bring_up(command, self.ready()).await?;
         self.know_cluster(server).await?;
         Ok(started)
+    }
+
+    /// Waits until the server that starts is ready. One that waits for room though there is some is ended.
+    async fn ready(&self) -> Result<(), Error> {
+        let ready = self.server.wait_ready(START_LIMIT);
+        tokio::pin!(ready);
+        loop {
+            tokio::select! {
+                ready = &mut ready => return Ok(ready?),
+                () = tokio::time::sleep(ROOM_POLL) => {}
+            }
+            if self.waits_in_vain().await {
+                self.server.stop(StopMode::Kill, Duration::ZERO).await?;
+                return Err(mysql::Error::WaitsForRoom.into());
+            }
+        }
+    }
+
+    /// Whether the server waits for room on its disk, and there is some. A disk that hangs says no.
+    async fn waits_in_vain(&self) -> bool {
+        let Some(watch) = lock(&self.room).clone() else { return false };
+        // one that hangs has it
+        let asked = move || watch.try_lock().is_ok_and(|mut watch| watch.waits_in_vain());
+        tokio::task::spawn_blocking(asked).await.unwrap_or(false)
     }
 
     async fn stop(&self, server: &Server) -> Result<EngineOutcome, Error> {

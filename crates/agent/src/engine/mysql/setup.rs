@@ -66,6 +66,7 @@ impl MysqlHands {
             watching: AtomicBool::new(false),
             archived: Mutex::default(),
             vigil: Mutex::default(),
+            room: Mutex::default(),
             giving: Mutex::default(),
         })
     }
