@@ -380,7 +380,7 @@ pub async fn a_leader_whose_commits_wait_is_copied_or_says_so(stage: &Stage) {
     let commit = waits(2).await.unwrap();
     let mut two = blank(stage, "m2");
     let refused = copy(&one, &two, Link::Good, QUIET, &Progress::default()).await;
-    assert!(matches!(&refused, Err(Error::Refused(Refusal::Copy { .. }))), "{refused:?}");
+    assert!(matches!(&refused, Err(Error::Refused(Refusal::CopyWaits { sessions: 1 }))), "{refused:?}");
     // one that began to wait after the offer was made
     let offer = Offer { waiting: 0, ..one.sql.offer().await.unwrap() };
     match stage.flavour() {
