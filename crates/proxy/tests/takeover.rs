@@ -8,7 +8,7 @@ use dauphin_model::{Pooling, ReadLevel, Term};
 use dauphin_proxy::{Config, Proxy, ProxyError};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -142,8 +142,15 @@ async fn who_has_connected_and_was_not_accepted_is_served_by_the_heir() {
     let waiting = tokio::spawn(async move { connect(port, "app", PASSWORD).await });
     tokio::time::timeout(DEADLINE, lab.proxy().taken_over()).await.expect("it drains");
     assert!(!waiting.is_finished(), "nobody accepts");
-    // The heir has the socket, and the client in its queue.
-    let (stream, _) = fake.sockets[0].accept().expect("a client waits");
+    // The heir has the socket, and the client in its queue, once that has connected.
+    let by = Instant::now() + DEADLINE;
+    let stream = loop {
+        match fake.sockets[0].accept() {
+            Ok((stream, _)) => break stream,
+            Err(error) => assert!(error.kind() == ErrorKind::WouldBlock && Instant::now() < by, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
     drop((stream, waiting));
 }
 

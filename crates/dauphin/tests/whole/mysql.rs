@@ -308,10 +308,14 @@ pub(crate) fn applier(engine: &str) -> [&'static str; 2] {
 fn the_appliers_of_both_replicas_stand(stage: &Stage, engine: &str, writer: &Writer) {
     let [stop, start] = applier(engine);
     let leader = stage.leader();
-    for name in ["m1", "m2", "m3"].into_iter().filter(|name| *name != leader) {
-        Login::of(stage, "admin").sql(stage.sql_port_of(name), stop);
-    }
-    stage.until("what to do about it", |c| c["problems"].to_string().matches(start).count() == 2);
+    let ports: Vec<u16> =
+        ["m1", "m2", "m3"].into_iter().filter(|name| *name != leader).map(|name| stage.sql_port_of(name)).collect();
+    let admin = Login::of(stage, "admin");
+    stage.until("what to do about it", |c| {
+        // one that just began to be counted starts its threads anew
+        ports.iter().for_each(|port| drop(admin.sql(*port, stop)));
+        c["problems"].to_string().matches(start).count() == 2
+    });
     writer.goes_on();
     stage.run(&["lab", "fault", "--member", &leader, "--kind", "kill-node"]).ended(0);
     stage.until("a takeover", |c| c["open"] == true && c["leader"] != leader.as_str());

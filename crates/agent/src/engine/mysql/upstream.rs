@@ -18,6 +18,8 @@ const COUNTED_WITHIN: Duration = Duration::from_millis(500);
 const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
 /// The same where it only changes how it follows: steps wait meanwhile.
 const REFOLLOW_LIMIT: Duration = Duration::from_secs(1);
+/// How long it is left alone after that failed: what is in the way, an applier that somebody stopped, may stay there.
+const REFOLLOW_REST: Duration = Duration::from_secs(1);
 /// How long a leader that stops in order waits for its replicas to have everything.
 const REPLICAS_LIMIT: Duration = Duration::from_secs(2);
 /// How often they are asked meanwhile.
@@ -29,8 +31,8 @@ pub(super) struct Follows {
     upstream: MemberName,
     voter: Voter,
     acknowledges: bool,
-    /// Changing over failed: it may have stopped receiving on the way.
-    halfway: bool,
+    /// When changing over failed: it may have stopped receiving on the way.
+    halfway: Option<Instant>,
 }
 
 impl MysqlHands {
@@ -71,7 +73,7 @@ impl MysqlHands {
         *lock(&self.follows) = None;
         self.server.follow_as(&to, limit).await?;
         let (upstream, voter) = (upstream.clone(), voter.clone());
-        *lock(&self.follows) = Some(Follows { upstream, voter, acknowledges, halfway: false });
+        *lock(&self.follows) = Some(Follows { upstream, voter, acknowledges, halfway: None });
         Ok(())
     }
 
@@ -79,7 +81,8 @@ impl MysqlHands {
     /// streaming, there is nothing to ask.
     pub(super) fn out_of_step(&self, server: &Server, streams: bool) -> bool {
         let Some(told) = lock(&self.follows).clone() else { return false };
-        if told.voter != own_voter(server) || !leads(server, &told.upstream) {
+        let rests = told.halfway.is_some_and(|failed| failed.elapsed() < REFOLLOW_REST);
+        if rests || told.voter != own_voter(server) || !leads(server, &told.upstream) {
             return false;
         }
         let may_count = {
@@ -87,7 +90,7 @@ impl MysqlHands {
             let record = picture.store.leadership.as_ref();
             record.is_some_and(|r| r.state == LeadershipState::Elected || r.published.voters.contains(&told.voter))
         };
-        told.halfway || may_count != told.acknowledges || (told.acknowledges && !streams)
+        told.halfway.is_some() || may_count != told.acknowledges || (told.acknowledges && !streams)
     }
 
     /// Asks the leader's agent, and follows in the other way where its word changed.
@@ -107,7 +110,7 @@ impl MysqlHands {
     async fn keep_in_step(&self, server: &Server) {
         let Some(told) = lock(&self.follows).clone() else { return };
         let Some((counted, version)) = counted_by(server, &told.upstream, &told.voter).await else { return };
-        if counted == told.acknowledges && !told.halfway {
+        if counted == told.acknowledges && told.halfway.is_none() {
             return;
         }
         let Ok(_hand) = server.hand.try_lock() else { return };
@@ -121,7 +124,7 @@ impl MysqlHands {
             }
             Err(error) => {
                 tracing::warn!(%error, "the replica cannot follow as the leader counts it yet");
-                *lock(&self.follows) = Some(Follows { halfway: true, ..told });
+                *lock(&self.follows) = Some(Follows { halfway: Some(Instant::now()), ..told });
             }
         }
     }
