@@ -129,15 +129,18 @@ class Chromium:
         os.close(its_in)
         os.close(its_out)
         self.to, self.of = os.fdopen(ours_out, "wb"), os.fdopen(ours_in, "rb")
-        self.last, self.session, self.rest, self.events = 0, None, b"", []
+        self.last, self.session, self.rest, self.events = 0, None, bytearray(), []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.call("Page.enable")
 
     def heard(self) -> dict:
-        while b"\0" not in self.rest:
+        searched = 0
+        while (end := self.rest.find(b"\0", searched)) < 0:
+            searched = len(self.rest)
             self.rest += self.of.read1(1 << 20)
-        message, self.rest = self.rest.split(b"\0", 1)
+        message = bytes(self.rest[:end])
+        del self.rest[: end + 1]
         return json.loads(message)
 
     def call(self, method: str, **parameters) -> dict:
