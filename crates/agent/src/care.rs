@@ -4,7 +4,7 @@
 use crate::alerts::{Alerts, facts};
 use crate::journal::Journal;
 use crate::picture::Picture;
-use crate::server::Server;
+use crate::server::{Server, lock};
 use crate::vigil::Vigil;
 use dauphin_alerts::{Dated, Fix, Kind, Monitor, Own, Treatment, judge};
 use dauphin_api::dto;
@@ -12,7 +12,7 @@ use dauphin_guard::boottime;
 use dauphin_ha::Role;
 use dauphin_model::{FixKind, Mono, Run};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -31,10 +31,6 @@ pub(crate) struct Care {
     monitor: Mutex<Monitor>,
     /// How often what was mended since the agent's start.
     mended: Mutex<BTreeMap<FixKind, u64>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Care {

@@ -5,7 +5,7 @@ use crate::asks::{Ask, Told};
 use crate::lengths::Lengths;
 use crate::links::Links;
 use crate::picture::Picture;
-use crate::server::Server;
+use crate::server::{Server, lock};
 use bytes::Bytes;
 use dauphin_alerts::{Disk, LogSize, SLOTS_MAX, Slot, Trend, Vitals, clock_off, strain};
 use dauphin_api::dto;
@@ -17,7 +17,7 @@ use dauphin_net::Identity;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -70,10 +70,6 @@ pub(crate) struct Vigil {
     heard: Mutex<BTreeMap<MemberName, Heard>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Vigil {
     pub(crate) fn new(
         me: MemberName,
@@ -104,13 +100,14 @@ impl Vigil {
     /// What there is to tell of ourselves. `None`: the disks cannot be looked at.
     async fn measure(&self, trends: &mut Trends) -> Option<Vitals> {
         let engine = self.server.as_ref().map(|server| &server.engine);
-        let mut folders: Vec<PathBuf> = engine.iter().map(|engine| existing(engine.data_dir())).collect();
+        let mut folders: Vec<PathBuf> = engine.iter().map(|engine| engine.data_dir().to_owned()).collect();
         let log = engine.map(|engine| engine.log_files());
         folders.extend(log.iter().map(|(folder, _)| folder.clone()));
         folders.push(self.state_dir.clone());
         // a disk that hangs holds up a thread and this loop, and nothing that decides
         let looked = tokio::task::spawn_blocking(move || {
-            let spaces: Vec<_> = folders.into_iter().filter_map(|f| Some((space::of(&f).ok()?, f))).collect();
+            let there = folders.iter().map(|folder| existing(folder));
+            let spaces: Vec<_> = there.filter_map(|f| Some((space::of(&f).ok()?, f))).collect();
             let taken = log.and_then(|(folder, counts)| space::taken_in(&folder, counts).ok());
             (spaces, taken)
         });
