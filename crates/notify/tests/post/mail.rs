@@ -190,7 +190,7 @@ fn mailbox(port: u16, tls: MailTls) -> TargetSpec {
 }
 
 /// A server's certificate for 127.0.0.1, and the file that trusts it.
-fn certified(dir: &Path) -> (TlsAcceptor, std::path::PathBuf) {
+pub(crate) fn certified(dir: &Path) -> (TlsAcceptor, std::path::PathBuf) {
     let key = rcgen::KeyPair::generate().expect("a key");
     let certificate = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).expect("a name").self_signed(&key);
     let certificate = certificate.expect("a certificate");

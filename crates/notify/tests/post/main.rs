@@ -188,21 +188,11 @@ async fn secrets_must_be_private_and_are_in_no_error() {
 #[tokio::test]
 async fn a_place_over_tls_is_checked() {
     let dir = tempfile::tempdir().expect("a folder");
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let certificate = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).expect("a name").self_signed(&key);
-    let certificate = certificate.expect("a certificate");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let private = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], private.into())
-        .expect("they fit");
+    let (acceptor, ca) = mail::certified(dir.path());
     let port = free_port();
-    let place = Place::open(port, &[200], Some(Arc::new(config).into())).await;
+    let place = Place::open(port, &[200], Some(acceptor)).await;
     let mut one = target("ops", format!("https://127.0.0.1:{port}/x"));
-    one.ca_file = Some(file(dir.path(), "ca.pem", &certificate.pem(), 0o644));
+    one.ca_file = Some(ca);
     send(&one, &letter(1)).await.expect("its CA is known");
     assert_eq!(place.ids(), ["shop/1"]);
     let other = rcgen::KeyPair::generate().expect("a key");
