@@ -108,22 +108,26 @@ impl Agent {
         Ok(())
     }
 
-    /// A leader may be about to open, or have been open all along, as far as an agent that has only just started can tell.
+    /// A leader may be about to open, or have been open all along, as far as an agent that has only just started can tell: it
+    /// has not even read who leads.
     async fn until_open(&self, progress: &Progress) -> Result<(), ApiError> {
         let mut told = false;
         let deadline = Instant::now() + OPEN_WITHIN;
         loop {
-            let leader = self.leader()?;
             if view::is_open(&self.picture()) {
                 return Ok(());
             }
+            let leader = self.leader();
             if Instant::now() > deadline {
-                let text = format!("{leader} led last and lets nobody in just now");
+                let text = format!("{} led last and lets nobody in just now", leader?);
                 let next = "dauphin status --watch, until a leader is open; dauphin explain tells why";
                 return Err(ApiError::unavailable("not_open", text, next));
             }
             if !told {
-                progress.say(format!("{leader} led last and is not seen to be open: waits for it"));
+                progress.say(match leader {
+                    Ok(leader) => format!("{leader} led last and is not seen to be open: waits for it"),
+                    Err(_) => "no leader is known here yet: waits for one".to_owned(),
+                });
                 told = true;
             }
             tokio::time::sleep(LOOK_EVERY).await;

@@ -39,6 +39,7 @@ impl Core {
             handing_over: self.hands_over(),
             run: self.server.run,
             position: self.frozen_at.clone().or_else(|| self.server.position.clone()),
+            received: self.server.received,
             replay_behind: self.replay_behind(),
             replay_lag_ms: self.server.replay_lag_ms,
             streaming: self.server.streaming.is_some(),

@@ -2,7 +2,7 @@
 
 use crate::roles::Role;
 use dauphin_model::{
-    Away, Incarnation, Lag, LeadershipState, MemberName, Position, Remark, Run, SetVersion, Term, Voter,
+    Away, Incarnation, Lag, LeadershipState, Lsn, MemberName, Position, Remark, Run, SetVersion, Term, Voter,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,9 @@ pub struct Beat {
     pub run: Run,
     /// How far its log reaches.
     pub position: Option<Position>,
+    /// How far it has received, where `position` counts only what is replayed: on MySQL and MariaDB.
+    #[serde(default)]
+    pub received: Option<Lsn>,
     /// How far it has replayed, in bytes behind its own log.
     pub replay_behind: u64,
     /// Age of the last replayed transaction, in milliseconds.

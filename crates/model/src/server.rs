@@ -102,6 +102,8 @@ pub struct ServerView {
     pub position: Option<Position>,
     /// End of what it has replayed (a leader: written).
     pub replayed: Option<Lsn>,
+    /// End of what it has received, where `position` counts only what is replayed: on MySQL and MariaDB.
+    pub received: Option<Lsn>,
     /// Clients are let in.
     pub serves: bool,
     /// Whether its receiver streams, and on which timeline.

@@ -148,15 +148,17 @@ pub(crate) async fn accept<T: Future<Output = ()>>(
             Accepting::Yes => {}
         }
         tokio::select! {
+            biased;
+            // first: who comes after the word was given waits for whoever goes on
+            changed = accepting.changed() => if changed.is_err() {
+                return;
+            },
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => take(stream).await,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_RETRY).await;
                 }
-            },
-            changed = accepting.changed() => if changed.is_err() {
-                return;
             },
         }
     }

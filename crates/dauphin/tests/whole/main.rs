@@ -22,7 +22,7 @@ mod strain;
 mod takeover;
 
 use serde_json::Value;
-use stage::Stage;
+use stage::{LOOK_EVERY, Stage, WAIT_MAX};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
@@ -166,14 +166,26 @@ fn metrics_are_the_documented_ones(stage: &Stage) {
     let mut all: Vec<(&str, &str)> = documented.lines().filter_map(row).collect();
     assert!(all.len() >= 10 && all.contains(&("dauphin_unreceived_bytes", "gauge")), "{all:?}");
     all.extend(patronis.map(|name| (name, "gauge")));
-    let text = http(stage, "GET /metrics", "");
+    let absent = |name: &str| name == "dauphin_alert" || name.starts_with("dauphin_notify_");
+    let sample = |text: &str, name: &str, kind: &str| {
+        let begins = format!("{name}{}{{", if kind == "histogram" { "_count" } else { "" });
+        text.lines().find_map(|line| line.starts_with(&begins).then(|| line.to_owned()))
+    };
+    // what is measured now and then is there once it was
+    let deadline = Instant::now() + WAIT_MAX;
+    let text = loop {
+        let text = http(stage, "GET /metrics", "");
+        let there = |(name, kind): &(&str, &str)| absent(name) || sample(&text, name, kind).is_some();
+        if all.iter().all(there) || Instant::now() > deadline {
+            break text;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    };
     for (name, kind) in all {
         assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind} in {text}");
-        let ending = if kind == "histogram" { "_count" } else { "" };
-        let sample = text.lines().find(|line| line.starts_with(&format!("{name}{ending}{{")));
-        let value = sample.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-        let none = name == "dauphin_alert" || name.starts_with("dauphin_notify_");
-        assert_eq!(value.is_none(), none, "{name}: {sample:?} in {text}");
+        let sample = sample(&text, name, kind);
+        let value = sample.as_ref().and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        assert_eq!(value.is_none(), absent(name), "{name}: {sample:?} in {text}");
     }
 }
 

@@ -1,11 +1,9 @@
 //! What an election asks of a member: to receive no more, and to say where its log is then. What was received counts, applied or
 //! not; where it cannot be applied, it is read.
 
-use crate::mysql::errant::log_all;
 use crate::mysql::relay_log::may_hold_rows_of;
 use crate::mysql::threads::LOOK_LIMIT;
-use crate::mysql::timelines::Log;
-use crate::mysql::{Error, Mysql, Reached, Result, Standing};
+use crate::mysql::{Error, Mysql, Result, Standing};
 use dauphin_model::Position;
 use std::time::Duration;
 
@@ -46,14 +44,7 @@ impl Mysql {
         if began != before.began {
             return Ok(None);
         }
-        let log = match (self.reach_of(&view).await?, view.log()) {
-            (Some(Reached::Mysql(set)), _) => Log::Mysql(set),
-            (Some(Reached::Mariadb(reached)), Log::Mariadb { mut state, .. }) => {
-                log_all(&mut state, reached.gtids());
-                Log::Mariadb { reached, state }
-            }
-            (None, _) | (Some(Reached::Mariadb(_)), Log::Mysql(_)) => return Ok(None),
-        };
-        Ok(Some(log.place(&began).position))
+        let log = self.reach_of(&view).await?.and_then(|reached| view.log().reaching(reached));
+        Ok(log.map(|log| log.place(&began).position))
     }
 }

@@ -5,7 +5,7 @@ use crate::host::process::all_in;
 use crate::mysql::client::{ClientError, Session};
 use crate::mysql::standing::Standing;
 use crate::mysql::{Error, Mysql, Refusal, Result, Thread};
-use dauphin_model::{Remark, Run, ServerView};
+use dauphin_model::{Lsn, Remark, Run, ServerView};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl Mysql {
                 seen.run = Run::Running;
                 self.tell(&standing, limit, &mut seen).await;
                 if began || begins() {
-                    (seen.position, seen.replayed) = (None, None);
+                    (seen.position, seen.replayed, seen.received) = (None, None, None);
                 }
             }
             Err(error) => seen.run = self.run_from(&error),
@@ -43,12 +43,14 @@ impl Mysql {
         self.alone.see(view.semi_sync.unacknowledged);
         seen.in_recovery = Some(!view.leads());
         seen.replayed = Some(place.position.lsn);
+        // an applier stands for as long as its statement takes: what a replica acknowledged is beyond that
+        let log = view.reached().and_then(|reached| view.log().reaching(reached));
+        seen.received = log.map(|log| Lsn(log.ordinal()));
         if let Some(channel) = view.channels.first() {
             let streams = channel.receiver == Thread::Running;
             seen.streaming = streams.then_some(place.position.timeline);
             seen.replay_paused = streams && channel.applier == Thread::Stopped;
             seen.replay_lag_ms = if view.is_applied() { Some(0) } else { self.beat_age_ms(limit).await };
-            seen.remarks.extend(seen.replay_paused.then_some(Remark::ReplayPaused));
         }
         seen.attached = self.attached(view, limit).await.unwrap_or_default();
         let mut names = BTreeSet::new();

@@ -5,7 +5,9 @@
 //! A row is the first transaction of its leadership. A log is one chain: for each row, who wrote from there on. What is in a
 //! log and not in the chain is stray, and puts the member on [`NOWHERE`].
 
+use crate::mysql::Reached;
 use crate::mysql::client::{Row, literal};
+use crate::mysql::errant::log_all;
 use dauphin_model::gtid::{MariaGtid, Uuid};
 use dauphin_model::{BinlogState, Branch, GtidSet, Lsn, MariaPosition, Position, Timeline};
 use std::collections::BTreeMap;
@@ -103,8 +105,20 @@ pub struct Place {
 }
 
 impl Log {
+    /// The log that reaches this far instead. `None`: that is the other family's.
+    pub(crate) fn reaching(self, reached: Reached) -> Option<Self> {
+        match (self, reached) {
+            (Self::Mysql(_), Reached::Mysql(set)) => Some(Self::Mysql(set)),
+            (Self::Mariadb { mut state, .. }, Reached::Mariadb(reached)) => {
+                log_all(&mut state, reached.gtids());
+                Some(Self::Mariadb { reached, state })
+            }
+            (Self::Mysql(_), Reached::Mariadb(_)) | (Self::Mariadb { .. }, Reached::Mysql(_)) => None,
+        }
+    }
+
     /// How many transactions it holds.
-    fn ordinal(&self) -> u64 {
+    pub(crate) fn ordinal(&self) -> u64 {
         match self {
             Self::Mysql(set) => set.count(),
             Self::Mariadb { reached, .. } => reached.of(DOMAIN).map_or(0, |last| last.sequence),

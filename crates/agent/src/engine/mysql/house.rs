@@ -78,12 +78,12 @@ impl MysqlHands {
         view.attached.iter().filter(counts).count() >= enforced.required as usize
     }
 
-    /// How much of the log a voter holds that counts and acknowledges, as its own agent says.
+    /// How much of the log a voter has applied that counts and acknowledges, as its own agent says.
     fn held(&self, view: &ServerView) -> Option<Lsn> {
         let enforced = lock(&self.enforced).clone().unwrap_or_default();
         let counts =
             |a: &&Attached| a.sync_state == "quorum" && a.voter.as_ref().is_some_and(|v| enforced.voters.contains(v));
-        view.attached.iter().filter(counts).filter_map(|a| a.flush).max()
+        view.attached.iter().filter(counts).filter_map(|a| a.replay).max()
     }
 
     /// Writes the heartbeat when it is due, and sees to it that commits which a voter holds up to `held` do not wait for ever.
@@ -216,15 +216,15 @@ fn away(view: &ServerView, picture: &Picture, ours: &Position) -> Vec<Away> {
 fn tell_how_far(attached: &mut Attached, picture: &Picture, ours: &Position) {
     let Some(voter) = &attached.voter else { return };
     let beat = picture.beat_of(&voter.name).filter(|beat| beat.incarnation == voter.incarnation);
-    let Some((position, behind)) = beat.and_then(|beat| Some((beat.position.as_ref()?, beat.replay_behind))) else {
-        return;
-    };
+    let Some((beat, position)) = beat.and_then(|beat| Some((beat, beat.position.as_ref()?))) else { return };
     if position.leads_into(ours).is_err() {
         return;
     }
-    let replayed = Lsn(position.lsn.0.saturating_sub(behind));
-    (attached.write, attached.flush) = (Some(position.lsn), Some(position.lsn));
-    attached.replay = Some(replayed);
+    // on our timeline, what was received has no beginning of another leadership in it: an election can count it unapplied
+    let received = beat.received.filter(|_| position.timeline == ours.timeline);
+    let held = received.map_or(position.lsn, |received| received.max(position.lsn));
+    (attached.write, attached.flush) = (Some(held), Some(held));
+    attached.replay = Some(Lsn(position.lsn.0.saturating_sub(beat.replay_behind)));
     // that was so when it was heard
     attached.lag = picture.heard_at(&voter.name).map(|at| Lag { at, ..Lag::default() });
 }
