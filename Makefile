@@ -6,7 +6,7 @@ help:
 	@echo "make demo            a cluster on this machine: its leader dies, a replica takes over (KEEP=1 leaves it up; ENGINE=mysql, mariadb)"
 	@echo "make test            the tests that fit 30 minutes; make test-long: all of them"
 	@echo "make check           formatting, lints, documentation, dependency rule, licences"
-	@echo "make bench           all benchmarks; make bench-failover: takeover times, ours and others'"
+	@echo "make bench           all benchmarks; make bench-failover: takeover times, ours and others' (ENGINE=mysql, mariadb: ours)"
 	@echo "make bench-proxy     CPU per transaction, ours beside PgBouncer and HAProxy, which it needs installed"
 	@echo "make bench-console   what a cluster of many members costs the console's page, frame by frame, in a real Chromium"
 	@echo "make drivers         ordinary work of psycopg, asyncpg, node-postgres, pgjdbc, sqlx and pgbench through the proxy"
@@ -37,7 +37,6 @@ check:
 bench: bench-failover bench-proxy bench-console
 
 bench-failover:
-	@scripts/engines.sh postgres
 	@bench/failover/run.sh
 
 bench-proxy:

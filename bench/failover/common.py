@@ -36,6 +36,19 @@ def find_pg_bin(major):
     sys.exit(f"PostgreSQL {major} is nowhere to be found: run `make engines`")
 
 
+def results_of(engine):
+    """Where the lines of an engine's runs are. Those of MySQL and MariaDB add up over machines and builds: they are kept."""
+    return WORK / "failover.jsonl" if engine == "postgres" else RESULTS / "failovers-mysql.jsonl"
+
+
+def find_bin(engine, version):
+    """Where the programs of this series of an engine are, for `dauphin lab up --bin`."""
+    if engine == "postgres":
+        return find_pg_bin(version)
+    place = ROOT / f".engines/{engine}-{version}/usr"
+    return place if place.is_dir() else sys.exit(f"{engine} {version} is nowhere to be found: run `make engines`")
+
+
 def wait_for(check, seconds, what, every=0.1):
     """The first true answer of `check`, asked again and again; errors count as 'not yet'."""
     end, last = time.monotonic() + seconds, None

@@ -13,7 +13,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psycopg
+import clients
 
 HEALTHY_WITHIN = 60   # seconds: what the project promises after a fault and its heal
 NEEDS_HEAL = {"kill-agent", "kill-node", "freeze-server", "freeze-agent", "freeze-node"}
@@ -30,12 +30,15 @@ class Lab:
     resume_within = 60  # seconds until writes must flow again before a run counts as failed
     settle_s = 2        # the fault comes at a random moment within so many seconds
 
-    def __init__(self, binary, folder, base_port, profile="standard", durability="quorum", pg_bin=None, members=3):
+    def __init__(self, binary, folder, base_port, profile="standard", durability="quorum", bin_dir=None, members=3, engine="postgres"):
         self.binary, self.dir, self.members = str(binary), folder, members
         self.options = ["--base-port", str(base_port), "--profile", profile, "--durability", durability,
                         "--members", str(members)]
-        if pg_bin:
-            self.options += ["--bin", str(pg_bin)]
+        if engine != "postgres":
+            self.options += ["--engine", engine]
+        if bin_dir:
+            self.options += ["--bin", str(bin_dir)]
+        self.engine = engine
         self.facts = None
         self.pool = ThreadPoolExecutor(max_workers=2 * members)
 
@@ -86,6 +89,8 @@ class Lab:
 
     def write_dsn(self):
         app, proxy = self.facts["app"], self.facts["proxy"]
+        if self.engine != "postgres":
+            return clients.mysql_dsn(proxy["host"], proxy["write_port"], app["user"], app["password"], app["database"])
         return (f"host={proxy['host']} port={proxy['write_port']} user={app['user']} password={app['password']} "
                 f"dbname={app['database']} sslmode=disable")
 
@@ -99,6 +104,9 @@ class Lab:
 
     def member_dsn(self, name, who="app", timeout=2):
         login, member = self.facts[who], self.member(name)
+        if self.engine != "postgres":
+            database = self.facts["app"]["database"]
+            return clients.mysql_dsn(member["host"], member["sql_port"], login["user"], login["password"], database)
         return (f"host={member['host']} port={member['sql_port']} user={login['user']} password={login['password']} "
                 f"dbname={self.facts['app']['database']} connect_timeout={timeout} sslmode=disable")
 
@@ -153,12 +161,11 @@ class Lab:
 
     def _streams(self, name):
         try:
-            with psycopg.connect(self.member_dsn(name, "admin"), autocommit=True) as c:
-                return c.execute(
-                    "SELECT pg_is_in_recovery(), (SELECT count(*) > 0 FROM pg_stat_wal_receiver WHERE status = 'streaming'), "
-                    "(SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming')").fetchone()
-        except psycopg.Error as error:
-            return None, str(error).strip().splitlines()[0][:120], None
+            dsn = self.member_dsn(name, "admin")
+            with clients.connect(dsn, 2) as c:
+                return clients.streams(c, dsn)
+        except clients.ERRORS as error:
+            return None, clients.kind(error)[:120], None
 
     def wait_healthy(self, since, within=HEALTHY_WITHIN):
         """Seconds from `since` until healthy; None and the last reason when not `within` seconds."""

@@ -10,7 +10,7 @@ monotonic start and end; `verify` compares the acknowledged ids with the table o
   probe.py idle   --clients 8           connects, says "ready", waits for a line on standard input, then one query each
 
 The DSN comes in the environment (PROBE_DSN), as it may hold a password. While `run` runs, OUT.live holds "<acknowledged>
-<monotonic time of the last one> <errors>", written anew every 50 ms. Needs psycopg 3.
+<monotonic time of the last one> <errors>", written anew every 50 ms. The drivers are those of clients.py.
 """
 import argparse
 import collections
@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 
-import psycopg
+import clients
 
 STOP = threading.Event()
 
@@ -41,8 +41,7 @@ class Writer(threading.Thread):
         while not STOP.is_set():
             phase, row, start = "connect", None, time.monotonic()
             try:
-                self.connection = psycopg.connect(self.dsn, autocommit=True, connect_timeout=o.connect_timeout,
-                                                  prepare_threshold=None)
+                self.connection = clients.connect(self.dsn, o.connect_timeout)
                 phase = "write"
                 cursor = self.connection.cursor()
                 while not STOP.is_set():
@@ -56,9 +55,9 @@ class Writer(threading.Thread):
                     self.acks.append((row, start, end))
                     if o.think_ms:
                         time.sleep(o.think_ms / 1000)
-            except psycopg.Error as error:
+            except clients.ERRORS as error:
                 self.since = None
-                self.errors.append((time.monotonic(), phase, kind(error), row, start))
+                self.errors.append((time.monotonic(), phase, clients.kind(error), row, start))
             finally:
                 self.close()
             time.sleep(o.backoff_ms / 1000)
@@ -81,21 +80,14 @@ class Writer(threading.Thread):
             pass
 
 
-def kind(error):
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{error.sqlstate or ''} {first}".strip()
-
-
 def percentile(values, p):
     return round(1e3 * values[min(len(values) - 1, int(p * len(values)))], 3) if values else None
 
 
 def run(o, dsn):
     signal.signal(signal.SIGTERM, lambda *_: STOP.set())
-    with psycopg.connect(dsn, autocommit=True, connect_timeout=10) as c:
-        c.execute(f"DROP TABLE IF EXISTS {o.table}")
-        c.execute(f"CREATE TABLE {o.table}(id bigint PRIMARY KEY, w int NOT NULL, "
-                  "at timestamptz NOT NULL DEFAULT clock_timestamp())")
+    with clients.connect(dsn) as c:
+        clients.make_table(c, dsn, o.table)
     start = time.monotonic()
     writers = [Writer(i, o, dsn) for i in range(o.writers)]
     for w in writers:
@@ -147,7 +139,7 @@ def finish(o, writers, start, end):
 
 def verify(o, dsn):
     done = json.load(open(o.out))
-    with psycopg.connect(dsn, autocommit=True, connect_timeout=10) as c:
+    with clients.connect(dsn) as c:
         have = {r[0] for r in c.execute(f"SELECT id FROM {done['table']}")}
     acked = {x[0]: x[2] for x in done["acks"]}
     lost = sorted(set(acked) - have)
@@ -159,7 +151,7 @@ def verify(o, dsn):
 
 def idle(o, dsn):
     """Clients that do nothing at the time of the fault: each must answer one query after it."""
-    held = [psycopg.connect(dsn, autocommit=True, connect_timeout=10, prepare_threshold=None) for _ in range(o.clients)]
+    held = [clients.connect(dsn) for _ in range(o.clients)]
     for c in held:
         c.execute("SELECT 1").fetchone()
     print("ready", flush=True)
@@ -167,10 +159,10 @@ def idle(o, dsn):
     errors = []
     for c in held:
         try:
-            if c.execute("SELECT pg_is_in_recovery()").fetchone()[0]:
+            if clients.on_replica(c, dsn):
                 errors.append("on a replica")
-        except psycopg.Error as error:
-            errors.append(kind(error))
+        except clients.ERRORS as error:
+            errors.append(clients.kind(error))
     print(json.dumps(dict(clients=o.clients, errors=len(errors), kinds=dict(collections.Counter(errors)))), flush=True)
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import WORK, end_on_sigterm, find_pg_bin, say
+from common import WORK, end_on_sigterm, find_bin, say
 from measure import one_run
 from ours import Lab
 
@@ -31,7 +31,8 @@ def arguments():
     p.add_argument("--durability", default="quorum")
     p.add_argument("--members", type=int, default=3)
     p.add_argument("--writers", type=int, default=8)
-    p.add_argument("--pg", default="15", help="PostgreSQL's major version")
+    p.add_argument("--engine", choices=["postgres", "mysql", "mariadb"], default="postgres")
+    p.add_argument("--pg", default="15", help="the engine's series: 15, 9, 10.11")
     p.add_argument("--bin", type=Path, help="the engine's bin directory, instead of --pg")
     p.add_argument("--base-port", type=int, default=22900)
     p.add_argument("--dir", type=Path, help="the lab's folder (default: below bench/work)")
@@ -74,11 +75,12 @@ def main():
     o = arguments()
     end_on_sigterm()
     folder = (o.dir or WORK / f"quick-{o.base_port}").absolute()
-    lab = Lab(o.binary.absolute(), folder, o.base_port, o.profile, o.durability, o.bin or find_pg_bin(o.pg), o.members)
+    lab = Lab(o.binary.absolute(), folder, o.base_port, o.profile, o.durability, o.bin or find_bin(o.engine, o.pg),
+              o.members, o.engine)
     held = only_one(folder)  # noqa: F841 - held until the end
     start = time.monotonic()
     lab.up(fresh=not o.keep)
-    say(f"lab {folder} up in {time.monotonic() - start:.1f} s: PostgreSQL {lab.facts['engine']['version']}, {o.profile}, "
+    say(f"lab {folder} up in {time.monotonic() - start:.1f} s: {o.engine} {lab.facts['engine']['version']}, {o.profile}, "
         f"{o.durability}, leader {lab.leader()}")
     runs, failed, keep = [], 0, o.keep
     try:

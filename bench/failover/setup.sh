@@ -29,7 +29,8 @@ clients() {
         python3 -c 'import venv, ensurepip' 2>/dev/null || packages "a Python environment for the writers" python3-venv
         python3 -m venv "$WORK/venv"
     fi
-    "$WORK/venv/bin/python" -c 'import psycopg' 2>/dev/null || "$WORK/venv/bin/pip" install --quiet "psycopg[binary]"
+    "$WORK/venv/bin/python" -c 'import psycopg, pymysql, cryptography' 2>/dev/null ||
+        "$WORK/venv/bin/pip" install --quiet "psycopg[binary]" "pymysql[rsa]"
 }
 
 # Patroni runs as the system user, who cannot reach a Python in somebody's home.

@@ -1,19 +1,24 @@
 #!/usr/bin/env python3
-"""Writes bench/results/failover.md from bench/work/failover.jsonl: the issue's table, all values, and what ran on what.
+"""Writes bench/results/failover.md from bench/work/failover.jsonl: the issue's table, all values, and what ran on what; and
+failover-mysql.md from failovers-mysql.jsonl, both in bench/results.
 
-Started by run.sh; may be run at any time. Of ours only the newest build of each version of PostgreSQL is shown.
+Started by run.sh; may be run at any time. Of ours only the newest build of each version of PostgreSQL is shown; on MySQL and
+MariaDB the runs of all builds.
 """
 import collections
 import statistics
 import sys
 
-from common import RESULTS, WORK, lines
+from common import RESULTS, lines, results_of
 
 TARGETS = {  # the issue's: median, worst, in seconds
     ("kill-server", "standard-quorum"): (0.5, 1.0), ("kill-server", "fast-quorum"): (0.5, 1.0),
     ("kill-node", "standard-quorum"): (1.2, 2.0), ("freeze-node", "standard-quorum"): (3.0, 4.5),
     ("freeze-node", "fast-quorum"): (1.8, 3.0), ("kill-node", "standard-async"): (4.0, 5.0),
     ("switchover", "standard-quorum"): (0.4, 0.8), ("switchover", "fast-quorum"): (0.4, 0.8),
+}
+MYSQL_TARGETS = {  # the same, of medians alone
+    "kill-server": (1.5, None), "kill-node": (2.5, None), "freeze-node": (4.0, None), "switchover": (0.8, None),
 }
 TITLES = {"kill-server": "server killed", "kill-node": "node killed", "freeze-node": "node frozen", "switchover": "switchover"}
 NAMES = {"dauphin": "Dauphin", "patroni": "Patroni + etcd + HAProxy", "paf": "pg_auto_failover"}
@@ -39,17 +44,29 @@ def newest_builds(rows):
     return [r for r in rows if r["system"] != "dauphin" or r["versions"]["build"] == newest[r["pg"]]]
 
 
+def series(row):
+    """Of what: PostgreSQL's major version, or another engine and its series."""
+    engine = {"mysql": "MySQL", "mariadb": "MariaDB"}.get(row.get("engine"))
+    return f"{engine} {row['pg']}" if engine else row["pg"]
+
+
+def target_of(scenario, system, config, pg):
+    if system != "dauphin":
+        return None
+    return TARGETS.get((scenario, config)) if pg.isdigit() else MYSQL_TARGETS.get(scenario)
+
+
 def groups(rows):
     found = collections.OrderedDict()
     for r in rows:
-        found.setdefault((r["scenario"], r["system"], r["config"], r["pg"]), []).append(r)
+        found.setdefault((r["scenario"], r["system"], r["config"], series(r)), []).append(r)
     order = list(TITLES)
     return sorted(found.items(), key=lambda g: (order.index(g[0][0]), g[0][1] != "dauphin", g[0][1:]))
 
 
 def named(system, config, pg):
     words = ", ".join(CONFIGS.get(w, w) for w in config.split("-"))
-    return f"{NAMES[system]}, {words}" + (f", PostgreSQL {pg}" if pg != "15" else "")
+    return f"{NAMES[system]}, {words}" + ("" if pg == "15" else f", PostgreSQL {pg}" if pg.isdigit() else f", {pg}")
 
 
 def main_table(found):
@@ -60,8 +77,8 @@ def main_table(found):
         gaps = [r["outage_s"] for r in good if r["outage_s"] is not None]
         healthy = [r["healthy_s"] for r in good]
         known = [h for h in healthy if h is not None]
-        target = TARGETS.get((scenario, config)) if system == "dauphin" else None
-        allowed = f"{target[0]} / {target[1]}{'' if met(target, gaps) else ' **missed**'}" if target else ""
+        target = target_of(scenario, system, config, pg)
+        allowed = f"{target[0]} / {target[1] or '-'}{'' if met(target, gaps) else ' **missed**'}" if target else ""
         idle = [r["idle"].get("errors") for r in good if "idle" in r]
         not_resumed = sum(not r["resumed"] for r in good)
         failed = len(rows) - len(good)
@@ -76,7 +93,7 @@ def main_table(found):
 
 
 def met(target, gaps):
-    return bool(gaps) and median(gaps) <= target[0] and max(gaps) <= target[1]
+    return bool(gaps) and median(gaps) <= target[0] and (target[1] is None or max(gaps) <= target[1])
 
 
 def lost(good):
@@ -117,7 +134,7 @@ def kinds(found):
         for r in rows:
             counted.update(r.get("error_kinds", {}))
         if system == "dauphin" and counted:
-            out += [f"- {TITLES[scenario]}, {config}, PostgreSQL {pg}:"] + [f"  - {n} x `{k}`" for k, n in counted.most_common(6)]
+            out += [f"- {TITLES[scenario]}, {config}, {f'PostgreSQL {pg}' if pg.isdigit() else pg}:"] + [f"  - {n} x `{k}`" for k, n in counted.most_common(6)]
     return out
 
 
@@ -131,17 +148,47 @@ def circumstances(rows):
             f"- commit of ours: {', '.join(commits)} (+: with changes)", *(f"- {v}" for v in versions)]
 
 
-def main():
-    rows = newest_builds(lines(WORK / "failover.jsonl"))
+NODES = "- *Node killed*: agent, guard and server at once; *node frozen*: the same processes stopped, thawed once another leader works."
+
+
+def failovers(found):
+    """How often leadership moved, engine by engine, and what of it was lost."""
+    moved, lost_of = collections.Counter(), collections.Counter()
+    for (_, _, _, pg), rows in found:
+        good = [r for r in rows if "failed" not in r]
+        moved[pg] += sum(r["new_leader"] not in (None, r["leader"]) for r in good)
+        lost_of[pg] += sum(r["lost_acked"] for r in good)
+    return [f"- {pg}: leadership moved {count} times, {lost_of[pg]} acknowledged writes lost" for pg, count in sorted(moved.items())]
+
+
+def mysql():
+    rows = lines(results_of("mysql"))
     if not rows:
-        sys.exit("no results yet: make bench-failover")
+        return
+    found = groups(rows)
+    text = ["# Failover on MySQL and MariaDB: the write gap that clients see", "",
+            "Measured as in [failover.md](failover.md): eight clients that insert without pause, three members on one machine, other sessions",
+            "are the proxy's by port. The runs of all builds and machines add up: `make bench-failover ENGINE=mysql` or `mariadb` goes on.", "",
+            *main_table(found), "", "## Leaders in all", "", *failovers(found), "", "## Notes", "", NODES,
+            "- Clients' sessions end with a leadership here, on a switchover too: the proxy goes by port and does not hold statements.", "",
+            "## Every run", "", *each(found), "", "## What our clients were told", "", *kinds(found), "", "## Circumstances", "",
+            *circumstances(rows), ""]
+    (RESULTS / "failover-mysql.md").write_text("\n".join(text))
+    print("\n".join([*main_table(found), *failovers(found)]))
+
+
+def main():
+    mysql()
+    rows = newest_builds(lines(results_of("postgres")))
+    if not rows:
+        sys.exit(None if lines(results_of("mysql")) else "no results yet: make bench-failover")
     found = groups(rows)
     text = ["# Failover: the write gap that clients see", "",
             "Eight clients insert without pause through the write port and connect again 10 ms after an error. The gap is the longest time",
             "between two acknowledged inserts of any of them, over the whole run. Three members (or as said) on one machine; only one system",
             "runs at a time, and they take turns. Lost: acknowledged, but missing on the final leader. `make bench-failover` does it again.", "",
             *main_table(found), "", "## Against the best of the others in this series", "", *ratios(found), "", "## Notes", "",
-            "- *Node killed*: agent, guard and server at once; *node frozen*: the same processes stopped, thawed once another leader works.",
+            NODES,
             "- *Healthy again*: from the fault, or from the start of the missing agent or the thaw where the fault needs it. It is asked for only",
             "  after writes have flowed for three seconds.",
             "- Patroni at its minimum: ttl 20, loop_wait 1, retry_timeout 3, primary_start_timeout 0; HAProxy inter 250 ms, fall 1, no retries.",

@@ -6,7 +6,16 @@ import { dot } from "./icons.js";
 import { unfit } from "./plan.js";
 import { trend } from "./topology.js";
 import { tone } from "./verdict.js";
-import { DASH, bytes, seconds } from "./words.js";
+import { DASH, amount, bytes, seconds } from "./words.js";
+
+/** The columns; those of figures, and those among them that only an engine with a log of bytes has. */
+const COLUMNS = [
+  ["Member"], ["Role"], ["State"], ["Sync"], ["Behind", "figure"], ["Not received", "bytes"], ["Not on disk", "bytes"], ["Timeline", "bytes"],
+  ["Position"], ["Server"],
+];
+
+/** Whether places in the log are bytes on a timeline; MySQL and MariaDB count transactions. */
+const inBytes = (cluster) => cluster.engine === "postgres";
 
 /** The table. Of many rows those that `seen(index)` leaves out keep figures that moved meanwhile. */
 export function table(cluster, seen = () => true) {
@@ -15,16 +24,16 @@ export function table(cluster, seen = () => true) {
     const facts = seen(index) ? [cluster] : [m.role, m.state, m.alert, m.sync_state, m.timeline, leads];
     return later("tr", m.name, facts, () => row(m, cluster));
   };
-  const head = ["Member", "Role", "State", "Sync", "Behind", "Not received", "Not on disk", "Timeline", "Position", "Server"];
+  const head = COLUMNS.filter(([, of]) => of !== "bytes" || inBytes(cluster));
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Members, a table" },
     h("table", null,
-      h("thead", null, h("tr", null, head.map((name, index) => h("th", { scope: "col", class: index >= 4 && index <= 7 ? "number" : null }, name)))),
+      h("thead", null, h("tr", null, head.map(([name, of]) => h("th", { scope: "col", class: of ? "number" : null }, name)))),
       h("tbody", null, cluster.members.map(each))));
 }
 
 function row(m, cluster) {
   const leads = m.name === cluster.leader;
-  const behind = leads || m.role === "witness" ? DASH : [bytes(m.lag_bytes), trend(m), m.lag_seconds > 0.0005 && ` · ${seconds(m.lag_seconds)}`];
+  const behind = leads || m.role === "witness" ? DASH : [amount(m), trend(m), m.lag_seconds > 0.0005 && ` · ${seconds(m.lag_seconds)}`];
   const marks = [m.pending_restart && "restart pending", ...(m.remarks ?? []).map((r) => r.code.replaceAll("_", " "))].filter(Boolean);
   return h("tr", { key: m.name, class: tone(m) },
     h("th", { scope: "row" }, h("button", { type: "button", class: "link", "data-act": "member", "data-member": m.name, "aria-haspopup": "dialog" }, dot(tone(m)), m.name)),
@@ -32,9 +41,7 @@ function row(m, cluster) {
     h("td", null, m.state, m.detail && h("span", { class: "quiet" }, ` ${m.detail}`), marks.map((mark) => h("span", { class: "chip mark" }, mark))),
     h("td", null, m.sync_state ?? DASH),
     h("td", { class: "number" }, behind),
-    h("td", { class: "number" }, leads ? DASH : bytes(m.unreceived_bytes)),
-    h("td", { class: "number" }, leads ? DASH : bytes(m.unflushed_bytes)),
-    h("td", { class: "number" }, m.timeline ?? DASH),
+    inBytes(cluster) && [leads ? DASH : bytes(m.unreceived_bytes), leads ? DASH : bytes(m.unflushed_bytes), m.timeline ?? DASH].map((figure) => h("td", { class: "number" }, figure)),
     h("td", { class: "mono" }, m.position ?? DASH),
     h("td", { class: "mono" }, m.sql_port ? `${m.host}:${m.sql_port}` : DASH));
 }
@@ -48,9 +55,10 @@ export function sheet(cluster, name, pending) {
   const facts = [
     ["Role", leads ? (cluster.open ? "leader, open" : "leader, not open") : m.role],
     ["State", m.detail ? `${m.state}: ${m.detail}` : m.state],
+    m.health && ["Health", [m.health, m.health_seconds > 0 && ` for ${seconds(m.health_seconds)}`, m.health_reason && `: ${m.health_reason}`].filter(Boolean).join("")],
     ["Vouches for commits", m.sync_state === "quorum" || m.sync_state === "sync" ? `yes (${m.sync_state})` : leads ? "it is the leader" : `no${m.sync_state ? ` (${m.sync_state})` : ""}`],
-    !leads && ["Behind", `${bytes(m.lag_bytes)} · ${seconds(m.lag_seconds)}`],
-    !leads && ["of it not received · not on disk", `${bytes(m.unreceived_bytes)} · ${bytes(m.unflushed_bytes)}`],
+    !leads && ["Behind", `${amount(m)} · ${seconds(m.lag_seconds)}`],
+    !leads && inBytes(cluster) && ["of it not received · not on disk", `${bytes(m.unreceived_bytes)} · ${bytes(m.unflushed_bytes)}`],
     !leads && m.catch_up_seconds && ["Has all in", seconds(m.catch_up_seconds)],
     ["Log", m.timeline == null && m.lag_transactions != null ? `${m.position ?? DASH} transactions` : `${m.position ?? DASH} on timeline ${m.timeline ?? DASH}`],
     m.upstream && ["Receives from", m.upstream],

@@ -1,10 +1,12 @@
 // What an act will do, told before it is done: the words, what to mind, what must be typed, and the request. Pure; tested
 // in web/test. The cluster's own checks decide; what is said here only spares a person the way to a refusal.
 
-import { bytes, list } from "./words.js";
+import { amount, bytes, list, seconds } from "./words.js";
 
 /** The core refuses to hand over to a replica that is further behind. */
 const BEHIND_MAX = 16 * 1024 * 1024;
+/** The same of MySQL and MariaDB, which apply while clients wait: in seconds. */
+const APPLIES_MAX = 2;
 
 /** Why this member could not take over just now, in words; null when nothing speaks against it. */
 export function unfit(member) {
@@ -13,6 +15,7 @@ export function unfit(member) {
   if (member.tags?.reporting) return "it is there for reports";
   if (member.state !== "running") return `it is ${member.state}`;
   if (member.lag_bytes > BEHIND_MAX) return `it is ${bytes(member.lag_bytes)} behind`;
+  if (member.lag_transactions > 0 && member.lag_seconds > APPLIES_MAX) return `it is ${seconds(member.lag_seconds)} behind`;
   return null;
 }
 
@@ -37,7 +40,7 @@ const PLANS = {
     const against = target && unfit(target);
     if (against) warnings.push(`${to} will be refused: ${against}.`);
     else if (target && !target.sync_state) warnings.push(`${to} vouches for no commit yet; it is made to catch up first.`);
-    else if (target?.lag_bytes > 0) warnings.push(`${to} has ${bytes(target.lag_bytes)} to catch up; writes wait meanwhile.`);
+    else if (target?.lag_bytes > 0 || target?.lag_transactions > 0) warnings.push(`${to} has ${amount(target)} to catch up; writes wait meanwhile.`);
     const heir = to ?? "the replica that is placed best";
     return {
       title: to ? `Hand leadership to ${to}` : "Hand leadership over",

@@ -39,7 +39,7 @@ export function head({ cluster, live, store, signedIn }) {
   const facts = [
     ["Term", cluster.term ?? "–"],
     ["Leader", cluster.leader ? `${cluster.leader}${cluster.open ? "" : ", not open"}` : "none"],
-    ["Health", cluster.health],
+    ["Health", cluster.health_seconds > 0 ? `${cluster.health} for ${seconds(cluster.health_seconds)}` : cluster.health],
     ["Durability", `${cluster.durability}${cluster.degraded ? ", degraded" : ""}`],
     ["Automatic failover", cluster.paused ? "paused" : "on"],
     cluster.profile && ["Profile", cluster.profile],

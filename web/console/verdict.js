@@ -39,7 +39,9 @@ export function verdict(cluster) {
     return { tone: "watch", text: `${leader} leads and takes writes; ${list(behind)} ${behind.length > 1 ? "lag" : "lags"} behind` };
   }
   if (cluster.paused) return { tone: "watch", text: `${leader} leads and takes writes; nobody would take over: failover is paused` };
-  if (cluster.health !== "healthy") return { tone: "watch", text: `${leader} leads and takes writes; something wants a look` };
+  if (cluster.health !== "healthy") {
+    return { tone: "watch", text: `${leader} leads and takes writes; ${cluster.health_reason ?? "something wants a look"}` };
+  }
   return { tone: "good", text: `All is well: ${leader} leads and takes writes` };
 }
 

@@ -38,11 +38,17 @@ export function seconds(value) {
   return words.join(" ");
 }
 
+/** How much of its leader's log a member has not replayed: bytes, or transactions where the engine counts those. */
+export function amount(member) {
+  return member.lag_transactions === null || member.lag_transactions === undefined ? bytes(member.lag_bytes) : `${member.lag_transactions} tx`;
+}
+
 /** Two figures of how far a replica is behind, as one. */
 export function lag(member) {
-  if (member.lag_bytes === null || member.lag_bytes === undefined) return seconds(member.lag_seconds);
-  if (!member.lag_seconds || member.lag_seconds < 0.0005) return bytes(member.lag_bytes);
-  return `${bytes(member.lag_bytes)} · ${seconds(member.lag_seconds)}`;
+  const much = amount(member);
+  if (much === DASH) return seconds(member.lag_seconds);
+  if (!member.lag_seconds || member.lag_seconds < 0.0005) return much;
+  return `${much} · ${seconds(member.lag_seconds)}`;
 }
 
 const two = (number) => String(number).padStart(2, "0");

@@ -21,6 +21,8 @@ test("who cannot take over is told with the reason, and stands last", () => {
     [member("m2", { role: "witness" }), /witness/], [member("m2", { tags: { never_leader: true } }), /never to lead/],
     [member("m2", { tags: { reporting: true } }), /reports/], [member("m2", { state: "rewinding" }), /rewinding/],
     [member("m2", { lag_bytes: 17 * 2 ** 20 }), /17.0 MiB behind/], [member("m2"), /^null$/],
+    [member("m2", { lag_bytes: null, lag_transactions: 9, lag_seconds: 7 }), /7.0 s behind/],
+    [member("m2", { lag_bytes: null, lag_transactions: 9, lag_seconds: 0.5 }), /^null$/],
   ];
   for (const [m, words] of cases) assert.match(String(unfit(m)), words);
   const document = cluster({}, [leader, member("m2", { state: "fenced" }), member("m3"), member("m4", { role: "witness" })]);

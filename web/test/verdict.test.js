@@ -26,6 +26,7 @@ test("the worst comes first", () => {
   check(cluster({ degraded: true }), "watch", /fewer copies/);
   check(cluster({ paused: true }), "watch", /failover is paused/);
   check(cluster({ health: "investigate" }), "watch", /wants a look/);
+  check(cluster({ health: "investigate", health_reason: "m2: its replay is paused by hand" }), "watch", /takes writes; m2: its replay is paused by hand$/);
 });
 
 test("the promise is counted from what an election must hear", () => {

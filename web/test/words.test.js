@@ -21,6 +21,9 @@ test("a lag of no age is told by its size", () => {
   assert.equal(lag({ lag_bytes: 2048, lag_seconds: 1.5 }), "2.0 KiB · 1.5 s");
   assert.equal(lag({ lag_bytes: null, lag_seconds: 3 }), "3.0 s");
   assert.equal(lag({}), "–");
+  // an engine that counts transactions
+  assert.equal(lag({ lag_bytes: null, lag_transactions: 0, lag_seconds: 0 }), "0 tx");
+  assert.equal(lag({ lag_bytes: null, lag_transactions: 12034, lag_seconds: 61.9 }), "12034 tx · 1 min 2 s");
 });
 
 test("moments are local, with the day unless it is today", () => {

@@ -14,6 +14,7 @@ mod hosts;
 mod lag;
 mod mysql;
 mod mysql_lag;
+mod mysql_losses;
 mod place;
 mod reload;
 mod restored;

@@ -1,5 +1,5 @@
 //! MySQL and MariaDB under the same roof: a lab of each comes up, loses its leader without losing a row that was acknowledged,
-//! takes the old one back, and hands leadership over; what a dead leader alone held is cut off, kept and told.
+//! takes the old one back, and hands leadership over.
 
 // what was skipped, and how long a takeover took
 #![allow(clippy::print_stdout)]
@@ -8,7 +8,6 @@ use crate::EXPECTED;
 use crate::stage::{LOOK_EVERY, Stage, WAIT_MAX};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +35,7 @@ fn programs(engine: &str) -> Option<PathBuf> {
 }
 
 /// The build of that name.
-fn build(name: &str) -> Option<PathBuf> {
+pub(crate) fn build(name: &str) -> Option<PathBuf> {
     let prefix = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.engines").join(name).join("usr");
     let found = prefix.exists().then_some(prefix);
     if found.is_none() {
@@ -74,7 +73,7 @@ impl Login {
     }
 
     /// The first column of all rows.
-    async fn ask(&self, port: u16, sql: &str) -> Result<Vec<String>, String> {
+    pub(crate) async fn ask(&self, port: u16, sql: &str) -> Result<Vec<String>, String> {
         let work = async {
             let mut conn = self.connect(port).await?;
             let rows: Vec<mysql_async::Row> = conn.query(sql).await?;
@@ -149,14 +148,14 @@ impl Writer {
 }
 
 /// The rows of a member.
-fn rows(stage: &Stage, member: &str) -> BTreeSet<u32> {
+pub(crate) fn rows(stage: &Stage, member: &str) -> BTreeSet<u32> {
     let rows = Login::of(stage, "app").sql(stage.sql_port_of(member), "SELECT n FROM t");
     rows.iter().map(|row| row.parse().expect("a number")).collect()
 }
 
 /// Every member holds all of these, and all hold the same.
 #[track_caller]
-fn all_hold(stage: &Stage, acknowledged: &BTreeSet<u32>) {
+pub(crate) fn all_hold(stage: &Stage, acknowledged: &BTreeSet<u32>) {
     let leader = rows(stage, &stage.leader());
     let lost: Vec<_> = acknowledged.difference(&leader).collect();
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
@@ -228,7 +227,7 @@ fn lives_through_the_loss_of_its_leader(engine: &str) {
 
 /// Hands over to this member, once it has changed over to being counted: it does not stream for that moment.
 #[track_caller]
-fn switch_over(stage: &Stage, to: &str) {
+pub(crate) fn switch_over(stage: &Stage, to: &str) {
     let deadline = Instant::now() + WAIT_MAX;
     loop {
         let ran = stage.run(&["switchover", "--to", to]);
@@ -328,6 +327,9 @@ fn the_appliers_of_both_replicas_stand(stage: &Stage, engine: &str, writer: &Wri
         let lags = c["members"].as_array().expect("members").iter().filter_map(|m| m["lag_seconds"].as_f64());
         lags.filter(|lag| *lag > 5.0).count() == 2
     });
+    let candidate = ["m1", "m2"].into_iter().find(|name| *name != leader).expect("a replica");
+    stage.run(&["switchover", "--to", candidate]).said(1, &["s behind", "dauphin status --watch"]);
+    assert_eq!(stage.leader(), leader);
     writer.goes_on();
     stage.run(&["lab", "fault", "--member", &leader, "--kind", "kill-node"]).ended(0);
     stage.until("a takeover", |c| c["open"] == true && c["leader"] != leader.as_str());
@@ -353,7 +355,7 @@ fn the_best_candidate_is_errant(stage: &Stage, engine: &str, acknowledged: &BTre
 }
 
 /// Opens a replica to writes and writes there, as the owner of the machine may.
-fn write_by_hand(stage: &Stage, engine: &str, member: &str, row: u32) {
+pub(crate) fn write_by_hand(stage: &Stage, engine: &str, member: &str, row: u32) {
     let socket = stage.dir.join(member).join("run/mysqld.sock");
     let me = std::process::Command::new("id").arg("-un").output().expect("id runs").stdout;
     let me = String::from_utf8_lossy(&me).trim().to_owned();
@@ -371,210 +373,4 @@ fn write_by_hand(stage: &Stage, engine: &str, member: &str, row: u32) {
             assert!(Instant::now() < deadline, "it is never open for long enough");
         }
     });
-}
-
-#[test]
-fn with_one_replica_of_mysql_what_was_acknowledged_is_kept_and_waits_are_told() {
-    with_one_replica("mysql");
-}
-
-#[test]
-fn with_one_replica_of_mariadb_what_was_acknowledged_is_kept_and_waits_are_told() {
-    with_one_replica("mariadb");
-}
-
-/// Two servers and a witness. What was received by the only replica is the only copy when its leader dies.
-fn with_one_replica(engine: &str) {
-    let more = ["--members", "3", "--witness", "--profile", "fast"];
-    let Some(stage) = lab(&format!("{engine}-one"), engine, &more) else { return };
-    let app = Login::of(&stage, "app");
-    app.sql(stage.sql_port_of(&stage.leader()), "CREATE TABLE t (n int PRIMARY KEY) ENGINE = InnoDB");
-    let mut acknowledged = BTreeSet::new();
-    for restarted in [false, true] {
-        only_what_was_received_is_left(&stage, engine, restarted, &mut acknowledged);
-    }
-    commits_wait_and_a_wait_that_is_ended_is_told(&stage, engine, &mut acknowledged);
-    what_is_written_on_a_replica_is_told_and_kept(&stage, engine);
-    let deadline = Instant::now() + WAIT_MAX;
-    for member in ["m1", "m2"] {
-        while rows(&stage, member) != acknowledged {
-            assert!(Instant::now() < deadline, "{member} holds {:?}", rows(&stage, member));
-            std::thread::sleep(LOOK_EVERY);
-        }
-    }
-    stage.down_after(&expected());
-}
-
-/// Who leads and who follows.
-fn pair(stage: &Stage) -> (String, String) {
-    let leader = stage.leader();
-    let replica = if leader == "m1" { "m2" } else { "m1" };
-    (leader, replica.to_owned())
-}
-
-/// The replica receives and does not apply; `restarted`: its server dies with that. Then the leader dies.
-fn only_what_was_received_is_left(stage: &Stage, engine: &str, restarted: bool, acknowledged: &mut BTreeSet<u32>) {
-    let ((leader, replica), [stop, start], app) = (pair(stage), applier(engine), Login::of(stage, "app"));
-    Login::of(stage, "admin").sql(stage.sql_port_of(&replica), stop);
-    stage.until("what to do about it", |c| c["problems"].to_string().contains(start));
-    let first = u32::try_from(acknowledged.len()).expect("few");
-    for n in first..first + 20 {
-        app.sql(stage.sql_port_of(&leader), &format!("INSERT INTO t VALUES ({n})"));
-        acknowledged.insert(n);
-    }
-    assert_eq!(rows(stage, &replica).len(), first as usize, "nothing of it is applied");
-    if restarted {
-        stage.run(&["lab", "fault", "--member", &replica, "--kind", "kill-server"]).ended(0);
-    }
-    stage.run(&["lab", "fault", "--member", &leader, "--kind", "kill-node"]).ended(0);
-    // it opens once there is somebody to hold commits again
-    stage.until("a takeover", |c| c["leader"] == replica.as_str());
-    stage.run(&["lab", "heal"]).ended(0);
-    stage.until_healthy();
-    assert_eq!(stage.leader(), replica);
-    assert_eq!(rows(stage, &replica), *acknowledged, "acknowledged, and in the relay log alone");
-}
-
-/// Somebody lets waits run out and the replica goes: what was reported as done is told, until the replica holds it, and commits
-/// wait again as soon as that is noticed. Then it is said why they wait.
-fn commits_wait_and_a_wait_that_is_ended_is_told(stage: &Stage, engine: &str, held: &mut BTreeSet<u32>) {
-    let ((leader, replica), app, admin) = (pair(stage), Login::of(stage, "app"), Login::of(stage, "admin"));
-    let port = stage.sql_port_of(&leader);
-    let timeout = if engine == "mysql" { "rpl_semi_sync_source_timeout" } else { "rpl_semi_sync_master_timeout" };
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            // again and again: it is set back
-            while !over.load(Ordering::Relaxed) {
-                let _ = block(admin.ask(port, &format!("SET GLOBAL {timeout} = 100")));
-            }
-        });
-        stage.run(&["lab", "fault", "--member", &replica, "--kind", "kill-node"]).ended(0);
-        let told = block(app.ask(port, "INSERT INTO t VALUES (1000)"));
-        over.store(true, Ordering::Relaxed);
-        told.expect("the server falls back, and reports it as done");
-        held.insert(1000);
-    });
-    stage.until_said(&["check"], "reported as done").ended(2);
-    stage.until("it is set back", |c| c["problems"].to_string().contains(timeout));
-    let deadline = Instant::now() + WAIT_MAX;
-    for n in 1001.. {
-        if block(app.ask(port, &format!("INSERT INTO t VALUES ({n})"))).is_err() {
-            break;
-        }
-        held.insert(n);
-        assert!(Instant::now() < deadline, "commits do not wait again");
-        std::thread::sleep(LOOK_EVERY);
-    }
-    stage.until("commits wait", |c| c["commits_wait"] == true && c["open"] == true);
-    stage.until_said(&["check"], "commits wait").ended(2);
-    stage.until_said(&["explain"], "0 replicas can vouch and 1 must: commits wait").ended(0);
-    assert_eq!(stage.leader(), leader);
-    stage.run(&["lab", "heal"]).ended(0);
-    stage.until_healthy();
-    stage.until("replicas that hold them", |c| !c["problems"].to_string().contains("reported as done"));
-    // what waited came through as well, sooner or later
-    let now = rows(stage, &leader);
-    assert!(now.is_superset(held), "{held:?} {now:?}");
-    *held = now;
-}
-
-/// Somebody opens the replica and writes there: it is closed, what was written is named and kept, and it is copied anew.
-fn what_is_written_on_a_replica_is_told_and_kept(stage: &Stage, engine: &str) {
-    let (leader, replica) = pair(stage);
-    write_by_hand(stage, engine, &replica, 9_000);
-    stage.until("it is closed", |c| c["problems"].to_string().contains("read_only"));
-    stage.until_said(&["explain", &replica], "INSERT INTO app.t (1)").ended(0);
-    stage.until_healthy();
-    assert_eq!(stage.leader(), leader);
-    let kept = stage.dir.join(&replica).join("cut-off");
-    let named = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("statements.sql")).ok();
-    let statements: Vec<String> = std::fs::read_dir(&kept).expect("an archive").flatten().filter_map(named).collect();
-    assert!(statements.iter().any(|text| text.contains("@1=9000")), "{statements:?}");
-    assert!(!rows(stage, &replica).contains(&9_000));
-}
-
-/// An upgrade goes replica by replica: the first of them follows with newer programs, and does not lead those that could not follow.
-#[test]
-fn a_newer_member_follows_older_ones_and_does_not_lead_them() {
-    let (Some(older), Some(newer)) = (build("mariadb-10.11"), build("mariadb-11")) else { return };
-    let bin = older.to_string_lossy().into_owned();
-    let stage = Stage::up("mixed", &["--engine", "mariadb", "--bin", &bin, "--profile", "fast"]);
-    let (app, leader) = (Login::of(&stage, "app"), stage.leader());
-    let port = stage.sql_port_of(&leader);
-    app.sql(port, "CREATE TABLE t (n int PRIMARY KEY) ENGINE = InnoDB");
-    let member = ["m1", "m2"].into_iter().find(|name| *name != leader).expect("a replica");
-    let path = stage.dir.join(member).join("dauphin.toml");
-    let file = std::fs::read_to_string(&path).expect("its file");
-    let other = |line: &str| match line.starts_with("bin_dir") {
-        true => format!("bin_dir = {:?}\n", newer.canonicalize().expect("a build")),
-        false => format!("{line}\n"),
-    };
-    std::fs::write(&path, file.lines().map(other).collect::<String>()).expect("written");
-    stage.run(&["lab", "fault", "--member", member, "--kind", "kill-node"]).ended(0);
-    stage.until("it is missed", |c| c["health"] != "healthy");
-    stage.run(&["lab", "heal"]).ended(0);
-    stage.until_healthy();
-    app.sql(port, "INSERT INTO t VALUES (1)");
-    all_hold(&stage, &BTreeSet::from([1]));
-    assert!(app.sql(stage.sql_port_of(member), "SELECT VERSION()")[0].starts_with("11."));
-
-    stage.run(&["switchover", "--to", member]).said(3, &["could not follow it", "10.11", "Nothing was changed"]);
-    assert_eq!(stage.leader(), leader);
-    app.sql(port, "INSERT INTO t VALUES (2)");
-    let third = ["m1", "m2", "m3"].into_iter().find(|name| *name != leader && *name != member).expect("another one");
-    switch_over(&stage, third);
-    stage.until_healthy();
-    all_hold(&stage, &BTreeSet::from([1, 2]));
-    stage.down_after(&expected());
-}
-
-#[test]
-fn what_a_dead_leader_of_mysql_alone_held_is_cut_off_and_kept() {
-    what_a_dead_leader_alone_held_is_cut_off_and_kept("mysql");
-}
-
-#[test]
-fn what_a_dead_leader_of_mariadb_alone_held_is_cut_off_and_kept() {
-    what_a_dead_leader_alone_held_is_cut_off_and_kept("mariadb");
-}
-
-/// Both replicas die, and the leader writes on for as long as its lease lets it: that is acknowledged to nobody.
-fn what_a_dead_leader_alone_held_is_cut_off_and_kept(engine: &str) {
-    let Some(stage) = lab(&format!("{engine}-tail"), engine, &["--profile", "fast"]) else { return };
-    let (app, old) = (Login::of(&stage, "app"), stage.leader());
-    let port = stage.sql_port_of(&old);
-    app.sql(port, "CREATE TABLE t (n int PRIMARY KEY) ENGINE = InnoDB");
-    app.sql(port, "INSERT INTO t VALUES (1)");
-    let replicas: Vec<&str> = ["m1", "m2", "m3"].into_iter().filter(|name| *name != old).collect();
-    for name in &replicas {
-        stage.run(&["lab", "fault", "--member", name, "--kind", "kill-node"]).ended(0);
-    }
-    block(app.ask(port, "INSERT INTO t VALUES (2)")).expect_err("nobody is there to hold it");
-    stage.run(&["lab", "fault", "--member", &old, "--kind", "kill-node"]).ended(0);
-    for name in &replicas {
-        stage.run(&["lab", "heal", "--member", name]).ended(0);
-    }
-    stage.until("a takeover", |c| c["open"] == true && c["leader"] != old.as_str());
-    app.sql(stage.sql_port_of(&stage.leader()), "INSERT INTO t VALUES (3)");
-    stage.run(&["lab", "heal"]).ended(0);
-    stage.until_healthy();
-    all_hold(&stage, &BTreeSet::from([1, 3]));
-    assert_eq!(rows(&stage, &old), BTreeSet::from([1, 3]), "what was acknowledged to nobody is on no member");
-    let kept = stage.dir.join(&old).join("cut-off");
-    let folders: Vec<_> = std::fs::read_dir(&kept).expect("an archive").flatten().map(|e| e.path()).collect();
-    assert_eq!(folders.len(), 1, "{folders:?}");
-    let said: Value =
-        serde_json::from_slice(&std::fs::read(folders[0].join("cut-off.json")).expect("readable")).expect("JSON");
-    assert_eq!(said["member"], old.as_str(), "{said}");
-    let statements = std::fs::read_to_string(folders[0].join("statements.sql")).expect("readable");
-    // what is kept has Dauphin's own rows too
-    let lines: Vec<&str> = statements.lines().map(str::trim_end).collect();
-    let has = |row: u32| {
-        let insert = ["### INSERT INTO `app`.`t`", "### SET", &format!("###   @1={row}")];
-        lines.windows(insert.len()).any(|three| three == insert)
-    };
-    assert!(has(2) && !has(1) && !has(3), "{statements}");
-    stage.run(&["explain", &old]).ended(0);
-    stage.down_after(&expected());
 }

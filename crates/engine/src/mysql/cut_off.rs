@@ -8,7 +8,7 @@ use crate::mysql::binlog::{self, nothing};
 use crate::mysql::did::did;
 use crate::mysql::errant::{Errant, Logged, Tail};
 use crate::mysql::{Error, Flavour, Instance, Result};
-use dauphin_model::Term;
+use dauphin_model::{Lsn, Term};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,12 @@ pub struct CutOff {
     pub errant: Errant,
     /// The same, for people.
     pub transactions: String,
+    /// How many transactions the log held before the first of them.
+    #[serde(default)]
+    pub from: Lsn,
+    /// How many up to the last.
+    #[serde(default)]
+    pub to: Lsn,
     /// What they did, in a few words.
     #[serde(default)]
     pub did: Vec<String>,
@@ -96,9 +102,12 @@ impl Instance {
         }
         let archived: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
         let (statements_whole, did) = self.write_statements(&errant, &archived, &folder.join(STATEMENTS)).await?;
+        let (from, to) = all.span(&errant);
         let cut = CutOff {
             member: self.member.to_string(),
             term,
+            from,
+            to,
             transactions: errant.to_string(),
             whole: held.whole && held.logged.errant(leader) == errant,
             errant,

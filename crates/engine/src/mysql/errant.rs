@@ -2,7 +2,8 @@
 //! over. Pure: from what two logs hold to what is errant; the algebra is the model's.
 
 use crate::mysql::{Reached, View};
-use dauphin_model::{BinlogState, GtidSet};
+use dauphin_model::gtid::MariaGtid;
+use dauphin_model::{BinlogState, GtidSet, Lsn};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -85,7 +86,7 @@ impl Logged {
         match (self, leader) {
             (Self::Mysql(ours), Self::Mysql(theirs)) => Errant::Mysql(ours.errant(theirs, &[])),
             (Self::Mariadb(ours), Self::Mariadb(theirs)) => {
-                let tail = |gtid: dauphin_model::gtid::MariaGtid| Tail {
+                let tail = |gtid: MariaGtid| Tail {
                     domain: gtid.domain,
                     server: gtid.server,
                     after: theirs.last_of(gtid.domain, gtid.server),
@@ -101,8 +102,34 @@ impl Logged {
     }
 }
 
+impl Logged {
+    /// Between how many transactions of this log, from its beginning, these lie: those before them, and those up to the last of
+    /// them. Both logs are chains, of one domain on MariaDB.
+    #[must_use]
+    pub fn span(&self, errant: &Errant) -> (Lsn, Lsn) {
+        match (self, errant) {
+            (Self::Mysql(all), Errant::Mysql(errant)) => {
+                let end = all.count();
+                (Lsn(end.saturating_sub(errant.count())), Lsn(end))
+            }
+            (Self::Mariadb(state), Errant::Mariadb(tails)) => {
+                let is_errant =
+                    |gtid: &MariaGtid| tails.iter().any(|t| (t.domain, t.server) == (gtid.domain, gtid.server));
+                // behind what others wrote, too, that the leader holds
+                let before = |tail: &Tail| {
+                    let others = state.gtids().filter(|g| g.domain == tail.domain && !is_errant(g));
+                    others.map(|g| g.sequence).filter(|at| *at < tail.last).chain(tail.after).max().unwrap_or(0)
+                };
+                let end = tails.iter().map(|tail| tail.last).max().unwrap_or(0);
+                (Lsn(tails.iter().map(before).min().unwrap_or(0)), Lsn(end))
+            }
+            (Self::Mysql(_), Errant::Mariadb(_)) | (Self::Mariadb(_), Errant::Mysql(_)) => (Lsn(0), Lsn(0)),
+        }
+    }
+}
+
 /// Logs what is later than what stands there.
-pub(crate) fn log_all(state: &mut BinlogState, gtids: impl Iterator<Item = dauphin_model::gtid::MariaGtid>) {
+pub(crate) fn log_all(state: &mut BinlogState, gtids: impl Iterator<Item = MariaGtid>) {
     for gtid in gtids {
         if state.last_of(gtid.domain, gtid.server).is_none_or(|known| known < gtid.sequence) {
             state.log(gtid);
@@ -183,6 +210,21 @@ mod tests {
         check(mariadb("0-1-100"), mariadb("0-1-100,0-2-101"), "");
         check(mariadb("0-1-100,0-3-101"), mariadb("0-1-100,0-2-101"), "0-3- up to 101");
         check(mariadb("0-1-100,0-2-101,5-3-7"), mariadb("0-1-100,0-2-101,5-3-5"), "5-3-6 to 7");
+    }
+
+    #[test]
+    fn what_is_errant_lies_between_two_places_of_the_log() {
+        let a = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        let check = |ours: Logged, theirs: Logged, expected: (u64, u64)| {
+            let span = ours.span(&ours.errant(&theirs));
+            assert_eq!((span.0.0, span.1.0), expected, "{ours:?} {theirs:?}");
+        };
+        check(mysql(&format!("{a}:1-105")), mysql(&format!("{a}:1-100")), (100, 105));
+        check(mariadb("0-1-105"), mariadb("0-1-100,0-2-101"), (100, 105));
+        // by hand on a replica that led before, and on one that never did
+        check(mariadb("0-1-101,0-2-100"), mariadb("0-1-50,0-2-110"), (100, 101));
+        check(mariadb("0-1-100,0-3-102"), mariadb("0-1-110"), (100, 102));
+        check(mariadb("0-3-2"), mariadb(""), (0, 2));
     }
 
     #[test]

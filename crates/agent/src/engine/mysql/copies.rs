@@ -7,9 +7,9 @@ use super::{MysqlHands, own_voter};
 use crate::engine::{Cut, Error};
 use crate::server::{Server, lock};
 use dauphin_engine::host::Progress;
-use dauphin_engine::mysql::{CloneSource, Flavour, Mysql, Offer};
+use dauphin_engine::mysql::{CloneSource, Flavour, Mysql, NOWHERE, Offer};
 use dauphin_ha::EngineOutcome;
-use dauphin_model::{Lsn, MemberName, Timeline, Voter};
+use dauphin_model::{MemberName, Voter};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ impl MysqlHands {
     /// Keeps what this stopped member holds and the leader does not. Where that cannot be told, all of its logs. Says what, for
     /// people, beginning with "; ".
     async fn archive(&self, server: &Server, from: &MemberName) -> Result<String, Error> {
-        let (theirs, term) = server.leader_at(from);
+        let (_, term) = server.leader_at(from);
         let Some(Answer::Logged(logged)) = server.question(from, Question::Logged, OFFER_WITHIN).await else {
             return Err(Error::NoAnswer { member: from.clone(), about: "what its log holds" });
         };
@@ -94,16 +94,11 @@ impl MysqlHands {
                 tracing::info!(transactions = %cut.transactions, "held by nobody else");
                 let (did, folder) = (cut.did.join(", "), cut.folder.display());
                 let kept = format!("; what it alone holds is kept in {folder}: {} ({did})", cut.transactions);
-                let ours = server.picture.borrow().server.position.clone();
-                let keep = match (&ours, &theirs) {
-                    (Some(ours), Some(theirs)) => ours.common(theirs),
-                    _ => Lsn::default(),
-                };
-                let (timeline, to) = ours.map_or((Timeline(1), keep), |ours| (ours.timeline, ours.lsn));
                 // asked for again before its copy it is the same
                 if lock(&self.archived).replace(cut.folder.clone()) != Some(cut.folder.clone()) {
-                    let member = own_voter(server).name.to_string();
-                    server.tell_of_cut(Cut { member, timeline, from: keep, to, folder: cut.folder });
+                    // the server is down, and its log alone does not say as whose follower it wrote
+                    let (member, timeline) = (own_voter(server).name.to_string(), NOWHERE);
+                    server.tell_of_cut(Cut { member, timeline, from: cut.from, to: cut.to, folder: cut.folder });
                 }
                 Ok(kept)
             }

@@ -50,7 +50,7 @@ impl MysqlHands {
                 view.away = away(&view, &picture, &ours);
             }
         }
-        self.tell_of_vigil(&mut view);
+        self.tell_of_safeguards(&mut view);
         view
     }
 

@@ -8,9 +8,9 @@ mod copies;
 mod giving;
 mod house;
 mod questions;
+mod safeguards;
 mod setup;
 mod upstream;
-mod vigil;
 
 pub(crate) use giving::Part;
 pub(crate) use house::{applies_after_restart, check_change};
@@ -23,13 +23,13 @@ use dauphin_engine::mysql::{self, Credentials, Mysql, RoomWatch, Settings, StopM
 use dauphin_ha::{EngineOutcome, EngineStep};
 use dauphin_model::{Enforced, MemberName, Term, Timeline, Voter};
 use giving::Giving;
+use safeguards::Safeguards;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use upstream::Follows;
-use vigil::Vigil;
 
 /// How long an orderly stop may take before the server is killed.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -62,12 +62,12 @@ pub(crate) struct MysqlHands {
     foreign: AtomicBool,
     /// When the heartbeat was written last.
     beaten: Mutex<Option<Instant>>,
-    /// The vigil is being kept.
+    /// The safeguards are being seen to.
     watching: AtomicBool,
     /// Where it was last archived what this member alone held.
     archived: Mutex<Option<PathBuf>>,
     /// What is watched over.
-    vigil: Mutex<Vigil>,
+    safeguards: Mutex<Safeguards>,
     /// Whether the server waits for room on its disk.
     room: Mutex<Option<Arc<Mutex<RoomWatch>>>>,
     /// Copies under way to others.

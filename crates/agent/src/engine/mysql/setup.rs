@@ -65,7 +65,7 @@ impl MysqlHands {
             beaten: Mutex::default(),
             watching: AtomicBool::new(false),
             archived: Mutex::default(),
-            vigil: Mutex::default(),
+            safeguards: Mutex::default(),
             room: Mutex::default(),
             giving: Mutex::default(),
         })

@@ -22,7 +22,7 @@ const VERSION_WITHIN: Duration = Duration::from_secs(2);
 
 /// What was seen so far.
 #[derive(Debug, Default)]
-pub(super) struct Vigil {
+pub(super) struct Safeguards {
     /// When something was set back last, and what within that time.
     set_back: Option<(Instant, BTreeSet<String>)>,
     /// Commits that came through alone, and up to where replicas must be for them to be safe again.
@@ -33,7 +33,7 @@ pub(super) struct Vigil {
     pub(super) versions: BTreeMap<MemberName, Version>,
 }
 
-impl Vigil {
+impl Safeguards {
     fn note(&mut self, settings: &[String]) {
         let recent = self.set_back.take().filter(|(at, _)| at.elapsed() < TOLD_FOR);
         let mut all = recent.map(|(_, all)| all).unwrap_or_default();
@@ -60,18 +60,18 @@ impl Vigil {
 }
 
 impl MysqlHands {
-    /// Adds to a look what the vigil has to say.
-    pub(super) fn tell_of_vigil(&self, view: &mut ServerView) {
+    /// Adds to a look what the safeguards have to say.
+    pub(super) fn tell_of_safeguards(&self, view: &mut ServerView) {
         let enforced = lock(&self.enforced).clone().filter(|enforced| enforced.required > 0);
-        let mut vigil = lock(&self.vigil);
+        let mut safeguards = lock(&self.safeguards);
         if let (Some(enforced), Some(end)) = (enforced, view.position.as_ref().map(|position| position.lsn)) {
             let counts = |a: &&dauphin_model::Attached| a.voter.as_ref().is_some_and(|v| enforced.voters.contains(v));
             let mut flushed: Vec<Lsn> = view.attached.iter().filter(counts).filter_map(|a| a.flush).collect();
             flushed.sort_unstable_by(|a, b| b.cmp(a));
             let held = flushed.get(enforced.required as usize - 1).copied();
-            let told = vigil.told;
-            if let Some(commits) = vigil.alone(self.server.alone(), end, held) {
-                if vigil.told > told {
+            let told = safeguards.told;
+            if let Some(commits) = safeguards.alone(self.server.alone(), end, held) {
+                if safeguards.told > told {
                     tracing::warn!(commits, "commits were reported as done and too few replicas hold them");
                 }
                 view.remarks.push(Remark::Unacknowledged { commits });
@@ -80,10 +80,10 @@ impl MysqlHands {
         let here = |remark: &Remark| matches!(remark, Remark::SetBack { .. });
         for remark in view.remarks.extract_if(.., |remark| here(remark)) {
             if let Remark::SetBack { settings } = remark {
-                vigil.note(&settings);
+                safeguards.note(&settings);
             }
         }
-        if let Some((_, settings)) = vigil.set_back.as_ref().filter(|(at, _)| at.elapsed() < TOLD_FOR) {
+        if let Some((_, settings)) = safeguards.set_back.as_ref().filter(|(at, _)| at.elapsed() < TOLD_FOR) {
             view.remarks.push(Remark::SetBack { settings: settings.iter().cloned().collect() });
         }
     }
@@ -106,7 +106,7 @@ impl MysqlHands {
     }
 
     /// Sees to what was set by hand, and to what the others run. Nobody waits for it: looks must go on.
-    pub(crate) fn keep_vigil(&self, server: &Arc<Server>) {
+    pub(crate) fn keep_safeguards(&self, server: &Arc<Server>) {
         if self.watching.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -134,7 +134,7 @@ impl MysqlHands {
             Ok(settings) if settings.is_empty() => {}
             Ok(settings) => {
                 tracing::warn!(settings = settings.join(", "), "somebody changed these by hand; they are set back");
-                lock(&self.vigil).note(&settings);
+                lock(&self.safeguards).note(&settings);
             }
             Err(error) => tracing::warn!(%error, "what somebody changed by hand cannot be set back yet"),
         }
@@ -155,14 +155,14 @@ impl MysqlHands {
     /// Asks one of them.
     pub(super) async fn ask_version(&self, server: &Server, name: &MemberName) {
         if let Some(Answer::Runs { version }) = server.question(name, Question::Runs, VERSION_WITHIN).await {
-            lock(&self.vigil).versions.insert(name.clone(), version);
+            lock(&self.safeguards).versions.insert(name.clone(), version);
         }
     }
 
     /// The versions of the members that are heard now, for what would have to follow this one.
     pub(super) fn versions_heard(&self, server: &Server) -> Vec<(MemberName, Version)> {
         let picture = server.picture.borrow();
-        let all = lock(&self.vigil).versions.clone();
+        let all = lock(&self.safeguards).versions.clone();
         all.into_iter().filter(|(name, _)| picture.beat_of(name).is_some()).collect()
     }
 }
@@ -173,23 +173,23 @@ mod tests {
 
     #[test]
     fn commits_that_came_through_alone_are_told_of_until_replicas_hold_them() {
-        let mut vigil = Vigil::default();
-        assert_eq!(vigil.alone(0, Lsn(10), Some(Lsn(10))), None);
-        assert_eq!(vigil.alone(2, Lsn(12), Some(Lsn(10))), Some(2));
-        assert_eq!(vigil.alone(3, Lsn(13), Some(Lsn(12))), Some(3), "the later one counts");
-        assert_eq!(vigil.alone(3, Lsn(20), None), Some(3));
-        assert_eq!(vigil.alone(3, Lsn(20), Some(Lsn(13))), None);
-        assert_eq!(vigil.alone(3, Lsn(30), None), None, "told once");
+        let mut safeguards = Safeguards::default();
+        assert_eq!(safeguards.alone(0, Lsn(10), Some(Lsn(10))), None);
+        assert_eq!(safeguards.alone(2, Lsn(12), Some(Lsn(10))), Some(2));
+        assert_eq!(safeguards.alone(3, Lsn(13), Some(Lsn(12))), Some(3), "the later one counts");
+        assert_eq!(safeguards.alone(3, Lsn(20), None), Some(3));
+        assert_eq!(safeguards.alone(3, Lsn(20), Some(Lsn(13))), None);
+        assert_eq!(safeguards.alone(3, Lsn(30), None), None, "told once");
         // counted anew by another setting
-        assert_eq!(vigil.alone(1, Lsn(31), None), Some(1));
+        assert_eq!(safeguards.alone(1, Lsn(31), None), Some(1));
     }
 
     #[test]
     fn what_was_set_back_is_told_together() {
-        let mut vigil = Vigil::default();
-        vigil.note(&["read_only".to_owned()]);
-        vigil.note(&["sync_binlog".to_owned(), "read_only".to_owned()]);
-        let (_, all) = vigil.set_back.expect("noted");
+        let mut safeguards = Safeguards::default();
+        safeguards.note(&["read_only".to_owned()]);
+        safeguards.note(&["sync_binlog".to_owned(), "read_only".to_owned()]);
+        let (_, all) = safeguards.set_back.expect("noted");
         assert_eq!(all.into_iter().collect::<Vec<_>>(), ["read_only", "sync_binlog"]);
     }
 }
