@@ -4,6 +4,7 @@
 // what was skipped is said
 #![allow(clippy::print_stdout)]
 
+use crate::hosts::can_have_hosts;
 use crate::mysql::{Login, all_hold, applier, block, build, expected, lab, rows, switch_over, write_by_hand};
 use crate::stage::{LOOK_EVERY, Stage, WAIT_MAX};
 use serde_json::Value;
@@ -214,5 +215,49 @@ fn what_a_dead_leader_alone_held_is_cut_off_and_kept(engine: &str) {
     };
     assert!(has(2) && !has(1) && !has(3), "{statements}");
     stage.run(&["explain", &old]).ended(0);
+    stage.down_after(&expected());
+}
+
+#[test]
+fn with_async_what_a_failover_of_mysql_cost_is_told() {
+    what_a_failover_cost_is_told("mysql");
+}
+
+#[test]
+fn with_async_what_a_failover_of_mariadb_cost_is_told() {
+    what_a_failover_cost_is_told("mariadb");
+}
+
+/// The leader's rows go to nobody, and it dies: what is lost is told as a range of its log, and where it is kept.
+fn what_a_failover_cost_is_told(engine: &str) {
+    let name = format!("{engine}-async");
+    if !can_have_hosts(&name) {
+        return;
+    }
+    let Some(stage) = lab(&name, engine, &["--hosts", "--durability", "async", "--profile", "fast"]) else { return };
+    let (app, old) = (Login::of(&stage, "app"), stage.leader());
+    app.sql(stage.write_port(), "CREATE TABLE t (n int PRIMARY KEY) ENGINE = InnoDB");
+    stage.run(&["lab", "fault", "--member", &old, "--kind", "replication-cut"]).ended(0);
+    // acknowledged, and on no replica; a replica may receive what was under way
+    for row in 1..=20 {
+        app.sql(stage.write_port(), &format!("INSERT INTO t VALUES ({row})"));
+    }
+    stage.run(&["lab", "fault", "--member", &old, "--kind", "kill-node"]).ended(0);
+    stage.until("a takeover", |c| c["open"] == true && c["leader"] != old.as_str());
+    let there: BTreeSet<u32> =
+        app.sql(stage.write_port(), "SELECT n FROM t").iter().map(|row| row.parse().expect("a number")).collect();
+    assert!(there.len() < 20, "nothing was lost: {there:?}");
+
+    stage.run(&["lab", "heal"]).ended(0);
+    stage.until_healed();
+    stage.until_said(&["history"], "kept on");
+    let history = stage.json(&["history"]);
+    let entry = history["history"].as_array().expect("a list").last().expect("the failover").clone();
+    let text = entry["lost"].as_str().expect("what it cost");
+    // "23 transactions, 9 to 32, kept on m1 in …": its heartbeats are among them
+    let numbers: Vec<u64> = text.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
+    let [count, from, to] = numbers[..] else { panic!("{text}") };
+    assert_eq!((to - from, entry["switch_position"].as_str()), (count, Some(&*from.to_string())), "{text}");
+    assert!(count >= 20 - there.len() as u64 && text.contains(&format!("kept on {old} in")), "{text}");
     stage.down_after(&expected());
 }
