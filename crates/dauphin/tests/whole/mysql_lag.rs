@@ -69,8 +69,8 @@ impl Watched<'_> {
         Seen { between: [before, after], stood: had == has, told, server }
     }
 
-    /// It is behind for ever longer, and this is told within a tenth or 50 ms, once it is long enough to be seen. What the server
-    /// says beside it: nothing, or that it has all, as MySQL does at times of a receiver that was stopped under load.
+    /// It is behind for ever longer, and this is told within a tenth or 50 ms, once it is long enough to be seen. The
+    /// server's own figure is shown beside it: mostly NULL, and of a receiver that was stopped under load now and then a number.
     #[track_caller]
     fn told_while_held(&self, what: &str, stop: &str) {
         let until = Instant::now() + HELD;
@@ -87,8 +87,6 @@ impl Watched<'_> {
             let still = stands_since.elapsed() >= TOLD_WITHIN;
             assert!(!still || before < TOLD_FROM || right, "{what}: {told} of {before} to {after}");
             if still && before >= 5.0 {
-                let blind = server.is_none_or(|server| server == 0.0);
-                assert!(blind, "a thread is down, and the server's figure is {server:?}");
                 return;
             }
             assert!(Instant::now() < until, "{what}: it is not behind: {before}");

@@ -224,6 +224,8 @@ pub fn render(instance: &Instance, settings: &Settings) -> String {
             // its place in the relay log is in a file of its own
             ("sync_relay_log_info", "1"),
             ("sync_master_info", "1"),
+            // a receiver that stops connects to its leader to end its thread there, and waits so long for one that is frozen
+            ("rpl_semi_sync_slave_kill_conn_timeout", "1"),
         ],
     };
     own.iter().for_each(|(key, value)| put(key, value));

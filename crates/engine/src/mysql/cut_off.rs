@@ -8,7 +8,7 @@ use crate::mysql::binlog::{self, nothing};
 use crate::mysql::did::did;
 use crate::mysql::errant::{Errant, Logged, Tail};
 use crate::mysql::{Error, Flavour, Instance, Result};
-use dauphin_model::{Lsn, Term};
+use dauphin_model::Term;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -37,10 +37,10 @@ pub struct CutOff {
     pub transactions: String,
     /// How many transactions the log held before the first of them.
     #[serde(default)]
-    pub from: Lsn,
+    pub from: u64,
     /// How many up to the last.
     #[serde(default)]
-    pub to: Lsn,
+    pub to: u64,
     /// What they did, in a few words.
     #[serde(default)]
     pub did: Vec<String>,

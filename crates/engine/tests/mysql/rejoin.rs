@@ -95,7 +95,7 @@ pub async fn a_leader_that_died_with_commits_of_its_own_comes_back(stage: &Stage
     // it is down: its files are read and archived
     let cut = one.sql.instance.archive_cut_off(None, &leader, Term(2)).await.unwrap().expect("two transactions");
     assert!(cut.whole && cut.statements_whole, "{cut:?}");
-    assert_eq!(cut.to.0 - cut.from.0, 2, "{cut:?}");
+    assert_eq!(cut.to - cut.from, 2, "{cut:?}");
     shows(&cut, &["'alone'"], &[2, 3], &[1, 10]);
     let again = one.sql.instance.archive_cut_off(None, &leader, Term(2)).await.unwrap().unwrap();
     assert_eq!((&again.folder, &again.errant), (&cut.folder, &cut.errant));

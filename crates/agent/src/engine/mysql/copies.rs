@@ -9,7 +9,7 @@ use crate::server::{Server, lock};
 use dauphin_engine::host::Progress;
 use dauphin_engine::mysql::{CloneSource, Flavour, Mysql, NOWHERE, Offer};
 use dauphin_ha::EngineOutcome;
-use dauphin_model::{MemberName, Voter};
+use dauphin_model::{Lsn, MemberName, Voter};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -98,7 +98,13 @@ impl MysqlHands {
                 if lock(&self.archived).replace(cut.folder.clone()) != Some(cut.folder.clone()) {
                     // the server is down, and its log alone does not say as whose follower it wrote
                     let (member, timeline) = (own_voter(server).name.to_string(), NOWHERE);
-                    server.tell_of_cut(Cut { member, timeline, from: cut.from, to: cut.to, folder: cut.folder });
+                    server.tell_of_cut(Cut {
+                        member,
+                        timeline,
+                        from: Lsn(cut.from),
+                        to: Lsn(cut.to),
+                        folder: cut.folder,
+                    });
                 }
                 Ok(kept)
             }

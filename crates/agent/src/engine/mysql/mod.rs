@@ -23,6 +23,7 @@ use dauphin_engine::mysql::{self, Credentials, Mysql, RoomWatch, Settings, StopM
 use dauphin_ha::{EngineOutcome, EngineStep};
 use dauphin_model::{Enforced, MemberName, Term, Timeline, Voter};
 use giving::Giving;
+use house::Ends;
 use safeguards::Safeguards;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ pub(crate) struct MysqlHands {
     foreign: AtomicBool,
     /// When the heartbeat was written last.
     beaten: Mutex<Option<Instant>>,
+    /// Where the log ended of late.
+    ends: Mutex<Ends>,
     /// The safeguards are being seen to.
     watching: AtomicBool,
     /// Where it was last archived what this member alone held.

@@ -66,6 +66,7 @@ impl MysqlHands {
             watching: AtomicBool::new(false),
             archived: Mutex::default(),
             safeguards: Mutex::default(),
+            ends: Mutex::default(),
             room: Mutex::default(),
             giving: Mutex::default(),
         })
