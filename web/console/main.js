@@ -131,7 +131,8 @@ function drawNow() {
   part("picture-tools", [], () => h("p", { class: "quiet legend-links" },
     h("span", { class: "key voter" }, "commits wait for it"), h("span", { class: "key async" }, "follows, no vote"), h("span", { class: "key cut" }, "not following")));
   part("chart", [second, world.unit, world.hover, widthOf("chart")], () => chart(world.series, { width: widthOf("chart"), now, unit: world.unit, hover: world.hover, ink, start }));
-  part("chart-tools", [world.unit], () => ["seconds", "bytes"].map((unit) =>
+  // an engine that counts transactions has no bytes to show
+  part("chart-tools", [world.unit, cluster?.engine], () => (cluster?.engine === "postgres" ? ["seconds", "bytes"] : []).map((unit) =>
     h("button", { type: "button", class: "tab", "data-act": "unit", "data-unit": unit, "aria-pressed": String(world.unit === unit) }, unit)));
   part("alerts", [alerts, Math.floor(second / 5)], () => panels.alerts(alerts, now));
   part("alerts-tools", [alerts], () => alerts?.speaker && h("span", { class: "quiet" }, `told by ${alerts.speaker}`));

@@ -117,7 +117,7 @@ function note(member, cluster, behind) {
   if (member.remarks?.length) return member.remarks[0].text;
   if (member.pending_restart) return "a setting waits for a restart";
   if (behind) return [`behind ${lag(member)}`, trend(member)];
-  if (member.name === cluster.leader) return `timeline ${member.timeline ?? "–"} · term ${cluster.term ?? "–"}`;
+  if (member.name === cluster.leader) return `${member.timeline == null ? "" : `timeline ${member.timeline} · `}term ${cluster.term ?? "–"}`;
   return member.timeline ? `timeline ${member.timeline}` : "";
 }
 
