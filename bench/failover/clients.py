@@ -5,18 +5,12 @@ It opens connections and knows each dialect's few statements; it never tries aga
 """
 from urllib.parse import quote, unquote, urlsplit
 
-try:
-    import psycopg
-except ImportError:
-    psycopg = None
-try:
-    import pymysql
-except ImportError:
-    pymysql = None
+import psycopg
+import pymysql
 
 SCHEME = "mysql://"
 # what a driver raises when the server, or the way to it, is at fault
-ERRORS = (OSError, *(driver.Error for driver in (psycopg, pymysql) if driver))
+ERRORS = (OSError, psycopg.Error, pymysql.Error)
 
 
 class Mysql:
@@ -91,7 +85,7 @@ def streams(connection, dsn):
 
 def kind(error):
     """An error in one line: its state or number, and the first line of its text."""
-    if psycopg and isinstance(error, psycopg.Error):
+    if isinstance(error, psycopg.Error):
         first = (str(error).strip().splitlines() or [""])[0]
         return f"{error.sqlstate or ''} {first}".strip()
     return " ".join(str(part) for part in error.args).strip().splitlines()[0][:120] if error.args else type(error).__name__

@@ -9,7 +9,6 @@ pub(crate) use error::Error;
 use mysql::{Answer, MysqlHands, Part, Question};
 use postgres::PostgresHands;
 
-use crate::operations::LOOK_EVERY;
 use crate::server::Server;
 use bytes::Bytes;
 use dauphin_alerts::{Blocker, Fix};
@@ -22,13 +21,7 @@ use dauphin_model::file::Local;
 use dauphin_model::{EngineKind, Lsn, MemberName, MemberSpec, ServerView, Spec, Timeline};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// How far behind in time a member of MySQL or MariaDB may be that leadership is handed over to: it applies that while nobody can
-/// write. What is told of one that has all is up to 0.6 s.
-const HAND_OVER_LAG_MAX_MS: u64 = 2_000;
-/// How long it may take to come so close.
-const CLOSER_WITHIN: Duration = Duration::from_secs(5);
+use std::time::Duration;
 
 /// Who is let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,20 +267,7 @@ impl Engine {
             Self::Mysql(hands) => {
                 let checked = hands.check_hand_over(server, to).await;
                 checked.map_err(|error| ApiError::refused("version", error.to_string(), "dauphin status"))?;
-                // it holds everything, and has to apply it first
-                let deadline = Instant::now() + CLOSER_WITHIN;
-                loop {
-                    let lag = server.picture.borrow().lag(to, dauphin_guard::boottime());
-                    let Some(lag) = lag.filter(|lag| lag.ms > HAND_OVER_LAG_MAX_MS) else { return Ok(()) };
-                    if Instant::now() >= deadline {
-                        let seconds = lag.ms as f64 / 1_000.0;
-                        let text =
-                            format!("{to} is {seconds:.1} s behind: clients would wait until it has applied that");
-                        let next = "dauphin status --watch, until it is closer; then once more";
-                        return Err(ApiError::unavailable("behind", text, next));
-                    }
-                    tokio::time::sleep(LOOK_EVERY).await;
-                }
+                mysql::until_close(server, to).await
             }
         }
     }

@@ -38,11 +38,7 @@ fn with_async_the_range_that_a_failover_cost_is_told_exactly() {
     };
     assert!(there.len() < 21, "nothing was lost: {there:?}");
 
-    stage.run(&["lab", "heal"]).ended(0);
-    stage.until_healed();
-    stage.until_said(&["history"], "kept on");
-    let history = stage.json(&["history"]);
-    let entry = history["history"].as_array().expect("a list").last().expect("the failover").clone();
+    let entry = stage.healed_with_its_cost();
     let text = entry["lost"].as_str().expect("what it cost");
     let (from, rest) = text.split_once(" to ").expect("a range");
     let (from, to) = (lsn(from), lsn(rest.split_whitespace().next().expect("its end")));

@@ -248,11 +248,7 @@ fn what_a_failover_cost_is_told(engine: &str) {
         app.sql(stage.write_port(), "SELECT n FROM t").iter().map(|row| row.parse().expect("a number")).collect();
     assert!(there.len() < 20, "nothing was lost: {there:?}");
 
-    stage.run(&["lab", "heal"]).ended(0);
-    stage.until_healed();
-    stage.until_said(&["history"], "kept on");
-    let history = stage.json(&["history"]);
-    let entry = history["history"].as_array().expect("a list").last().expect("the failover").clone();
+    let entry = stage.healed_with_its_cost();
     let text = entry["lost"].as_str().expect("what it cost");
     // "23 transactions, 9 to 32, kept on m1 in …": its heartbeats are among them
     let numbers: Vec<u64> = text.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();

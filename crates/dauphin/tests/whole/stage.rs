@@ -179,6 +179,15 @@ impl Stage {
         }
     }
 
+    /// Heals, waits until what the last takeover cost is told, and gives its entry of the history.
+    #[track_caller]
+    pub(crate) fn healed_with_its_cost(&self) -> Value {
+        self.run(&["lab", "heal"]).ended(0);
+        self.until_healed();
+        self.until_said(&["history"], "kept on");
+        self.json(&["history"])["history"].as_array().expect("a list").last().expect("the failover").clone()
+    }
+
     /// Asks again until the alerts are as wanted; the document then.
     #[track_caller]
     pub(crate) fn until_alerts(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {

@@ -1,9 +1,9 @@
 //! What is kept on a running server of MySQL or MariaDB, and what a look at it says: settings, the heartbeat, which cluster the
 //! data is of, and how far the replicas are, which their own agents tell.
 
+use super::distance::{away, tell_how_far, tell_who_catches_up};
 use super::{LOOK_LIMIT, MysqlHands, own_voter};
 use crate::engine::{Error, House, RESTART};
-use crate::picture::Picture;
 use crate::server::{Server, lock};
 use dauphin_api::dto;
 use dauphin_api::error::ApiError;
@@ -12,19 +12,14 @@ use dauphin_engine::mysql::config::check_user;
 use dauphin_engine::mysql::lag::PERIOD;
 use dauphin_engine::mysql::{self, Flavour, ServerId, Settings};
 use dauphin_ha::Role;
-use dauphin_model::{
-    Attached, Away, Enforced, Lag, Lsn, MemberName, MysqlSpec, Position, Run, ServerView, Span, Spec, Voter,
-};
-use std::collections::{BTreeMap, VecDeque};
+use dauphin_model::{Attached, Lsn, MysqlSpec, Run, ServerView, Spec, Voter};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A replica of MariaDB that is further behind does not change over: it would stop receiving until it had applied all.
 const REFOLLOW_LAG_MS: u64 = 1_000;
-
-/// A replica that has received what was logged so long ago has caught up; longer where beats are rare.
-const CAUGHT_UP_WITHIN: Span = Span::ms(1_500);
 
 /// Whether a replica that far behind may change over to another account.
 fn may_change_over(flavour: Flavour, lag_ms: Option<u64>) -> bool {
@@ -54,9 +49,8 @@ impl MysqlHands {
             if view.in_recovery == Some(false) {
                 view.away = away(&view, &picture, &ours);
                 let enforced = lock(&self.enforced).clone().unwrap_or_default();
-                // what a member says of itself is as old as its beat
-                let moment = server.spec().profile.suspect().times(2).max(CAUGHT_UP_WITHIN);
-                let before = lock(&self.ends).note(Instant::now(), ours.lsn, moment.duration());
+                let suspect = server.spec().profile.suspect();
+                let before = lock(&self.ends).note(Instant::now(), ours.lsn, suspect);
                 if server.serves() {
                     view.attached.iter_mut().for_each(|attached| tell_who_catches_up(attached, &enforced, before));
                 }
@@ -210,111 +204,9 @@ fn differing(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -
     names.into_iter().filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
 }
 
-/// How far replicas are that are not attached, by their own beats.
-fn away(view: &ServerView, picture: &Picture, ours: &Position) -> Vec<Away> {
-    let there = |name: &MemberName| view.attached.iter().any(|a| a.voter.as_ref().is_some_and(|v| v.name == *name));
-    let others = picture.spec.data_members().map(|m| &m.name).filter(|name| **name != picture.me && !there(name));
-    let away = |name: &MemberName| {
-        let beat = picture.beat_of(name)?;
-        let position = beat.position.as_ref().filter(|position| position.leads_into(ours).is_ok())?;
-        let replayed = position.lsn.0.saturating_sub(beat.replay_behind);
-        let voter = Voter::new(name.clone(), beat.incarnation);
-        Some(Away { voter, behind: ours.lsn.0.saturating_sub(replayed), lag: Lag::default() })
-    };
-    others.filter_map(away).collect()
-}
-
-/// How far an attached replica is, by its own beat: only of this very copy, and only while its log is part of ours.
-fn tell_how_far(attached: &mut Attached, picture: &Picture, ours: &Position) {
-    let Some(voter) = &attached.voter else { return };
-    let beat = picture.beat_of(&voter.name).filter(|beat| beat.incarnation == voter.incarnation);
-    let Some((beat, position)) = beat.and_then(|beat| Some((beat, beat.position.as_ref()?))) else { return };
-    if position.leads_into(ours).is_err() {
-        return;
-    }
-    // on our timeline, what was received has no beginning of another leadership in it: an election can count it unapplied
-    let received = beat.received.filter(|_| position.timeline == ours.timeline);
-    let held = received.map_or(position.lsn, |received| received.max(position.lsn));
-    (attached.write, attached.flush) = (Some(held), Some(held));
-    attached.replay = Some(Lsn(position.lsn.0.saturating_sub(beat.replay_behind)));
-    // that was so when it was heard
-    attached.lag = picture.heard_at(&voter.name).map(|at| Lag { at, ..Lag::default() });
-}
-
-/// Where the log ended at the looks of the last moment.
-#[derive(Debug, Default)]
-pub(super) struct Ends(VecDeque<(Instant, Lsn)>);
-
-impl Ends {
-    /// Notes where it ends now, and says where it ended a moment ago: at the first look, where there is no earlier one.
-    fn note(&mut self, now: Instant, end: Lsn, moment: Duration) -> Lsn {
-        // another leadership, or another copy
-        if self.0.back().is_some_and(|(_, last)| *last > end) {
-            self.0.clear();
-        }
-        self.0.push_back((now, end));
-        while self.0.get(1).is_some_and(|(at, _)| now.saturating_duration_since(*at) >= moment) {
-            self.0.pop_front();
-        }
-        self.0.front().map_or(end, |(_, end)| *end)
-    }
-}
-
-/// A replica that is not counted yet and has not received what was logged a moment ago catches up, in PostgreSQL's word: with
-/// `sync` each commit would wait until it had all of it. One that is counted stays so, as there.
-fn tell_who_catches_up(attached: &mut Attached, enforced: &Enforced, before: Lsn) {
-    let counted = attached.voter.as_ref().is_some_and(|voter| enforced.voters.contains(voter));
-    if !counted && attached.flush.is_some_and(|flush| flush < before) {
-        attached.state = "catchup".to_owned();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dauphin_model::Incarnation;
-
-    #[test]
-    fn who_has_what_was_logged_a_moment_ago_streams_and_who_is_counted_does() {
-        let (mut ends, begun) = (Ends::default(), Instant::now());
-        let moment = Duration::from_millis(1_500);
-        let mut note = |ms: u64, end: u64| ends.note(begun + Duration::from_millis(ms), Lsn(end), moment).0;
-        assert_eq!(note(0, 10), 10, "there is no earlier look");
-        assert_eq!((note(500, 20), note(1_000, 30)), (10, 10));
-        assert_eq!((note(2_000, 40), note(2_600, 50)), (20, 30));
-        assert_eq!(note(2_700, 5), 5, "another log");
-
-        let (m2, m3) = (voter("m2"), voter("m3"));
-        let enforced = Enforced { voters: [m3.clone()].into(), ..Enforced::default() };
-        let check = |voter: &Voter, flush: Option<u64>, expected: &str| {
-            let mut attached = attached(voter);
-            attached.flush = flush.map(Lsn);
-            tell_who_catches_up(&mut attached, &enforced, Lsn(30));
-            assert_eq!(attached.state, expected, "{voter} {flush:?}");
-        };
-        check(&m2, Some(29), "catchup");
-        check(&m2, Some(30), "streaming");
-        check(&m2, None, "streaming");
-        check(&m3, Some(1), "streaming");
-    }
-
-    fn voter(name: &str) -> Voter {
-        Voter::new(MemberName::new(name).expect("a name"), Incarnation(1))
-    }
-
-    fn attached(voter: &Voter) -> Attached {
-        Attached {
-            application_name: voter.application_name(),
-            voter: Some(voter.clone()),
-            client_addr: None,
-            state: "streaming".to_owned(),
-            sync_state: "async".to_owned(),
-            write: None,
-            flush: None,
-            replay: None,
-            lag: None,
-        }
-    }
 
     fn settings(all: &[(&str, &str)]) -> BTreeMap<String, String> {
         all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

@@ -5,6 +5,7 @@
 //! log in follows what this server enforces. So a replica asks its leader's agent, and logs in accordingly.
 
 mod copies;
+mod distance;
 mod giving;
 mod house;
 mod questions;
@@ -12,6 +13,7 @@ mod safeguards;
 mod setup;
 mod upstream;
 
+pub(crate) use distance::until_close;
 pub(crate) use giving::Part;
 pub(crate) use house::{applies_after_restart, check_change};
 pub(crate) use questions::{Answer, Question};
@@ -22,8 +24,8 @@ use crate::server::{Server, lock};
 use dauphin_engine::mysql::{self, Credentials, Mysql, RoomWatch, Settings, StopMode};
 use dauphin_ha::{EngineOutcome, EngineStep};
 use dauphin_model::{Enforced, MemberName, Term, Timeline, Voter};
+use distance::Ends;
 use giving::Giving;
-use house::Ends;
 use safeguards::Safeguards;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
