@@ -8,6 +8,7 @@ use crate::EXPECTED;
 use crate::stage::{LOOK_EVERY, Stage, WAIT_MAX};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -259,7 +260,7 @@ fn shown_as_promised(stage: &Stage, engine: &str) {
     }
     // a replica that begins to be counted connects anew, and one agent knows a moment before the other how far it is
     stage.until("every lag is known", |status| {
-        let known = |m: &serde_json::Value| m["lag_transactions"].is_u64();
+        let known = |m: &Value| m["lag_transactions"].is_u64();
         if status["health"] != "healthy" || !status["members"].as_array().is_some_and(|all| all.iter().all(known)) {
             return false;
         }
@@ -317,16 +318,18 @@ fn the_appliers_of_both_replicas_stand(stage: &Stage, engine: &str, writer: &Wri
     let ports: Vec<u16> =
         ["m1", "m2", "m3"].into_iter().filter(|name| *name != leader).map(|name| stage.sql_port_of(name)).collect();
     let admin = Login::of(stage, "admin");
-    stage.until("what to do about it", |c| {
-        // one that just began to be counted starts its threads anew
-        ports.iter().for_each(|port| drop(admin.sql(*port, stop)));
-        c["problems"].to_string().matches(start).count() == 2
-    });
+    let replicas = |c: &Value, so: &dyn Fn(&Value) -> bool| {
+        let members = c["members"].as_array().expect("members").iter();
+        members.filter(|m| m["role"] == "replica" && so(m)).count()
+    };
+    stage.until("both count", |c| replicas(c, &|m| m["sync_state"] == "quorum") == 2);
     // for far longer than a leader suffers streams that carry nothing
-    stage.until("both are behind", |c| {
+    stage.until("both are behind, and what to do is told", |c| {
         assert_eq!((&c["leader"], &c["commits_wait"]), (&leader.as_str().into(), &false.into()), "{c}");
-        let lags = c["members"].as_array().expect("members").iter().filter_map(|m| m["lag_seconds"].as_f64());
-        lags.filter(|lag| *lag > 5.0).count() == 2
+        // one that just began to be counted follows anew, and applies what it has for that, whoever stopped it
+        ports.iter().for_each(|port| drop(admin.sql(*port, stop)));
+        let behind = replicas(c, &|m| m["lag_seconds"].as_f64().is_some_and(|lag| lag > 5.0));
+        behind == 2 && c["problems"].to_string().matches(start).count() == 2
     });
     let candidate = ["m1", "m2"].into_iter().find(|name| *name != leader).expect("a replica");
     stage.run(&["switchover", "--to", candidate]).said(1, &["s behind", "dauphin status --watch"]);
