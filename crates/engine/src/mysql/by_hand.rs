@@ -4,15 +4,14 @@
 use crate::mysql::semi_sync::waits_by;
 use crate::mysql::server::is_in_force;
 use crate::mysql::threads::LOOK_LIMIT;
-use crate::mysql::{Error, Flavour, Mysql, Result, SemiSync, Thread, View};
+use crate::mysql::{Acknowledges, Error, Flavour, Mysql, Result, SemiSync, Thread, View};
 use dauphin_model::Remark;
 use std::sync::atomic::Ordering;
 
 const DOING: &str = "setting back what somebody changed by hand";
 
 /// What is the same on every member at all times.
-const ALWAYS: [(&str, &str); 3] =
-    [("sync_binlog", "1"), ("innodb_flush_log_at_trx_commit", "1"), ("sync_relay_log", "1")];
+const ALWAYS: [(&str, &str); 2] = [("sync_binlog", "1"), ("innodb_flush_log_at_trx_commit", "1")];
 
 impl Mysql {
     /// Sets back what of Dauphin's settings is not as it should be, and names it. `required`: how many replicas commits wait
@@ -22,6 +21,9 @@ impl Mysql {
     /// [`Error::Sql`], [`Error::NotTaken`].
     pub async fn set_back(&self, required: Option<u32>) -> Result<Vec<String>> {
         let mut wanted: Vec<(String, String)> = ALWAYS.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        if self.acknowledges().await? == Acknowledges::Yes {
+            wanted.push(("sync_relay_log".to_owned(), "1".to_owned()));
+        }
         if self.dialect().flavour() == Flavour::Mariadb {
             wanted.push(("gtid_strict_mode".to_owned(), "ON".to_owned()));
         }

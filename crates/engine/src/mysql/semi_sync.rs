@@ -1,9 +1,15 @@
 //! Semi-synchronous replication: commits on the leader wait until replicas have what was logged. Without silent fallback: the
 //! server never goes on alone. What a replica acknowledged is in its relay log, not applied.
 
+use crate::host::FileError;
+use crate::mysql::binlog::files;
 use crate::mysql::config::ACK_TIMEOUT_MS;
 use crate::mysql::threads::LOOK_LIMIT;
 use crate::mysql::{Dialect, Error, Flavour, Mysql, Result, Thread};
+
+/// After how many events the relay log of a replica that acknowledges nothing is flushed: the servers' own default. A flush for each
+/// transaction would keep it from ever catching up with a leader under load.
+const RELAXED: &str = "10000";
 
 /// What commits on a leader wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,7 +75,8 @@ impl Mysql {
     }
 
     /// Says whether this replica acknowledges. The servers heed it when a receiver starts, and a receiver that is bounced may
-    /// lose what it received: so it is only changed while none runs.
+    /// lose what it received: so it is only changed while none runs. One that acknowledges has all of its relay log on the disk,
+    /// also what it received before; one that does not receives at the speed of the network, as nobody counts on that.
     ///
     /// # Errors
     /// [`Error::Unapplied`] while a receiver runs and would have to be stopped; [`Error::NotTaken`], [`Error::Sql`].
@@ -80,7 +87,8 @@ impl Mysql {
             Acknowledges::No => "OFF",
         };
         if self.acknowledges().await? == wanted {
-            return Ok(());
+            // the file that a server starts with is as careful as for one that acknowledges
+            return if wanted == Acknowledges::No { self.sync_relay_log(RELAXED).await } else { Ok(()) };
         }
         let key = format!("{}_enabled", self.dialect().semi_sync_replica());
         let view = self.look(LOOK_LIMIT).await?;
@@ -89,8 +97,42 @@ impl Mysql {
             let why = "the receiver runs; freeze it and follow again".to_owned();
             return Err(Error::Unapplied { doing, unapplied, why });
         }
-        self.set_global(doing, &key, value).await
+        match wanted {
+            Acknowledges::Yes => {
+                self.sync_relay_log("1").await?;
+                self.flush_relay_logs().await?;
+                self.set_global(doing, &key, value).await
+            }
+            Acknowledges::No => {
+                self.set_global(doing, &key, value).await?;
+                self.sync_relay_log(RELAXED).await
+            }
+        }
     }
+
+    async fn sync_relay_log(&self, every: &str) -> Result<()> {
+        self.set_global("setting how safe the relay log is", "sync_relay_log", every).await
+    }
+
+    /// Has all that was received on the disk.
+    async fn flush_relay_logs(&self) -> Result<()> {
+        let data_dir = self.instance.data_dir.clone();
+        let flushed = tokio::task::spawn_blocking(move || {
+            let mut paths = files(&data_dir, "relay")?;
+            paths.extend([data_dir.join("relay.index"), data_dir]);
+            for path in paths {
+                match std::fs::File::open(&path).and_then(|file| file.sync_all()) {
+                    // applied, and deleted since
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    done => done.map_err(FileError::at("flush", &path))?,
+                }
+            }
+            Ok(())
+        });
+        let lost = |e: tokio::task::JoinError| Error::Answer { doing: "flushing the relay log", answer: e.to_string() };
+        flushed.await.map_err(lost)?.map_err(|error: FileError| error.into())
+    }
+
     /// Whether this replica acknowledges, or would, once its receiver runs.
     pub(crate) async fn acknowledges(&self) -> Result<Acknowledges> {
         let key = format!("{}_enabled", self.dialect().semi_sync_replica());

@@ -30,6 +30,7 @@ macro_rules! on_every_server {
                 waiting::what_was_received_is_not_thrown_away
                 told::what_a_waiting_client_is_told
                 relay_logs::what_drops_received_events
+                relay_logs::what_nobody_counts_on_may_be_half_there
                 copies::a_copy_is_whole_and_a_server_of_its_own
                 copies::a_replica_gives_copies_too
                 copies::a_copy_that_broke_off_is_no_data_and_is_begun_again

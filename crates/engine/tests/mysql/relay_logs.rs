@@ -68,6 +68,52 @@ pub async fn what_drops_received_events(stage: &Stage) {
     assert!(wrong.is_empty(), "not as docs/mysql-relay-logs.md says: {wrong:?}");
 }
 
+/// Only who acknowledges has each transaction flushed. What a machine that lost its power has half of is received again: nobody counts
+/// on it.
+pub async fn what_nobody_counts_on_may_be_half_there(stage: &Stage) {
+    let (one, mut two) = (stage.leader("m1").await, stage.member("m2").await);
+    let flushed = async |two: &Member| -> String {
+        two.root().await.query_first("SELECT @@GLOBAL.sync_relay_log").await.unwrap().unwrap()
+    };
+    two.follow_as(&one, false).await;
+    assert_eq!(flushed(&two).await, "10000");
+    assert_eq!(two.sql.set_back(None).await.unwrap(), Vec::<String>::new(), "nobody changed that by hand");
+    one.insert(1).await.unwrap();
+    two.executes(&one.look().await.executed).await;
+    two.follow_as(&one, true).await;
+    assert_eq!(flushed(&two).await, "1");
+    say(&mut two.root().await, "SET GLOBAL sync_relay_log = 100").await.unwrap();
+    assert_eq!(two.sql.set_back(None).await.unwrap(), ["sync_relay_log"]);
+    two.follow_as(&one, false).await;
+    assert_eq!(flushed(&two).await, "10000");
+    for (zeros, behind) in [(40, 0), (1_000, 0), (300, 300), (700, 200)] {
+        two.sql.stop_appliers().await.unwrap();
+        for n in 0..i32::try_from(ROWS).unwrap() {
+            one.insert(100 * (zeros + behind) + n).await.unwrap();
+        }
+        let end = one.look().await.executed;
+        until("the events", async || two.look().await.reached().unwrap().holds(&end)).await;
+        two.stop(StopMode::Kill).await;
+        spoil(&two, u64::try_from(zeros).unwrap(), u64::try_from(behind).unwrap());
+        two.start().await;
+        two.follow_as(&one, false).await;
+        two.executes(&end).await;
+        assert_eq!(two.rows().await, one.rows().await);
+    }
+}
+
+/// Of what was received, so many bytes never reached the disk, and so many behind them did.
+fn spoil(member: &Member, zeros: u64, behind: u64) {
+    let data_dir = &member.sql.instance.data_dir;
+    let index = std::fs::read_to_string(data_dir.join("relay.index")).unwrap();
+    let full = |name: &&str| std::fs::metadata(data_dir.join(name)).is_ok_and(|file| file.len() > 1_000);
+    let last = index.lines().map(|line| line.trim_start_matches("./")).rfind(full).expect("a relay log");
+    let file = std::fs::OpenOptions::new().write(true).open(data_dir.join(last)).unwrap();
+    let end = file.metadata().unwrap().len();
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0; usize::try_from(zeros).unwrap()], end - zeros - behind)
+        .unwrap();
+}
+
 /// How many of the waiting rows came in the end.
 async fn measure(one: &mut Member, two: &mut Member, first: i64, act: Act) -> i64 {
     let dialect = two.sql.dialect();

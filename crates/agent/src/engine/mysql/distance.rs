@@ -59,7 +59,9 @@ pub(super) fn tell_how_far(attached: &mut Attached, picture: &Picture, ours: &Po
     // on our timeline, what was received has no beginning of another leadership in it: an election can count it unapplied
     let received = beat.received.filter(|_| position.timeline == ours.timeline);
     let held = received.map_or(position.lsn, |received| received.max(position.lsn));
-    (attached.write, attached.flush) = (Some(held), Some(held));
+    // what was received is on its disk once it acknowledges
+    let acknowledges = attached.sync_state == "quorum";
+    (attached.write, attached.flush) = (Some(held), Some(if acknowledges { held } else { position.lsn }));
     attached.replay = Some(Lsn(position.lsn.0.saturating_sub(beat.replay_behind)));
     // that was so when it was heard
     attached.lag = picture.heard_at(&voter.name).map(|at| Lag { at, ..Lag::default() });
@@ -90,7 +92,7 @@ impl Ends {
 /// `sync` each commit would wait until it had all of it. One that is counted stays so, as there.
 pub(super) fn tell_who_catches_up(attached: &mut Attached, enforced: &Enforced, before: Lsn) {
     let counted = attached.voter.as_ref().is_some_and(|voter| enforced.voters.contains(voter));
-    if !counted && attached.flush.is_some_and(|flush| flush < before) {
+    if !counted && attached.write.is_some_and(|write| write < before) {
         attached.state = "catchup".to_owned();
     }
 }
@@ -113,7 +115,7 @@ mod tests {
         let enforced = Enforced { voters: [m3.clone()].into(), ..Enforced::default() };
         let check = |voter: &Voter, flush: Option<u64>, expected: &str| {
             let mut attached = attached(voter);
-            attached.flush = flush.map(Lsn);
+            attached.write = flush.map(Lsn);
             tell_who_catches_up(&mut attached, &enforced, Lsn(30));
             assert_eq!(attached.state, expected, "{voter} {flush:?}");
         };
