@@ -102,6 +102,13 @@ async fn slow_and_refused_statements_are_logged_without_their_literals() {
     sleep(&client, "other").await;
     client.query(&statement, &[&0.12_f64]).await.expect("slept");
     assert!(until("as prepared").contains("slow: select pg_sleep (?), ? as prepared"));
+    // The server is made to say so: nobody but the proxy refuses it.
+    let (code, _) = told(&client.simple_query("set dauphin.read_level = 'secret'").await.expect_err("no level"));
+    let line = until("set dauphin");
+    assert!(
+        code == "22023" && line.contains("code=\"22023\"") && line.contains("refused: set dauphin.read_level = ?"),
+        "{line}"
+    );
     // One that nobody serves in time, and one that is lost with its server.
     let other = lab.connect().await;
     client.batch_execute("begin").await.expect("begun");

@@ -315,6 +315,9 @@ impl Session {
                 Err(bad) => return Some(Event::BadClient(bad)),
             }
         }
+        if self.track.take_misset() {
+            self.note_refused("22023", "a setting of the proxy's own does not take that");
+        }
         if at < data.len() {
             self.held = data[at..].to_vec();
             self.more |= in_round || end < data.len();

@@ -180,6 +180,8 @@ pub(crate) struct Track {
     commit: Option<Box<Commit>>,
     /// The server's message that is half here is not for the client.
     dropped: bool,
+    /// A setting of the proxy's own was to have a value that it does not take.
+    misset: bool,
     /// The client said goodbye.
     terminated: bool,
     /// A message for the client in place of the server's.
@@ -239,6 +241,11 @@ impl Track {
     /// Whether it may choose how it reads.
     pub(crate) fn chooses(&self) -> bool {
         self.chooses
+    }
+
+    /// Whether a setting of the proxy's own was refused since the last time.
+    pub(crate) fn take_misset(&mut self) -> bool {
+        std::mem::take(&mut self.misset)
     }
 
     /// It may choose how it reads.

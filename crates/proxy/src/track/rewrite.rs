@@ -42,7 +42,7 @@ impl Track {
     }
 
     /// Another text for the server, if it must not see this one.
-    fn instead(&self, effects: &Effects, text: &[u8], up: &Upstream<'_>) -> Option<Vec<u8>> {
+    fn instead(&mut self, effects: &Effects, text: &[u8], up: &Upstream<'_>) -> Option<Vec<u8>> {
         if let [Lasting::Deallocate(name)] = effects.changes.as_slice()
             && let Some(statement) = self.memory.names.get(name)
         {
@@ -63,7 +63,7 @@ impl Track {
     }
 
     /// What a server is told of a setting of the proxy's.
-    fn own_setting(&self, key: &[u8], text: &[u8]) -> Vec<u8> {
+    fn own_setting(&mut self, key: &[u8], text: &[u8]) -> Vec<u8> {
         let key = String::from_utf8_lossy(key);
         let checked = match own::value_of(text) {
             _ if !self.picks && key == own::REPORTING => {
@@ -77,7 +77,10 @@ impl Track {
             None => Err(format!("no value for {key} is found in {:?}", String::from_utf8_lossy(text))),
             Some(value) => own::Asked::default().set(&key, &value).map(|()| own::plain(&key, &value)),
         };
-        checked.unwrap_or_else(|why| own::refusal(&why))
+        checked.unwrap_or_else(|why| {
+            self.misset = true;
+            own::refusal(&why)
+        })
     }
 
     /// What it changes, by the text that is to be repeated elsewhere.
