@@ -3,10 +3,12 @@
 
 import { chart, momentAt } from "./charts.js";
 import { h, show } from "./dom.js";
+import * as differences from "./differences.js";
 import { timeline, why } from "./journal.js";
 import { bases, follow } from "./live.js";
 import { table } from "./members.js";
 import * as panels from "./panels.js";
+import * as proxies from "./proxies.js";
 import { empty, openness, sample } from "./series.js";
 import { get, post, session } from "./session.js";
 import { makeSheet } from "./sheet.js";
@@ -47,6 +49,7 @@ const world = {
   alerts: null,
   store: null,
   pending: null,
+  proxies: null,
   series: empty(),
   unit: "seconds",
   hover: null,
@@ -126,6 +129,8 @@ function drawNow() {
     const many = cluster.members.length > MANY;
     const at = many ? Math.floor(scrollY / STEP) : 0;
     part("picture", [cluster, width, at], () => picture(cluster, width, many ? sight("picture") : undefined));
+    part("differences", [cluster, world.pending], () => differences.view(cluster, world.pending));
+    part("proxies", [cluster, world.proxies], () => proxies.view(world.proxies, cluster));
     part("members", [cluster, at], () => table(cluster, many ? rowSight() : undefined));
   }
   part("picture-tools", [], () => h("p", { class: "quiet legend-links" },
@@ -146,7 +151,7 @@ function drawNow() {
 
 function foot(cluster) {
   const link = (path) => h("a", { href: session.base + path }, path);
-  return [h("p", { class: "quiet" }, "The same facts for programs: ", ["v1/cluster", "v1/history", "v1/journal", "v1/alerts", "v1/events", "metrics", "openapi.json"].map((path) => [link(path), " "])),
+  return [h("p", { class: "quiet" }, "The same facts for programs: ", ["v1/cluster", "v1/history", "v1/journal", "v1/alerts", "v1/proxies", "v1/events", "metrics", "openapi.json"].map((path) => [link(path), " "])),
     cluster?.reporter && h("p", { class: "quiet" }, `As ${cluster.reporter}'s agent sees it. On a terminal: dauphin status --watch`)];
 }
 
@@ -203,6 +208,7 @@ function refresh() {
   keep("history", get("v1/history").then((d) => d.history));
   keep("alerts", get("v1/alerts").then(tellNew));
   keep("store", get("v1/store"));
+  keep("proxies", get("v1/proxies"));
   if (world.cluster?.members.some((m) => m.pending_restart)) keep("pending", get("v1/config").then((d) => d.pending_restart));
 }
 

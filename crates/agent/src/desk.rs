@@ -4,13 +4,16 @@
 use crate::links::{ASK_CHANNEL, COPY_CHANNEL, Links, MESSAGE_CHANNEL, STORE_CHANNEL};
 use crate::mind::Inbox;
 use crate::operations::Agent;
+use crate::proxies::Proxies;
 use bytes::Bytes;
 use dauphin_ha::Event;
+use dauphin_model::proxies::PROXY_CHANNEL;
 use dauphin_model::route::ROUTE_CHANNEL;
 use dauphin_model::{MemberName, Route};
 use dauphin_net::{BoxFuture, Handler, Peer, PeerKind, Refusal};
 use dauphin_store::Store;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
 /// How many changes of the route may wait for a slow proxy.
@@ -21,6 +24,7 @@ pub(crate) struct Desk {
     pub(crate) store: Arc<OnceLock<Store>>,
     pub(crate) inbox: Inbox,
     pub(crate) route: watch::Sender<Option<Route>>,
+    pub(crate) proxies: Arc<Proxies>,
     pub(crate) agent: OnceLock<Arc<Agent>>,
 }
 
@@ -45,6 +49,9 @@ impl Handler for Desk {
     }
 
     fn note(&self, peer: Peer, channel: u8, body: Bytes) {
+        if channel == PROXY_CHANNEL && peer.kind == PeerKind::Proxy {
+            return self.proxies.note(peer.name.as_str(), &body, Instant::now());
+        }
         if channel != MESSAGE_CHANNEL || peer.kind != PeerKind::Member {
             return;
         }

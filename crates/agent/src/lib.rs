@@ -25,6 +25,7 @@ mod mind;
 mod operations;
 mod phases;
 mod picture;
+mod proxies;
 mod pulse;
 mod route;
 mod secrets;

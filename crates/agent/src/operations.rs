@@ -10,6 +10,7 @@ use crate::keys::{self, CutRecord, HistoryRecord};
 use crate::links::Links;
 use crate::mind::Inbox;
 use crate::picture::Picture;
+use crate::proxies::Proxies;
 use crate::server::Server;
 use crate::standing::Asked;
 use crate::vigil::Vigil;
@@ -58,6 +59,8 @@ pub(crate) struct Agent {
     pub(crate) care: Arc<Care>,
     /// Who simulates holds its one turn.
     pub(crate) simulates: Arc<Semaphore>,
+    /// Proxies that are heard.
+    pub(crate) proxies: Arc<Proxies>,
 }
 
 impl Agent {
@@ -338,6 +341,10 @@ impl Operations for Agent {
             snapshot: status.snapshot,
             members: voters.chain(learners).collect(),
         })
+    }
+
+    async fn proxies(&self) -> Answer<dto::Proxies> {
+        Ok(self.proxies.document(std::time::Instant::now()))
     }
 
     async fn alerts(&self) -> Answer<dto::Alerts> {

@@ -96,6 +96,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         store: Arc::clone(&store_cell),
         inbox: inbox.clone(),
         route: route.clone(),
+        proxies: Arc::default(),
         agent: OnceLock::new(),
     });
     let mut ending = stopped.clone();
@@ -191,6 +192,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
         vigil,
         care,
         simulates: Arc::new(tokio::sync::Semaphore::new(1)),
+        proxies: Arc::clone(&desk.proxies),
     });
     let _ = desk.agent.set(Arc::clone(&agent));
     let http = tokio::spawn(serve_http(api_listener, agent, access(&local)?, stopped.clone()));

@@ -2,11 +2,13 @@
 //! The agent fills them, the command line shows them; unknown values are null.
 
 mod alerts;
+mod proxies;
 mod what_if;
 
 pub use alerts::{
     AcknowledgeRequest, Alert, Alerts, NotifyAnswer, NotifyPlace, NotifyTest, Silence, SilenceRequest, UnsilenceRequest,
 };
+pub use proxies::{Proxies, Proxy, ProxyPool};
 pub use what_if::{Foretold, WhatIf};
 
 use serde::{Deserialize, Serialize};

@@ -77,6 +77,8 @@ pub trait Operations: Send + Sync + 'static {
     fn config(&self) -> impl Future<Output = Answer<dto::Config>> + Send;
     /// Its earlier versions.
     fn config_history(&self) -> impl Future<Output = Answer<dto::ConfigHistory>> + Send;
+    /// The proxies that are heard.
+    fn proxies(&self) -> impl Future<Output = Answer<dto::Proxies>> + Send;
     /// The consensus store.
     fn store_status(&self) -> impl Future<Output = Answer<dto::StoreStatus>> + Send;
     /// What people are told of, and what is silenced.

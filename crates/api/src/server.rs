@@ -52,6 +52,7 @@ pub fn router<O: Operations>(operations: Arc<O>, access: Access) -> Router {
         .route("/v1/store/add", post(commands::store_add::<O>))
         .route("/v1/store/remove", post(commands::store_remove::<O>))
         .route("/v1/store/snapshot", post(commands::store_snapshot::<O>))
+        .route("/v1/proxies", get(reads::proxies::<O>))
         .route("/v1/alerts", get(reads::alerts::<O>))
         .route("/v1/alerts/test", post(commands::alerts_test::<O>))
         .route("/v1/alerts/silence", post(commands::alerts_silence::<O>))

@@ -48,6 +48,8 @@ pub(crate) enum Verb {
     Status(Status),
     /// How far the replicas are behind
     Lag,
+    /// The proxies, whom they send clients to, and their pools
+    Proxies,
     /// What people are told of: lag, members that are gone, no leader; silences
     Alerts(Alerts),
     /// Who replicates from whom

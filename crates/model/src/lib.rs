@@ -8,6 +8,7 @@ pub mod gtid;
 pub mod health;
 pub mod name;
 pub mod position;
+pub mod proxies;
 pub mod read_level;
 pub mod record;
 pub mod remark;

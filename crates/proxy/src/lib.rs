@@ -32,6 +32,7 @@ mod survey;
 mod table;
 mod takeover;
 mod tally;
+mod tell;
 mod tls;
 mod track;
 mod verifier;
@@ -70,6 +71,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream::Stream;
 use takeover::{Estate, Former, Place};
+use tell::Process;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
@@ -394,6 +396,10 @@ impl Inside {
             front: entrance,
             mock_secret: password.into_bytes(),
         });
+        if let Some(agents) = &agents {
+            let this = Process::new(&config.listen_write);
+            tokio::spawn(tell::tell(Arc::downgrade(&hub), shards.clone(), this, agents.news()));
+        }
         let (reloads, asked) = mpsc::channel(RELOADS_MAX);
         let reloader = Reloader { hub: Arc::downgrade(&hub), reader, front, agents, cluster: config.cluster.clone() };
         tokio::spawn(reloader.run(asked));

@@ -121,6 +121,10 @@ pub(super) async fn store_status<O: Operations>(State(shared): Ask<O>) -> Respon
     answer(shared.operations.store_status()).await
 }
 
+pub(super) async fn proxies<O: Operations>(State(shared): Ask<O>) -> Response {
+    answer(shared.operations.proxies()).await
+}
+
 pub(super) async fn alerts<O: Operations>(State(shared): Ask<O>) -> Response {
     answer(shared.operations.alerts()).await
 }

@@ -198,6 +198,11 @@ impl Operations for Fake {
             }],
         })
     }
+    async fn proxies(&self) -> Answer<Proxies> {
+        let pool = ProxyPool { database: "app".into(), user: "app".into(), clients: 2, ..ProxyPool::default() };
+        let proxy = Proxy { name: "web".into(), leader: Some("m1".into()), pools: vec![pool], ..Proxy::default() };
+        Ok(Proxies { proxies: vec![proxy] })
+    }
     async fn alerts(&self) -> Answer<Alerts> {
         Ok(Alerts {
             reporter: "m1".into(),

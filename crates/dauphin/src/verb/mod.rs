@@ -15,6 +15,7 @@ mod init;
 mod lab;
 mod lag;
 mod man;
+mod proxies;
 mod proxy;
 mod service;
 mod status;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Verb::Demo(options) => demo::run(&options),
         Verb::Status(options) => status::run(target, &options),
         Verb::Lag => lag::run(target),
+        Verb::Proxies => proxies::run(target),
         Verb::Alerts(options) => alerts::run(target, options),
         Verb::Topology => topology::run(target),
         Verb::Switchover(options) => command::switchover(target, options),

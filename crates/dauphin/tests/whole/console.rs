@@ -256,6 +256,9 @@ fn hands_over_by_the_crown(stage: &Stage, page: &mut Page, from: &str, to: &str)
     page.key("Escape", 27);
     page.until_shown(&format!("[data-node={to}]"), "leader");
     page.until_shown("#terms", "switchover");
+    page.until_shown("#proxies", &format!("sends clients to {to}"));
+    page.until_shown("#proxies details", "pool");
+    page.until_shown("#differences", "nothing of its own");
     stage.until_healthy();
     page.until_shown("#verdict h1", &format!("All is well: {to} leads"));
 }

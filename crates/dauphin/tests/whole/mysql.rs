@@ -218,6 +218,7 @@ fn lives_through_the_loss_of_its_leader(engine: &str) {
     assert_eq!(kinds, ["bootstrap", "failover", "switchover", "switchover"]);
     assert!(entries.iter().all(|h| h["timeline"].is_null()), "{history}");
     speaks_the_engines_words(&stage);
+    crate::the_proxy_is_told(&stage);
 
     the_appliers_of_both_replicas_stand(&stage, engine, &writer);
     let acknowledged = writer.end();

@@ -9,8 +9,9 @@ use crate::config::Config;
 use crate::error::ProxyError;
 use crate::ports::{self, Accepting, Ports};
 use crate::session::Port;
-use crate::source::{Agents, Heard};
+use crate::source::{Agents, Heard, News};
 use crate::table::{RouteTable, View};
+use crate::tell::{Process, TELL_EVERY};
 use session::{Session, refuse};
 use std::collections::BTreeMap;
 use std::future::{Ready, ready};
@@ -106,6 +107,9 @@ impl ByPort {
         });
         let accepting = watch::Sender::new(Accepting::Yes);
         let mut tasks = JoinSet::new();
+        if let Some(agents) = &agents {
+            tasks.spawn(tell(Arc::clone(&shared), Process::new(&config.listen_write), agents.news()));
+        }
         tasks.spawn(follow(RouteTable::new(config.cluster.clone()), heard, publish));
         for (port, listener) in ports.to_accept()? {
             tasks.spawn(ports::accept(listener, accepting.subscribe(), serve(Arc::clone(&shared), port)));
@@ -170,6 +174,16 @@ async fn follow(mut table: RouteTable, mut heard: mpsc::Receiver<Heard>, publish
             tracing::info!(leader, open = view.open, draining = view.draining, "term {}", view.term);
         }
         publish.send_replace(Arc::new(view));
+    }
+}
+
+/// Tells every agent how it is, until it ends.
+async fn tell(shared: Arc<Shared>, this: Process, news: News) {
+    let mut ticks = tokio::time::interval(TELL_EVERY);
+    loop {
+        ticks.tick().await;
+        let (view, clients) = (Arc::clone(&shared.views.borrow()), shared.counts.clients.load(Ordering::Relaxed));
+        news.tell(this.news(&view, shared.zone.as_deref(), clients as u64, shared.limits.clients));
     }
 }
 

@@ -1,0 +1,78 @@
+//! Tells every agent how this proxy is, so that people see it beside the members: who it sends clients to, and how full its pools are. It
+//! asks the shards every other second and sends what they say; nobody answers.
+
+use crate::hub::Hub;
+use crate::shard::Shards;
+use crate::source::News;
+use crate::survey;
+use crate::table::View;
+use dauphin_model::proxies::{POOLS_TOLD_MAX, PoolNews, ProxyNews};
+use std::cmp::Reverse;
+use std::net::SocketAddr;
+use std::sync::Weak;
+use std::time::{Duration, Instant};
+
+/// How often.
+pub(crate) const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// What stays the same for as long as the process lives.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    begun: Instant,
+    host: String,
+    listen: String,
+}
+
+impl Process {
+    pub(crate) fn new(write: &[SocketAddr]) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { begun: Instant::now(), host, listen: write.first().map(ToString::to_string).unwrap_or_default() }
+    }
+
+    /// News without pools.
+    pub(crate) fn news(&self, view: &View, zone: Option<&str>, clients: u64, clients_max: usize) -> ProxyNews {
+        ProxyNews {
+            host: self.host.clone(),
+            pid: std::process::id(),
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            up_s: self.begun.elapsed().as_secs(),
+            listen: self.listen.clone(),
+            zone: zone.map(str::to_owned),
+            term: view.term,
+            leader: view.admitting_leader().map(|target| target.member.clone()),
+            clients,
+            clients_max: clients_max as u64,
+            ..ProxyNews::default()
+        }
+    }
+}
+
+/// Tells until the proxy is gone, or nobody is to be told.
+pub(crate) async fn tell(hub: Weak<Hub>, shards: Shards, this: Process, news: News) {
+    let mut ticks = tokio::time::interval(TELL_EVERY);
+    loop {
+        ticks.tick().await;
+        let pooled = survey::merge_pooled(shards.gather(survey::pooled).await);
+        let Some(hub) = hub.upgrade() else { return };
+        let rules = hub.rules();
+        let zone = rules.zone.as_deref();
+        let mut told = this.news(&hub.view(), zone, hub.stats.clients.get(), rules.limits.clients);
+        told.drains = hub.succession.is_over();
+        told.pools = pooled
+            .into_iter()
+            .map(|((database, user), counts)| PoolNews {
+                database,
+                user,
+                clients: counts.active + counts.idle + counts.waiting,
+                waiting: counts.waiting,
+                longest_ms: u64::try_from(counts.longest.as_millis()).unwrap_or(u64::MAX),
+                busy: counts.servers_active + counts.servers_cancelled,
+                idle: counts.servers_idle,
+            })
+            .collect();
+        told.pools.sort_by_key(|pool| Reverse((pool.waiting, pool.clients)));
+        told.more_pools = told.pools.len().saturating_sub(POOLS_TOLD_MAX) as u64;
+        told.pools.truncate(POOLS_TOLD_MAX);
+        news.tell(told);
+    }
+}

@@ -1,0 +1,42 @@
+// How proxies stand to the cluster, and in what members differ.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { differences } from "../console/differences.js";
+import { stands } from "../console/proxies.js";
+import { cluster, member } from "./cluster.js";
+
+const proxy = (more = {}) => ({ name: "web", host: "web1", pid: 7, leader: "m1", drains: false, clients: 3, clients_max: 100, waiting: 0, certificate_days: 300, pools: [], more_pools: 0, ...more });
+
+test("a proxy that sends clients elsewhere is told first", () => {
+  const check = (of, document, tone, words) => {
+    const [toned, text] = stands(proxy(of), cluster(document));
+    assert.equal(toned, tone, text);
+    assert.match(text, words);
+  };
+  check({}, {}, "good", /^sends clients to m1$/);
+  check({ leader: "m2" }, {}, "bad", /to m2, and m1 leads/);
+  check({ leader: "m2" }, { open: false }, "good", /to m2/);
+  check({ leader: null }, {}, "bad", /no leader that takes clients, and m1 does/);
+  check({ leader: null }, { open: false }, "watch", /until a leader is open/);
+  check({ waiting: 1 }, {}, "watch", /^1 client waits/);
+  check({ waiting: 2 }, {}, "watch", /^2 clients wait/);
+  check({ clients: 100 }, {}, "bad", /clients_max/);
+  check({ certificate_days: 3 }, {}, "watch", /ends in 3 days/);
+  check({ drains: true, leader: "m2" }, {}, "watch", /taken over/);
+});
+
+test("what a member has of its own is told from what is to be put right", () => {
+  assert.deepEqual(differences(cluster(), null), []);
+  const remark = { code: "set_by_hand", text: "ALTER SYSTEM goes before the shared configuration: work_mem", next: "", critical: false };
+  const members = [
+    member("m1", { role: "leader" }),
+    member("m2", { pending_restart: true, remarks: [remark, { code: "replay_paused", text: "paused" }] }),
+    member("m3", { tags: { delay: "1h", never_leader: true } }),
+  ];
+  assert.deepEqual(differences(cluster({}, members), { m2: ["max_connections"] }), [
+    { member: "m2", waits: ["max_connections"], byHand: [remark.text], own: [] },
+    { member: "m3", waits: [], byHand: [], own: ["applies late by 1h", "never leads"] },
+  ]);
+  assert.deepEqual(differences(cluster({}, members), null)[0].waits, ["some of its settings"]);
+});
