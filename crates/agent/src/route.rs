@@ -27,6 +27,8 @@ pub(crate) fn of(picture: &Picture, now: Mono, fences: Vec<Fence>) -> Option<Rou
         let beat = picture.beat_of(&m.name);
         let lag = leading.and_then(|_| picture.lag_bytes(&m.name));
         let close = match picture.spec.engine {
+            // late on purpose
+            _ if m.delay.is_some() => false,
             EngineKind::Postgres => lag.is_some_and(|lag| lag <= picture.spec.read_lag_max_bytes),
             // their logs are counted in transactions, of any size: what is worth a warning serves no reads
             EngineKind::Mysql | EngineKind::Mariadb => {

@@ -81,6 +81,7 @@ impl Asked<'_> {
         let why = match self.spec {
             spec if spec.kind == MemberKind::Witness => "it is a witness, without data",
             spec if spec.reporting => "it is there for reporting",
+            spec if spec.delay.is_some() => "it applies late on purpose (delay)",
             spec if spec.never_leader => "the specification says never_leader",
             _ => return None,
         };

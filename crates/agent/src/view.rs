@@ -215,6 +215,9 @@ fn tags(spec: &MemberSpec) -> BTreeMap<String, serde_json::Value> {
     if let Some(follow) = &spec.follow {
         tag("follow", follow.to_string().into());
     }
+    if let Some(delay) = spec.delay {
+        tag("delay", dauphin_model::file::unit::duration_text(delay).into());
+    }
     tags
 }
 

@@ -29,7 +29,9 @@ impl Core {
             return Some("it leads already".to_owned());
         }
         if !member.may_lead() {
-            return Some("the specification says that it never leads (never_leader, reporting or witness)".to_owned());
+            return Some(
+                "the specification says that it never leads (never_leader, reporting, delay or witness)".to_owned(),
+            );
         }
         let Some(beat) = self.beat_of(name) else { return Some("nothing is heard of it".to_owned()) };
         if beat.run != Run::Running {

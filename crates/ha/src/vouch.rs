@@ -6,7 +6,7 @@ use crate::reason::Reason;
 use crate::step::{EngineStep, StoreTxn};
 use crate::syncing::{Move, Target, next_move};
 use crate::variant::Variant;
-use dauphin_model::{Durability, Enforced, Leadership, Run, Voter};
+use dauphin_model::{Durability, Enforced, Leadership, MemberSpec, Run, Voter};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Core {
@@ -78,13 +78,15 @@ impl Core {
                 && beat
                     .is_some_and(|b| b.pledge <= lead.term && b.incarnation == v.incarnation && b.run == Run::Running)
         };
+        // who was taken out by the specification is no more asked for, though it streams
+        let stays = |v: &&Voter| self.spec.member(&v.name).is_none_or(MemberSpec::may_vote);
         let candidates: BTreeSet<Voter> = self
             .spec
             .members
             .iter()
             .filter(|m| m.may_vote() && m.name != self.me)
             .filter_map(|m| self.beat_of(&m.name).map(|b| Voter::new(m.name.clone(), b.incarnation)))
-            .chain(lead.enforced.voters.iter().cloned())
+            .chain(lead.enforced.voters.iter().filter(stays).cloned())
             .collect();
         let mut missing = BTreeMap::new();
         let mut voters = BTreeSet::new();

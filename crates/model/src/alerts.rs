@@ -133,16 +133,18 @@ impl Default for AlertSpec {
 }
 
 impl AlertSpec {
-    /// The limits of a member's lag, as an age.
+    /// The limits of a member's lag, as an age: behind what it is late on purpose.
     #[must_use]
     pub fn lag_of(&self, member: &MemberSpec) -> [Span; 3] {
-        member.alert_lag.unwrap_or(self.lag)
+        let later = member.delay.unwrap_or_default();
+        member.alert_lag.unwrap_or_else(|| self.lag.map(|limit| Span(limit.0.saturating_add(later.0))))
     }
 
-    /// The limits of a member's lag, in bytes.
+    /// The limits of a member's lag, in bytes. One that is late on purpose has none of its own accord.
     #[must_use]
     pub fn lag_bytes_of(&self, member: &MemberSpec) -> [u64; 3] {
-        member.alert_lag_bytes.unwrap_or(self.lag_bytes)
+        let of_all = if member.delay.is_some() { [u64::MAX; 3] } else { self.lag_bytes };
+        member.alert_lag_bytes.unwrap_or(of_all)
     }
 
     /// How many replicas should run. A leader is not counted: `data` members hold data.

@@ -220,6 +220,9 @@ pub struct MemberSpec {
     pub zone: Option<String>,
     /// Replicates from this member instead of the leader, while it is there.
     pub follow: Option<MemberName>,
+    /// Applies what it receives so much later, on purpose; it never leads, and no commit waits for it.
+    #[serde(default)]
+    pub delay: Option<Span>,
     /// Its own limits of lag, as an age; `None`: those of all.
     #[serde(default)]
     pub alert_lag: Option<[Span; 3]>,
@@ -238,13 +241,13 @@ impl MemberSpec {
     /// Whether an election may choose it.
     #[must_use]
     pub fn may_lead(&self) -> bool {
-        self.holds_data() && !self.never_leader && !self.reporting
+        self.holds_data() && !self.never_leader && !self.reporting && self.delay.is_none()
     }
 
     /// Whether it may stand in the sync set.
     #[must_use]
     pub fn may_vote(&self) -> bool {
-        self.holds_data() && !self.reporting && self.follow.is_none()
+        self.holds_data() && !self.reporting && self.follow.is_none() && self.delay.is_none()
     }
 }
 

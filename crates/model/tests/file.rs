@@ -157,6 +157,7 @@ api_port = 8010
 link_port = 8011
 reporting = true
 follow = "m2"
+delay = "90min"
 alert_lag = ["1h", "2h", "6h"]
 alert_lag_bytes = ["1GiB", "4GiB", "16GiB"]
 [[member]]
@@ -402,6 +403,29 @@ fn limits_of_alerts_grow_and_stay_within_bounds() {
 }
 
 #[test]
+fn who_is_late_on_purpose_neither_leads_nor_votes_and_is_behind_only_beyond_that() {
+    let spec = accepted(&format!("{THREE}delay = \"1h\"\n")).spec;
+    let m3 = MemberName::new("m3").expect("a name");
+    let member = spec.member(&m3).expect("it");
+    assert!(!member.may_lead() && !member.may_vote());
+    let beyond = |seconds: u64| spec.lag_beyond(&m3, Some(Span::ms(seconds * 1_000)), Some(u64::MAX));
+    assert_eq!([beyond(3_610), beyond(3_611)], [None, Some(Level::Warning)]);
+    let mysql = three(&[("name = \"shop\"", "name = \"shop\"\nengine = \"mysql\"")]);
+    let m4 = "[[member]]\nname = \"m4\"\nhost = \"10.0.0.4\"\nsql_port = 1\napi_port = 2\nlink_port = 3\n";
+    refused(
+        &format!("{mysql}delay = \"49h\"\n{m4}follow = \"m3\"\n"),
+        expect![[r#"
+        dauphin.toml:2:1: "quorum" needs 2 replicas to hold a commit, and there is 1 that can: add members, choose "async", or on_shortage = "degrade"
+        dauphin.toml:26:9: `delay` is at most 2d on this engine
+        dauphin.toml:33:10: "m3" applies late on purpose (`delay`): follow another one"#]],
+    );
+    refused(
+        &format!("{THREE}delay = \"8d\"\n"),
+        expect!["dauphin.toml:25:9: `delay` is 8d; allowed: a duration, 1 s to 7 d"],
+    );
+}
+
+#[test]
 fn places_that_notices_cannot_be_sent_to_are_refused() {
     let text = format!(
         r#"{THREE}
@@ -633,7 +657,9 @@ fn promises_that_cannot_be_kept_are_refused() {
     let nobody = THREE.replace("[[member]]", "[[member]]\nnever_leader = true");
     refused(
         &nobody,
-        expect!["dauphin.toml:3:8: no member may become leader: take `never_leader` or `reporting` off one of them"],
+        expect![
+            "dauphin.toml:3:8: no member may become leader: take `never_leader`, `reporting` or `delay` off one of them"
+        ],
     );
 }
 

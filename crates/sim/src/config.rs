@@ -135,6 +135,7 @@ pub fn spec(members: u64, durability: Durability) -> Spec {
         reporting: false,
         zone: None,
         follow: None,
+        delay: None,
         alert_lag: None,
         alert_lag_bytes: None,
     };

@@ -55,6 +55,7 @@ impl World {
             Change::Required(required) => spec.required = required,
             Change::Shortage(on_shortage) => spec.on_shortage = on_shortage,
             Change::Profile(profile) => spec.profile = profile,
+            Change::Late(at) => spec.members[at].delay = Some(Span::ms(3_600_000)),
         }
         self.trace.line(self.now, 0, &format!("CHANGE {change:?}"));
         let before = self.watch.least_promised.unwrap_or_else(|| self.config.spec.required_min());

@@ -99,6 +99,8 @@ pub enum Change {
     Shortage(OnShortage),
     /// How fast failures are believed.
     Profile(Profile),
+    /// This member applies late on purpose from now on.
+    Late(usize),
 }
 
 impl fmt::Display for Struck {

@@ -281,6 +281,25 @@ fn a_leader_that_dies_while_async_becomes_quorum_is_followed() {
     heals(&mut world);
 }
 
+/// A voter that is taken out by the specification streams on, and no commit waits for it any more.
+#[test]
+fn who_is_made_late_on_purpose_leaves_the_sync_set_though_it_streams() {
+    let mut world = formed_of(3, Durability::Quorum);
+    let leader = world.leader().expect("a leader");
+    let late = (0..3).find(|at| *at != leader).expect("a replica");
+    world.change_spec(Change::Late(late));
+    world.run_for(Span::ms(5_000));
+    let last = world.lines().iter().rev().find(|line| line.contains("sync set")).cloned().expect("it changed");
+    assert!(last.contains("(an election needs 1)") && !last.contains(&format!("m{}#", late + 1)), "{last}");
+    assert!(world.whole(), "it follows on");
+    world.kill_leader().expect("a leader");
+    world.wait_for(Span::ms(30_000), |w| w.leader() != Some(leader)).expect("a takeover");
+    assert_ne!(world.leader(), Some(late));
+    // commits of the next one wait for the only other that counts
+    world.revive(leader);
+    heals(&mut world);
+}
+
 /// With `async` the leader before may hold what nobody else does. It is there, and needs a moment to start its server in
 /// recovery: so long it is waited for.
 #[test]

@@ -12,6 +12,7 @@ mod failpoints;
 mod health;
 mod hosts;
 mod lag;
+mod late;
 mod mysql;
 mod mysql_lag;
 mod mysql_losses;
@@ -64,6 +65,7 @@ fn a_lab_lives_through_the_loss_of_its_leader() {
     stage.sql(stage.write_port(), "INSERT INTO t VALUES (2)");
     println!("written again {:?} after the kill", killed.elapsed());
     assert_eq!(stage.sql(stage.write_port(), "SELECT count(*) FROM t"), "2");
+    the_proxy_is_told(&stage);
 
     assert_eq!(stage.run(&["check"]).code, 1);
     stage.run(&["lab", "heal"]).ended(0);
@@ -91,6 +93,28 @@ fn a_lab_lives_through_the_loss_of_its_leader() {
     assert_eq!(kinds, ["bootstrap", "failover", "switchover"]);
     assert!(!stage.json(&["explain"])["entries"].as_array().expect("a list").is_empty());
     stage.down_after(EXPECTED);
+}
+
+/// Whom the proxy sends clients to, and its pools, by whichever agent answers.
+pub(crate) fn the_proxy_is_told(stage: &Stage) {
+    let (leader, pid) = (stage.leader(), stage.show()["proxy"]["pid"].clone());
+    let deadline = Instant::now() + WAIT_MAX;
+    let proxy = loop {
+        let told = stage.json(&["proxies"]);
+        let found = told["proxies"].as_array().and_then(|all| all.iter().find(|p| p["pid"] == pid)).cloned();
+        match found.filter(|p| p["leader"] == leader.as_str()) {
+            Some(proxy) => break proxy,
+            None => assert!(Instant::now() < deadline, "no proxy that leads to {leader}: {told}"),
+        }
+        std::thread::sleep(LOOK_EVERY);
+    };
+    assert!(proxy["drains"] == false && proxy["certificate_days"].as_i64() > Some(300), "{proxy}");
+    if stage.show()["engine"]["kind"] == "postgres" {
+        let pools = proxy["pools"].as_array().expect("pools");
+        let of_app = pools.iter().any(|pool| pool["database"] == "app" && pool["user"] == "app");
+        assert!(of_app && proxy["waiting"] == 0, "{proxy}");
+        stage.run(&["proxies"]).said(0, &["LEADER", "SERVERS BUSY", &leader]);
+    }
 }
 
 fn shown_as_promised(stage: &Stage) {

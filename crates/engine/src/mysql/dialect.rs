@@ -87,6 +87,12 @@ impl Dialect {
         self.either("STOP REPLICA SQL_THREAD", "STOP SLAVE SQL_THREAD")
     }
 
+    /// Deletes what was received and not applied; whom it follows stays.
+    #[must_use]
+    pub const fn forget_received(self) -> &'static str {
+        self.either("RESET REPLICA", "RESET SLAVE")
+    }
+
     /// Forgets the source and deletes the relay log with all that was not applied.
     #[must_use]
     pub const fn forget_source(self) -> &'static str {

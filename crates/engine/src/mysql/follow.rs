@@ -52,6 +52,8 @@ pub struct Source {
     pub password: Secret,
     /// TLS; `None`: none. It is written in every statement: a repoint never drops it.
     pub tls: Option<SourceTls>,
+    /// How many seconds later than its commit a transaction is applied; 0: at once. Who is late acknowledges nothing.
+    pub delay_s: u64,
 }
 
 /// Whether a server may follow another: of the same family, and not an older one under a newer.
@@ -99,7 +101,7 @@ impl Mysql {
         }
         self.check_tls(source)?;
         self.freeze(limit).await?;
-        let view = self.drain(DOING, limit).await?;
+        let view = if self.is_late().await? { self.discard().await? } else { self.drain(DOING, limit).await? };
         self.stop_appliers().await?;
         self.go_on_after_own_log(&view).await?;
         self.set_acknowledges(acknowledges).await?;
@@ -118,6 +120,21 @@ impl Mysql {
         }
         self.finish_rescue(doing, limit).await?;
         self.wait_applied(doing, limit).await
+    }
+
+    /// Whether it applies late on purpose.
+    pub(crate) async fn is_late(&self) -> Result<bool> {
+        Ok(self.look(LOOK_LIMIT).await?.channels.iter().any(|channel| channel.delay_s > 0))
+    }
+
+    /// Throws away what was received and is not applied: a server that applies late has acknowledged none of it, and receives it
+    /// again from whomever it follows next.
+    async fn discard(&self) -> Result<View> {
+        self.stop_appliers().await?;
+        for channel in self.look(LOOK_LIMIT).await?.channels {
+            self.act(DOING, &self.for_channel(self.dialect().forget_received(), &channel.name)).await?;
+        }
+        self.look(LOOK_LIMIT).await
     }
 
     /// MariaDB replicates from `gtid_slave_pos`, in which a leader's own writes are not.
@@ -161,12 +178,13 @@ impl Mysql {
         format!(
             "{verb} {prefix}_HOST = {host_name}, {prefix}_PORT = {port}, {prefix}_USER = {user}, {prefix}_PASSWORD = {password}, \
              {prefix}_CONNECT_RETRY = {RETRY_S}, {prefix}_HEARTBEAT_PERIOD = {HEARTBEAT_S}, {prefix}_SSL = {tls}, \
-             {prefix}_SSL_CA = {ca}, {prefix}_SSL_VERIFY_SERVER_CERT = {host}, {own}",
+             {prefix}_SSL_CA = {ca}, {prefix}_SSL_VERIFY_SERVER_CERT = {host}, {prefix}_DELAY = {delay}, {own}",
             host_name = literal(&source.host),
             port = source.port,
             user = literal(&source.account),
             password = literal(source.password.expose()),
             ca = literal(&ca),
+            delay = source.delay_s,
         )
     }
 
@@ -174,8 +192,9 @@ impl Mysql {
     async fn read_back(&self, source: &Source) -> Result<()> {
         let view = self.look(LOOK_LIMIT).await?;
         let channel = view.channels.iter().find(|c| c.name.is_empty());
-        let found = channel.map(|c| (format!("{}@{}:{}", c.user, c.host, c.port), c.tls, c.by_gtid));
-        let wanted = (format!("{}@{}:{}", source.account, source.host, source.port), source.tls.is_some(), true);
+        let found = channel.map(|c| (format!("{}@{}:{}", c.user, c.host, c.port), c.tls, c.by_gtid, c.delay_s));
+        let address = format!("{}@{}:{}", source.account, source.host, source.port);
+        let wanted = (address, source.tls.is_some(), true, source.delay_s);
         if found.as_ref() == Some(&wanted) {
             return Ok(());
         }

@@ -19,6 +19,10 @@ impl Mysql {
     /// [`Error::TimedOut`], [`Error::File`], [`Error::Sql`].
     pub async fn freeze_at(&self, limit: Duration) -> Result<Position> {
         self.freeze(limit).await?;
+        if self.is_late().await? {
+            // it acknowledged nothing of what it has not applied, and receives that again
+            return Ok(self.standing(LOOK_LIMIT).await?.place.position);
+        }
         match self.drain(DOING, limit).await {
             Ok(_) => Ok(self.standing(LOOK_LIMIT).await?.place.position),
             Err(error @ Error::Unapplied { .. }) => self.held().await?.ok_or(error),

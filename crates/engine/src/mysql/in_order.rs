@@ -54,7 +54,8 @@ impl Mysql {
             self.all_sent(until).await?;
         } else {
             self.freeze(left()).await?;
-            if self.look(LOOK_LIMIT).await?.is_applied() {
+            // what is not applied yet on purpose is received again
+            if self.look(LOOK_LIMIT).await?.is_applied() || self.is_late().await? {
                 self.stop_appliers().await?;
             }
         }

@@ -24,6 +24,8 @@ pub struct Upstream {
     pub acknowledges: bool,
     /// TLS; `None`: none.
     pub tls: Option<SourceTls>,
+    /// How many seconds later than its commit a transaction is applied; 0: at once.
+    pub delay_s: u64,
     /// Password of the accounts that replicate.
     pub secret: Secret,
 }
@@ -32,8 +34,8 @@ impl Upstream {
     fn source(&self) -> Source {
         let account =
             if self.acknowledges { accounts::voter(&self.voter.name) } else { accounts::REPLICATION.to_owned() };
-        let Self { host, port, version, tls, secret, .. } = self.clone();
-        Source { host, port, version, account, password: secret, tls }
+        let Self { host, port, version, tls, secret, delay_s, .. } = self.clone();
+        Source { host, port, version, account, password: secret, tls, delay_s }
     }
 }
 
@@ -91,5 +93,5 @@ impl Mysql {
 /// Whether a channel leads to that server, by GTID.
 fn is_at(channel: &Channel, source: &Source) -> bool {
     let there = channel.host == source.host && channel.port == source.port;
-    there && channel.tls == source.tls.is_some() && channel.by_gtid
+    there && channel.tls == source.tls.is_some() && channel.by_gtid && channel.delay_s == source.delay_s
 }

@@ -4,7 +4,7 @@
 use crate::postgres::{Error, Instance, Result, files};
 use dauphin_model::file::owned;
 use dauphin_model::spec::PostgresSpec;
-use dauphin_model::{ClusterName, MemberName};
+use dauphin_model::{ClusterName, MemberName, Span};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -46,6 +46,8 @@ pub struct Settings {
     pub replication_timeout_ms: u64,
     /// How often a replica reports its position though nothing changed, in seconds.
     pub status_interval_s: u64,
+    /// How much later than its commit a transaction is applied; `None`: at once.
+    pub apply_delay: Option<Span>,
     /// Certificates, when SQL connections may use TLS.
     pub tls: Option<Tls>,
 }
@@ -64,6 +66,7 @@ impl Settings {
             slot_wal_keep_mib: spec.slot_wal_keep_mib,
             replication_timeout_ms: 10_000,
             status_interval_s: 1,
+            apply_delay: None,
             tls: None,
         })
     }
@@ -214,6 +217,7 @@ pub fn render(instance: &Instance, settings: &Settings, live: &Live) -> String {
     put("restart_after_crash", "off");
     put("recovery_target_timeline", "latest");
     put("restore_command", "");
+    put("recovery_min_apply_delay", &format!("{}ms", settings.apply_delay.unwrap_or_default().as_ms()));
     put("wal_retrieve_retry_interval", &format!("{RETRIEVE_RETRY_MS}ms"));
     put("wal_receiver_timeout", &format!("{}ms", settings.replication_timeout_ms));
     put("wal_sender_timeout", &format!("{}ms", settings.replication_timeout_ms));

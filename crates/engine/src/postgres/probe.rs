@@ -139,6 +139,17 @@ impl Postgres {
         Ok(rows.iter().filter_map(|r| r.get(0).map(str::to_owned)).collect())
     }
 
+    /// Whether recovery waits, as it is meant to, until a commit is old enough (`recovery_min_apply_delay`). It asks a new upstream for
+    /// more only once it has applied what is there.
+    ///
+    /// # Errors
+    /// [`Error::Sql`].
+    pub async fn is_late(&self, limit: Duration) -> Result<bool> {
+        let sql = "SELECT 1 FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event = 'RecoveryApplyDelay'";
+        let rows = self.probe.query(sql, limit).await.map_err(Error::sql("looking what recovery waits for"))?.rows;
+        Ok(!rows.is_empty())
+    }
+
     /// Whether the postmaster still takes new connections: kept ones go on answering when it alone is frozen.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use crate::run::{LIMIT, until};
 use crate::stage::{Member, Stage};
 use dauphin_engine::mysql::lag::{Applying, Lag, Measure, Memory, PERIOD, Receiving, lag};
-use dauphin_engine::mysql::{Error, Flavour, SemiSync, StopMode};
+use dauphin_engine::mysql::{Acknowledges, Error, SemiSync, Source, StopMode};
 use dauphin_model::Term;
 use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
@@ -114,23 +114,44 @@ pub async fn lag_does_not_lie(stage: &Stage) {
 }
 
 pub async fn a_delay_on_purpose_is_told_from_a_lag(stage: &Stage) {
-    let (one, two) = (stage.leader("m1").await, stage.member("m2").await);
+    let (one, mut two) = (stage.leader("m1").await, stage.member("m2").await);
     two.follow(&one).await;
     one.sql.beat(Term(1), LIMIT).await.unwrap();
     two.executes(&one.look().await.executed).await;
-    two.sql.freeze(LIMIT).await.unwrap();
-    two.sql.stop_appliers().await.unwrap();
-    let change = match stage.flavour() {
-        Flavour::Mysql => "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 60",
-        Flavour::Mariadb => "CHANGE MASTER TO MASTER_DELAY = 60",
-    };
-    two.root().await.query_drop(change).await.unwrap();
-    two.sql.start_receivers(LIMIT).await.unwrap();
-    two.sql.start_appliers().await.unwrap();
+    late(&two, &one).await;
     one.insert(1).await.unwrap();
     let delayed = |lag: &Lag| lag.waiting > 0 && lag.applying == Applying::Delayed { by: Duration::from_secs(60) };
     let lag = Watch::new().until(&two, Some(&one), "delayed", delayed).await;
     assert_eq!(lag.receiving, Receiving::Yes);
+
+    // it was not acknowledged by it: an election waits for none of it, and neither does a stop
+    let before = two.look().await.executed;
+    let frozen = tokio::time::timeout(LIMIT, two.sql.freeze_at(LIMIT)).await.expect("at once").unwrap();
+    assert_eq!(Some(frozen), two.sql.view(LIMIT).await.position);
+    assert_eq!(two.look().await.executed, before);
+    // whomever it follows then, from wherever it was: all is received again, and nothing is applied early
+    let three = stage.member("m3").await;
+    three.follow(&one).await;
+    three.executes(&one.look().await.executed).await;
+    late(&two, &three).await;
+    Watch::new().until(&two, Some(&one), "delayed behind another", delayed).await;
+    two.stop(StopMode::Kill).await;
+    two.start().await;
+    late(&two, &three).await;
+    Watch::new().until(&two, Some(&one), "delayed behind a crash", delayed).await;
+    two.stop_in_order().await;
+    two.start().await;
+    late(&two, &one).await;
+    Watch::new().until(&two, Some(&one), "delayed behind a stop", delayed).await;
+    assert_eq!(two.look().await.executed, before);
+    two.follow(&one).await;
+    two.executes(&one.look().await.executed).await;
+}
+
+/// Has it apply a minute late.
+async fn late(two: &Member, one: &Member) {
+    let source = Source { delay_s: 60, ..one.source(None) };
+    two.sql.follow(&source, Acknowledges::No, LIMIT).await.unwrap();
 }
 
 pub async fn a_heartbeat_is_a_leaders_alone(stage: &Stage) {

@@ -186,6 +186,7 @@ impl Member {
             account: accounts::REPLICATION.to_owned(),
             password: Secret::new(PASSWORD.to_owned()),
             tls,
+            delay_s: 0,
         }
     }
 
@@ -203,6 +204,7 @@ impl Member {
             voter: self.voter(),
             acknowledges,
             tls: None,
+            delay_s: 0,
             secret: Secret::new(PASSWORD.to_owned()),
         };
         self.sql.follow_as(&upstream, LIMIT).await.unwrap();

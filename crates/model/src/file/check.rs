@@ -1,14 +1,18 @@
 //! What must hold of a specification as a whole. The reader runs it on a file, `config set` on a change.
 //! It says what is wrong and where; it never corrects anything.
 
+use crate::file::unit::duration_text;
 use crate::name::MemberName;
-use crate::spec::{Durability, MemberKind, MemberSpec, OnShortage, Spec};
+use crate::spec::{Durability, EngineKind, MemberKind, MemberSpec, OnShortage, Spec};
+use crate::time::Span;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
 /// Most members. The store's votes and everybody's beats grow with them.
 pub const MEMBERS_MAX: usize = 31;
+/// Most that a member of MySQL or MariaDB may be late: a day less than binary logs are kept.
+const LOGGED_DELAY_MAX: Span = Span::ms(2 * 86_400_000);
 
 /// Where in a specification something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +58,7 @@ impl fmt::Display for Problem {
 pub fn problems(spec: &Spec) -> Vec<Problem> {
     let mut found = Vec::new();
     members(spec, &mut found);
+    delays(spec, &mut found);
     follows(spec, &mut found);
     promises(spec, &mut found);
     acknowledgements(spec, &mut found);
@@ -112,8 +117,21 @@ fn members(spec: &Spec, found: &mut Vec<Problem>) {
     } else if !spec.members.iter().any(MemberSpec::may_lead) {
         add(
             Place::Cluster("name"),
-            "no member may become leader: take `never_leader` or `reporting` off one of them".to_owned(),
+            "no member may become leader: take `never_leader`, `reporting` or `delay` off one of them".to_owned(),
         );
+    }
+}
+
+/// A late replica receives again what it has not applied, from logs that MySQL and MariaDB keep for three days.
+fn delays(spec: &Spec, found: &mut Vec<Problem>) {
+    if spec.engine == EngineKind::Postgres {
+        return;
+    }
+    for (index, member) in spec.members.iter().enumerate() {
+        if member.delay.is_some_and(|delay| delay > LOGGED_DELAY_MAX) {
+            let message = format!("`delay` is at most {} on this engine", duration_text(LOGGED_DELAY_MAX));
+            found.push(Problem { place: Place::Member(index, "delay"), message });
+        }
     }
 }
 
@@ -131,6 +149,9 @@ fn follows(spec: &Spec, found: &mut Vec<Problem>) {
             }
             Some(followed) if followed.kind == MemberKind::Witness => {
                 add(format!("\"{target}\" is a witness: it has no data to follow"));
+            }
+            Some(followed) if followed.delay.is_some() => {
+                add(format!("\"{target}\" applies late on purpose (`delay`): follow another one"));
             }
             Some(_) => {
                 if let Some(circle) = circle(spec, member) {

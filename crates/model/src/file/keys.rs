@@ -227,8 +227,12 @@ pub const KEYS: &[Key] = &[
     key("member", "follow", "a member's name").example("\"m2\"").about(
         "Replicates from this member instead of the leader, while it is there. It is in no sync set then.",
     ),
+    key("member", "delay", "a duration, 1 s to 7 d").example("\"1h\"").about(
+        "Applies what it receives so much later than it was committed: a `DROP TABLE` of a moment ago is not there yet \
+         (docs/operating.md). It never leads, no commit waits for it, and the proxy reads nothing from it.",
+    ),
     key("member", "alert_lag", "three durations that grow").example("[\"1h\", \"2h\", \"6h\"]").about(
-        "Its own `lag` of `[alerts]`: for a member that lags by design.",
+        "Its own `lag` of `[alerts]`. Left out: `lag`, behind its `delay` if it has one.",
     ),
     key("member", "alert_lag_bytes", "three sizes that grow").example("[\"1GiB\", \"4GiB\", \"16GiB\"]").about(
         "Its own `lag_bytes` of `[alerts]`.",

@@ -22,6 +22,7 @@ pub const OWNED: &[(&str, &str)] = &[
     ("primary_conninfo", "Dauphin points replicas at the leader; see `follow`"),
     ("primary_slot_name", "each copy of a member's data has a slot of its own"),
     ("restore_command", "an election must be able to stop all sources of log"),
+    ("recovery_min_apply_delay", "set `delay` of the member"),
     ("recovery_target*", "restoring to a point in time is an operation of its own"),
     ("max_wal_senders", "it follows from the number of members"),
     ("max_replication_slots", "it follows from the number of members"),

@@ -35,6 +35,9 @@ const CLOCKS_APART_MAX: Span = Span::ms(86_400_000);
 /// How long something may last before an agent mends it.
 const FIX_AFTER_MIN: Span = Span::ms(1_000);
 const FIX_AFTER_MAX: Span = Span::ms(7 * 86_400_000);
+/// How much later than its commit a member may apply a transaction; PostgreSQL takes at most 24 days.
+const DELAY_MIN: Span = Span::ms(1_000);
+const DELAY_MAX: Span = Span::ms(7 * 86_400_000);
 /// How often people may be told the same thing again.
 const REMIND_MIN: Span = Span::ms(60_000);
 const REMIND_MAX: Span = Span::ms(30 * 86_400_000);
@@ -289,10 +292,12 @@ fn member(section: &Section<'_, '_>) -> Option<MemberSpec> {
     let zone = section.text("zone", |text| plain(text).map(str::to_owned));
     let follow = section.text("follow", named);
     if kind == Some(MemberKind::Witness) {
-        for key in ["alert_lag", "alert_lag_bytes"].into_iter().filter(|key| section.places.contains_key(*key)) {
+        for key in ["delay", "alert_lag", "alert_lag_bytes"].into_iter().filter(|key| section.places.contains_key(*key))
+        {
             section.fault(section.place(key), format!("a witness has no data, so `{key}` means nothing: take it out"));
         }
     }
+    let delay = section.duration_within("delay", DELAY_MIN, DELAY_MAX);
     let alert_lag = section.three("alert_lag", super::unit::duration);
     let alert_lag_bytes = section.three("alert_lag_bytes", super::unit::size);
     Some(MemberSpec {
@@ -307,6 +312,7 @@ fn member(section: &Section<'_, '_>) -> Option<MemberSpec> {
         reporting: reporting?,
         zone,
         follow,
+        delay,
         alert_lag,
         alert_lag_bytes,
     })

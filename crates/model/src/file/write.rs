@@ -247,6 +247,9 @@ fn member(out: &mut Out, member: &MemberSpec) {
         if let Some(follow) = &member.follow {
             out.put("follow", follow.as_str());
         }
+        if let Some(delay) = member.delay {
+            out.put("delay", unit::duration_text(delay));
+        }
         if let Some(limits) = member.alert_lag {
             out.put("alert_lag", limits.map(unit::duration_text).to_vec());
         }

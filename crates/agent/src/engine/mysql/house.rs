@@ -68,7 +68,9 @@ impl MysqlHands {
         }
         let may = may_change_over(self.server.dialect().flavour(), view.replay_lag_ms);
         match role {
-            Role::Replica if may && self.out_of_step(server, view.streaming.is_some()) => {
+            Role::Replica
+                if self.is_mistimed(server) || (may && self.out_of_step(server, view.streaming.is_some())) =>
+            {
                 self.ask_whether_counted(server);
             }
             Role::Leader if server.serves() && self.has_enough(view) => self.beat(server, self.held(view)),

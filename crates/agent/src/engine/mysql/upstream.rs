@@ -31,8 +31,17 @@ pub(super) struct Follows {
     upstream: MemberName,
     voter: Voter,
     acknowledges: bool,
+    delay_s: u64,
     /// When changing over failed: it may have stopped receiving on the way.
     halfway: Option<Instant>,
+}
+
+/// How late a replica is meant to apply, in seconds: not while anybody may count on what it received and has not applied.
+fn delay_s(server: &Server, voter: &Voter, acknowledges: bool) -> u64 {
+    let picture = server.picture.borrow();
+    let counts = picture.store.leadership.as_ref().is_some_and(|r| r.published.voters.contains(voter));
+    let meant = picture.spec.member(&voter.name).and_then(|member| member.delay).filter(|_| !acknowledges && !counts);
+    meant.map_or(0, |delay| delay.as_ms().div_ceil(1_000))
 }
 
 impl MysqlHands {
@@ -60,6 +69,7 @@ impl MysqlHands {
     ) -> Result<(), Error> {
         let spec = server.spec();
         let member = spec.member(upstream).ok_or_else(|| Error::Unnamed { member: upstream.clone() })?;
+        let delay_s = delay_s(server, voter, acknowledges);
         let tls = self.server.settings().await.tls.filter(|_| spec.mysql.sql_tls);
         let to = Upstream {
             host: member.host.clone(),
@@ -68,12 +78,13 @@ impl MysqlHands {
             voter: voter.clone(),
             acknowledges,
             tls: tls.map(|tls| SourceTls { ca: tls.ca, check: Check::Host }),
+            delay_s,
             secret: self.credentials.replication.clone(),
         };
         *lock(&self.follows) = None;
         self.server.follow_as(&to, limit).await?;
         let (upstream, voter) = (upstream.clone(), voter.clone());
-        *lock(&self.follows) = Some(Follows { upstream, voter, acknowledges, halfway: None });
+        *lock(&self.follows) = Some(Follows { upstream, voter, acknowledges, delay_s, halfway: None });
         Ok(())
     }
 
@@ -93,6 +104,13 @@ impl MysqlHands {
         told.halfway.is_some() || may_count != told.acknowledges || (told.acknowledges && !streams)
     }
 
+    /// Whether this replica is not as late as it is meant to be.
+    pub(super) fn is_mistimed(&self, server: &Server) -> bool {
+        let Some(told) = lock(&self.follows).clone() else { return false };
+        let rests = told.halfway.is_some_and(|failed| failed.elapsed() < REFOLLOW_REST);
+        !rests && told.voter == own_voter(server) && told.delay_s != delay_s(server, &told.voter, told.acknowledges)
+    }
+
     /// Asks the leader's agent, and follows in the other way where its word changed.
     pub(super) fn ask_whether_counted(&self, server: &Arc<Server>) {
         if self.asking.swap(true, Ordering::AcqRel) {
@@ -109,8 +127,14 @@ impl MysqlHands {
 
     async fn keep_in_step(&self, server: &Server) {
         let Some(told) = lock(&self.follows).clone() else { return };
-        let Some((counted, version)) = counted_by(server, &told.upstream, &told.voter).await else { return };
-        if counted == told.acknowledges && told.halfway.is_none() {
+        let said = if leads(server, &told.upstream) {
+            counted_by(server, &told.upstream, &told.voter).await.map(|(counted, version)| (counted, Some(version)))
+        } else {
+            Some((false, None))
+        };
+        let Some((counted, version)) = said else { return };
+        let late = told.delay_s == delay_s(server, &told.voter, counted);
+        if counted == told.acknowledges && late && told.halfway.is_none() {
             return;
         }
         let Ok(_hand) = server.hand.try_lock() else { return };
@@ -118,7 +142,7 @@ impl MysqlHands {
         if server.picture.borrow().role != Role::Replica || *lock(&self.follows) != Some(told.clone()) {
             return;
         }
-        match self.follow_as(server, &told.upstream, &told.voter, counted, Some(version), REFOLLOW_LIMIT).await {
+        match self.follow_as(server, &told.upstream, &told.voter, counted, version, REFOLLOW_LIMIT).await {
             Ok(()) => {
                 tracing::info!(leader = %told.upstream, acknowledges = counted, "follows as the leader counts it")
             }

@@ -9,15 +9,15 @@ use dauphin_api::error::ApiError;
 use dauphin_engine::postgres::sync::duplicates;
 use dauphin_engine::postgres::{self, Settings};
 use dauphin_ha::Role;
-use dauphin_model::{PostgresSpec, Remark, ServerView, Spec, Voter};
+use dauphin_model::{PostgresSpec, Remark, Run, ServerView, Spec, Voter};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 impl PostgresHands {
     /// A server starts with the settings of the shared specification, whatever the member's own file says.
     pub(super) async fn take_settings(&self, server: &Server) {
-        let current = self.server.settings().await;
-        let taken = match wanted(&server.spec(), &current) {
+        let (current, me) = (self.server.settings().await, server.picture.borrow().me.clone());
+        let taken = match wanted(&server.spec(), &me, &current) {
             Ok(wanted) if wanted == current => return,
             Ok(wanted) => match self.server.check_settings(&wanted.user).await {
                 Ok(()) => self.server.set_settings(wanted).await,
@@ -37,8 +37,8 @@ impl PostgresHands {
         if before.is_some_and(|before| before != named) && self.keep_networks(server).await {
             *lock(&self.named) = Some(named);
         }
-        let current = self.server.settings().await;
-        let Some(wanted) = wanted(&spec, &current).ok().filter(|wanted| *wanted != current) else { return };
+        let (current, me) = (self.server.settings().await, server.picture.borrow().me.clone());
+        let Some(wanted) = wanted(&spec, &me, &current).ok().filter(|wanted| *wanted != current) else { return };
         let Ok(_hand) = server.hand.try_lock() else { return };
         match self.server.change_settings(wanted).await {
             Ok(()) => {
@@ -93,6 +93,11 @@ impl PostgresHands {
 
     pub(crate) async fn look(&self, limit: Duration) -> ServerView {
         let mut view = self.server.look(limit).await;
+        if view.run == Run::Running && view.streaming.is_none() && self.server.settings().await.apply_delay.is_some() {
+            // nothing is wrong while it waits for its time: it streams again when it has applied what it has
+            let late = self.server.is_late(limit).await.unwrap_or_default();
+            view.streaming = view.position.as_ref().map(|position| position.timeline).filter(|_| late);
+        }
         view.remarks = duplicates(&view.attached).into_iter().map(|name| Remark::SharedName { name }).collect();
         view
     }

@@ -185,11 +185,12 @@ fn upstream_of(server: &Server, name: &MemberName, voter: &Voter) -> Result<Upst
 }
 
 /// The settings of the specification, on top of what is this member's own.
-fn wanted(spec: &Spec, current: &Settings) -> Result<Settings, postgres::Error> {
+fn wanted(spec: &Spec, me: &MemberName, current: &Settings) -> Result<Settings, postgres::Error> {
     let count = u32::try_from(spec.data_members().count()).unwrap_or(u32::MAX);
     let wanted = Settings::new(current.listen.clone(), count, &spec.postgres)?;
     // follows from the build and the member's certificate
-    Ok(Settings { tls: current.tls.clone(), ..wanted })
+    let apply_delay = spec.member(me).and_then(|member| member.delay);
+    Ok(Settings { tls: current.tls.clone(), apply_delay, ..wanted })
 }
 
 /// Where members and clients connect from.

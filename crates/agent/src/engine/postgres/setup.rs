@@ -24,6 +24,7 @@ impl PostgresHands {
         instance.data_dir = data_dir;
         let count = u32::try_from(spec.data_members().count()).unwrap_or(u32::MAX);
         let mut settings = Settings::new(vec![listen.to_owned()], count, &spec.postgres).map_err(Error::from)?;
+        settings.apply_delay = member.delay;
         settings.tls = certificates(&instance, &local.identity, spec.postgres.sql_tls)?;
         let server = Postgres::new(instance, settings).map_err(Error::from)?;
         let secrets = Secrets::load(&local.secrets)?;
