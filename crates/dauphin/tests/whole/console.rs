@@ -257,6 +257,7 @@ fn hands_over_by_the_crown(stage: &Stage, page: &mut Page, from: &str, to: &str)
     page.until_shown(&format!("[data-node={to}]"), "leader");
     page.until_shown("#terms", "switchover");
     page.until_shown("#proxies", &format!("sends clients to {to}"));
+    stage.sql(stage.write_port(), "SELECT 1");
     page.until_shown("#proxies details", "pool");
     page.until_shown("#differences", "nothing of its own");
     stage.until_healthy();
