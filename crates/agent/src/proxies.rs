@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Most processes that are kept; beyond it those heard last go first.
+/// Most processes that are kept; further ones are not shown.
 const PROXIES_MAX: usize = 64;
 
 /// A process that has said nothing for so long is gone: it tells every two seconds.

@@ -6,7 +6,7 @@ use crate::mysql::client::literal;
 use crate::mysql::observe::View;
 use crate::mysql::semi_sync::Acknowledges;
 use crate::mysql::threads::LOOK_LIMIT;
-use crate::mysql::{Error, Flavour, Mysql, Reached, Refusal, Result, Thread, Version};
+use crate::mysql::{Channel, Error, Flavour, Mysql, Reached, Refusal, Result, Thread, Version, accounts};
 use dauphin_model::{Held, MariaPosition, MemberName};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -122,9 +122,10 @@ impl Mysql {
         self.wait_applied(doing, limit).await
     }
 
-    /// Whether it applies late on purpose.
+    /// Whether it applies late on purpose. With a voter's account somebody else made it so, and what it received counts.
     pub(crate) async fn is_late(&self) -> Result<bool> {
-        Ok(self.look(LOOK_LIMIT).await?.channels.iter().any(|channel| channel.delay_s > 0))
+        let late = |channel: &Channel| channel.delay_s > 0 && channel.user == accounts::REPLICATION;
+        Ok(self.look(LOOK_LIMIT).await?.channels.iter().any(late))
     }
 
     /// Throws away what was received and is not applied: a server that applies late has acknowledged none of it, and receives it

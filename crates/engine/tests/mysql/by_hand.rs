@@ -4,9 +4,10 @@
 use crate::leaderships::{begin, enforced, raise};
 use crate::run::{LIMIT, until};
 use crate::stage::{Member, Stage};
-use dauphin_engine::mysql::{Access, Flavour, NOWHERE, Thread, Writes};
-use dauphin_model::Remark;
+use dauphin_engine::mysql::{Access, Acknowledges, Error, Flavour, NOWHERE, Thread, Writes};
+use dauphin_model::{Held, Remark};
 use mysql_async::prelude::Queryable;
+use std::time::Duration;
 
 /// A leader that waits for its one replica.
 async fn pair(stage: &Stage) -> (Member, Member) {
@@ -133,4 +134,27 @@ pub async fn gaps_that_strict_mode_refuses_put_a_member_nowhere(stage: &Stage) {
     assert!(found.iter().any(|r| matches!(r, Remark::Errant { .. })), "{found:?}");
     assert_eq!(two.position().await.timeline, NOWHERE, "it is never elected with that, and is copied anew");
     assert_eq!(two.rows().await, 2);
+}
+
+/// What a voter received counts, whoever made it late: an election hears of it, and no repoint throws it away.
+pub async fn a_delay_that_somebody_gave_a_voter_throws_nothing_away(stage: &Stage) {
+    let (one, two) = pair(stage).await;
+    until("the leader's log", async || two.position().await == one.position().await).await;
+    two.sql.freeze(LIMIT).await.unwrap();
+    two.sql.stop_appliers().await.unwrap();
+    let change = match stage.flavour() {
+        Flavour::Mysql => "CHANGE REPLICATION SOURCE TO SOURCE_DELAY = 60",
+        Flavour::Mariadb => "CHANGE MASTER TO MASTER_DELAY = 60",
+    };
+    two.root().await.query_drop(change).await.unwrap();
+    two.sql.start_receivers(LIMIT).await.unwrap();
+    two.sql.start_appliers().await.unwrap();
+    one.insert(1).await.unwrap();
+    let end = one.look().await.executed;
+    until("the row is received", async || two.look().await.reached().unwrap().holds(&end)).await;
+    let little = Duration::from_secs(1);
+    assert_eq!(Some(two.sql.freeze_at(little).await.unwrap()), one.view().await.position);
+    let moved = two.sql.follow(&one.source(None), Acknowledges::No, little).await;
+    assert!(matches!(moved, Err(Error::Unapplied { .. })), "{moved:?}");
+    assert!(two.look().await.reached().unwrap().holds(&end), "it is still there");
 }

@@ -47,6 +47,7 @@ macro_rules! on_every_server {
                 rejoin::what_was_received_and_not_applied_is_archived_too
                 by_hand::a_wait_that_ends_by_a_timeout_is_noticed_and_ends_no_other
                 by_hand::a_replica_that_somebody_opened_is_noticed_closed_and_errant_with_what_was_written
+                by_hand::a_delay_that_somebody_gave_a_voter_throws_nothing_away
                 by_hand::gaps_that_strict_mode_refuses_put_a_member_nowhere
                 leaderships::a_leader_dies_and_its_tail_is_found_and_copied_over
                 leaderships::whoever_is_no_voter_acknowledges_nothing
