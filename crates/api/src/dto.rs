@@ -104,7 +104,7 @@ pub struct Member {
     pub catch_up_seconds: Option<f64>,
     /// `ok`, `warning`, `critical` or `emergency`.
     pub alert: String,
-    /// `priority`, `never_leader`, `zone`, `reporting`, `follow`: as far as they are set.
+    /// `priority`, `never_leader`, `zone`, `reporting`, `follow`, `delay`: as far as they are set.
     pub tags: BTreeMap<String, Value>,
     /// Where clients reach its server.
     #[serde(default)]

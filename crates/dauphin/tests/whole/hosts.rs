@@ -16,6 +16,8 @@ const ALSO: &[&str] = &[
     "the store did not",
     "the data disk does not take writes",
     "cannot be looked at",
+    // who hears and is not heard asks in vain
+    "the leader did not say that it wrote a checkpoint",
 ];
 
 /// Whether network namespaces can be made; said by name where they cannot.
