@@ -130,7 +130,7 @@ function drawNow() {
     const at = many ? Math.floor(scrollY / STEP) : 0;
     part("picture", [cluster, width, at], () => picture(cluster, width, many ? sight("picture") : undefined));
     part("differences", [cluster, world.pending], () => differences.view(cluster, world.pending));
-    part("proxies", [cluster, world.proxies], () => proxies.view(world.proxies, cluster));
+    part("proxies", [world.proxies], () => proxies.view(world.proxies));
     part("members", [cluster, at], () => table(cluster, many ? rowSight() : undefined));
   }
   part("picture-tools", [], () => h("p", { class: "quiet legend-links" },

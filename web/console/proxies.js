@@ -1,35 +1,28 @@
-// The proxies that the agent hears, with their pools, and how each of them stands to the cluster. Views and judgement only.
+// The proxies that the agent hears, with their pools, and what the agent says of each. Views only.
 
 import { h } from "./dom.js";
 import { dot } from "./icons.js";
 import { DASH, count, seconds } from "./words.js";
 
-/** A certificate that is valid for fewer days than this is to be renewed. */
-const CERTIFICATE_DAYS = 30;
-
-/** How a proxy stands: [tone, sentence]. A moment's difference in a switchover is told as it is. */
-export function stands(proxy, cluster) {
-  if (proxy.drains) return ["watch", "another process has taken over; it serves its clients to their end"];
-  if (!proxy.leader) return [cluster.open ? "bad" : "watch", cluster.open ? `knows of no leader that takes clients, and ${cluster.leader} does` : "holds new transactions until a leader is open"];
-  if (cluster.open && proxy.leader !== cluster.leader) return ["bad", `sends clients to ${proxy.leader}, and ${cluster.leader} leads`];
-  if (proxy.clients >= proxy.clients_max) return ["bad", "takes no more clients: clients_max is reached"];
-  if (proxy.certificate_days < CERTIFICATE_DAYS) return ["watch", `its certificate ends in ${count(proxy.certificate_days, "day")}`];
+/** How a proxy stands: [tone, sentence], by what the agent says of it. */
+export function stands(proxy) {
+  if (proxy.note) return [proxy.critical ? "bad" : "watch", proxy.note];
   if (proxy.waiting > 0) return ["watch", `${count(proxy.waiting, "client")} ${proxy.waiting === 1 ? "waits" : "wait"} for a server`];
   return ["good", `sends clients to ${proxy.leader}`];
 }
 
 /** The table; nothing where no proxy is heard. */
-export function view(document, cluster) {
+export function view(document) {
   if (!document) return h("p", { class: "empty" }, "Not heard yet.");
   if (!document.proxies.length) return h("p", { class: "empty" }, "No proxy is heard. Clients may connect straight to the members.");
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Proxies, a table" },
     h("table", null,
       h("thead", null, h("tr", null, ["Proxy", "Clients"].map((name, at) => h("th", { scope: "col", class: at ? "number" : null }, name)), ["How it stands", "Listens on", "For"].map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", null, document.proxies.map((proxy) => row(proxy, cluster)))));
+      h("tbody", null, document.proxies.map(row))));
 }
 
-function row(proxy, cluster) {
-  const [tone, text] = stands(proxy, cluster);
+function row(proxy) {
+  const [tone, text] = stands(proxy);
   return h("tr", { key: `${proxy.name} ${proxy.host} ${proxy.pid}`, class: tone },
     h("th", { scope: "row" }, dot(tone), proxy.name, h("span", { class: "quiet" }, ` ${proxy.host}, process ${proxy.pid}${proxy.zone ? `, zone ${proxy.zone}` : ""}`)),
     h("td", { class: "number" }, `${proxy.clients} of ${proxy.clients_max}`),

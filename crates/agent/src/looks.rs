@@ -21,7 +21,7 @@ const KNOCK_EVERY: Duration = Duration::from_secs(2);
 /// This many knocks in a row without an answer, and the server counts as hung.
 const KNOCKS_MAX: u32 = 3;
 /// A certificate with fewer days left is worth a warning.
-const CERTIFICATE_DAYS_MIN: i64 = 30;
+pub(crate) const CERTIFICATE_DAYS_MIN: i64 = 30;
 
 /// Looks until the agent ends.
 pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {

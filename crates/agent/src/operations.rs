@@ -344,7 +344,9 @@ impl Operations for Agent {
     }
 
     async fn proxies(&self) -> Answer<dto::Proxies> {
-        Ok(self.proxies.document(std::time::Instant::now()))
+        let picture = self.picture();
+        let leads = picture.store.leadership.as_ref().filter(|_| view::is_open(&picture)).map(|r| &r.leader.name);
+        Ok(self.proxies.document(Instant::now(), leads))
     }
 
     async fn alerts(&self) -> Answer<dto::Alerts> {

@@ -1,7 +1,9 @@
 //! What proxies tell of themselves, as long as they tell it: the desk notes it, the HTTP interface shows it. No decision rests on it.
 
+use crate::looks::CERTIFICATE_DAYS_MIN;
 use crate::server::lock;
 use dauphin_api::dto;
+use dauphin_model::MemberName;
 use dauphin_model::proxies::{POOLS_TOLD_MAX, PROXY_BYTES_MAX, ProxyNews};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -39,18 +41,43 @@ impl Proxies {
         }
     }
 
-    /// Those that are there, by name.
-    pub(crate) fn document(&self, now: Instant) -> dto::Proxies {
+    /// Those that are there, by name, and how each stands to this leader, if one is open.
+    pub(crate) fn document(&self, now: Instant, leads: Option<&MemberName>) -> dto::Proxies {
         let all = lock(&self.0);
         let there = all.iter().filter_map(|((name, host, pid), (heard, news))| {
             let silent = now.saturating_duration_since(*heard);
-            (silent < SILENT_MAX).then(|| proxy(name, host, *pid, silent, news))
+            (silent < SILENT_MAX).then(|| proxy((name, host, *pid), silent, news, leads))
         });
         dto::Proxies { proxies: there.collect() }
     }
 }
 
-fn proxy(name: &str, host: &str, pid: u32, silent: Duration, news: &ProxyNews) -> dto::Proxy {
+/// What somebody should know of it, and whether its clients are worse off for that.
+fn note(news: &ProxyNews, leads: Option<&MemberName>) -> Option<(String, bool)> {
+    match (&news.leader, leads) {
+        _ if news.drains => Some(("another process has taken over; serves its clients to their end".to_owned(), false)),
+        (None, Some(leader)) => Some((format!("knows of no leader that takes clients, and {leader} does"), true)),
+        (None, None) => Some(("holds new transactions until a leader is open".to_owned(), false)),
+        (Some(other), Some(leader)) if other != leader => {
+            Some((format!("sends clients to {other}, and {leader} leads"), true))
+        }
+        _ if news.clients >= news.clients_max => {
+            Some(("takes no more clients: clients_max is reached".to_owned(), true))
+        }
+        _ if news.certificate_days < CERTIFICATE_DAYS_MIN => {
+            Some((format!("its certificate ends in {} days", news.certificate_days), false))
+        }
+        _ => None,
+    }
+}
+
+fn proxy(
+    (name, host, pid): (&str, &str, u32),
+    silent: Duration,
+    news: &ProxyNews,
+    leads: Option<&MemberName>,
+) -> dto::Proxy {
+    let (note, critical) = note(news, leads).map_or((None, false), |(note, critical)| (Some(note), critical));
     let pool = |pool: &dauphin_model::proxies::PoolNews| dto::ProxyPool {
         database: cut(&pool.database),
         user: cut(&pool.user),
@@ -76,6 +103,8 @@ fn proxy(name: &str, host: &str, pid: u32, silent: Duration, news: &ProxyNews) -
         clients: news.clients,
         clients_max: news.clients_max,
         waiting: news.pools.iter().fold(0, |sum, pool| sum.saturating_add(pool.waiting)),
+        note,
+        critical,
         pools: news.pools.iter().map(pool).collect(),
         more_pools: news.more_pools,
     }
@@ -98,10 +127,35 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_that_sends_clients_elsewhere_is_told_first() {
+        let [m1, m2] = ["m1", "m2"].map(|name| MemberName::new(name).expect("a name"));
+        let well =
+            ProxyNews { leader: Some(m1.clone()), clients_max: 9, certificate_days: 300, ..ProxyNews::default() };
+        let check = |news: &ProxyNews, leads: Option<&MemberName>, expected: Option<(&str, bool)>| {
+            let told = note(news, leads);
+            let told = told.as_ref().map(|(text, critical)| (text.as_str(), *critical));
+            assert!(
+                told.zip(expected).map_or(told == expected, |(t, e)| t.0.contains(e.0) && t.1 == e.1),
+                "{told:?}, not {expected:?}"
+            );
+        };
+        check(&well, Some(&m1), None);
+        check(&well, None, None);
+        check(&well, Some(&m2), Some(("to m1, and m2 leads", true)));
+        let lost = ProxyNews { leader: None, ..well.clone() };
+        check(&lost, Some(&m1), Some(("no leader that takes clients, and m1 does", true)));
+        check(&lost, None, Some(("until a leader is open", false)));
+        check(&ProxyNews { clients: 9, ..well.clone() }, Some(&m1), Some(("clients_max", true)));
+        check(&ProxyNews { certificate_days: 3, ..well.clone() }, Some(&m1), Some(("ends in 3 days", false)));
+        check(&ProxyNews { drains: true, ..well }, Some(&m2), Some(("taken over", false)));
+    }
+
+    #[test]
     fn proxies_are_shown_while_they_are_heard_and_not_one_too_many_is_kept() {
         let (proxies, begun) = (Proxies::default(), Instant::now());
         let at = |s: u64| begun + Duration::from_secs(s);
-        let shown = |now: Instant| proxies.document(now).proxies.iter().map(|p| (p.pid, p.waiting)).collect::<Vec<_>>();
+        let shown =
+            |now: Instant| proxies.document(now, None).proxies.iter().map(|p| (p.pid, p.waiting)).collect::<Vec<_>>();
         proxies.note("p1", &news(1, 0), at(0));
         proxies.note("p1", &news(2, 3), at(1));
         proxies.note("p1", &news(1, 4), at(2));

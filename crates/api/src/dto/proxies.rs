@@ -42,6 +42,10 @@ pub struct Proxy {
     pub clients_max: u64,
     /// Clients of the pools below that wait for a server.
     pub waiting: u64,
+    /// What somebody should know of it; null: nothing.
+    pub note: Option<String>,
+    /// Whether its clients are worse off for that.
+    pub critical: bool,
     /// Pools, those with clients that wait first. A proxy by port (MySQL, MariaDB) has none.
     pub pools: Vec<ProxyPool>,
     /// Pools that are not told.

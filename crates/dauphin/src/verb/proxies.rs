@@ -5,14 +5,10 @@ use crate::failure::{DONE, Outcome};
 use crate::look::{Table, dash};
 use crate::say::{self, Tone};
 use crate::target;
-use dauphin_api::dto::{Cluster, Proxies, Proxy};
-
-/// A certificate that is valid for fewer days than this is to be renewed.
-const CERTIFICATE_DAYS: i64 = 30;
+use dauphin_api::dto::Proxies;
 
 pub(crate) fn run(target: &Target) -> Outcome {
-    let client = target::client(target)?;
-    let told: Proxies = client.get("/v1/proxies")?;
+    let told: Proxies = target::client(target)?.get("/v1/proxies")?;
     if target.json {
         say::json(&told)?;
         return Ok(DONE);
@@ -21,11 +17,14 @@ pub(crate) fn run(target: &Target) -> Outcome {
         say::line("no proxy is heard: `dauphin proxy --config FILE` runs one");
         return Ok(DONE);
     }
-    let cluster = client.cluster()?;
     let colours = say::colours_out();
     let mut table = Table::new(&["PROXY", "HOST", "PID", "CLIENTS", "WAITING", "LEADER", "LISTENS ON", "NOTE"]);
     for proxy in &told.proxies {
-        let (note, tone) = note(proxy, &cluster);
+        let tone = match &proxy.note {
+            None => Tone::Plain,
+            Some(_) if proxy.critical => Tone::Bad,
+            Some(_) => Tone::Warn,
+        };
         table.row(vec![
             (proxy.name.clone(), Tone::Plain),
             (proxy.host.clone(), Tone::Plain),
@@ -34,7 +33,7 @@ pub(crate) fn run(target: &Target) -> Outcome {
             (proxy.waiting.to_string(), if proxy.waiting > 0 { Tone::Warn } else { Tone::Plain }),
             (dash(proxy.leader.as_ref()), tone),
             (proxy.listen.clone(), Tone::Plain),
-            (note.to_owned(), tone),
+            (proxy.note.clone().unwrap_or_default(), tone),
         ]);
     }
     table.lines(colours).iter().for_each(|line| say::line(line));
@@ -60,16 +59,4 @@ pub(crate) fn run(target: &Target) -> Outcome {
     say::line("");
     table.lines(colours).iter().for_each(|line| say::line(line));
     Ok(DONE)
-}
-
-/// What somebody should know of it.
-fn note(proxy: &Proxy, cluster: &Cluster) -> (&'static str, Tone) {
-    match &proxy.leader {
-        _ if proxy.drains => ("serves its clients to their end", Tone::Warn),
-        None if cluster.open => ("knows of no leader", Tone::Bad),
-        Some(leader) if cluster.open && cluster.leader.as_ref() != Some(leader) => ("another one leads", Tone::Bad),
-        _ if proxy.clients >= proxy.clients_max => ("full", Tone::Bad),
-        _ if proxy.certificate_days < CERTIFICATE_DAYS => ("its certificate ends soon", Tone::Warn),
-        _ => ("", Tone::Plain),
-    }
 }

@@ -275,6 +275,9 @@ mod tests {
             "super_read_only",
             "skip_log_bin",
             "relay_log_recovery",
+            "binlog_do_db",
+            "loose_replicate_ignore_table",
+            "slave_skip_errors",
         ] {
             assert!(said(key).contains("Dauphin owns it"), "{key}");
         }

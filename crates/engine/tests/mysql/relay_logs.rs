@@ -96,6 +96,7 @@ pub async fn what_nobody_counts_on_may_be_half_there(stage: &Stage) {
         two.stop(StopMode::Kill).await;
         spoil(&two, u64::try_from(zeros).unwrap(), u64::try_from(behind).unwrap());
         two.start().await;
+        assert!(!two.sql.freeze(LIMIT).await.unwrap().holds(&end), "nothing was lost");
         two.follow_as(&one, false).await;
         two.executes(&end).await;
         assert_eq!(two.rows().await, one.rows().await);

@@ -91,11 +91,7 @@ impl MysqlHands {
     /// Whether this replica may be counted and does not acknowledge, or the other way round. In step with what is published, and
     /// streaming, there is nothing to ask.
     pub(super) fn out_of_step(&self, server: &Server, streams: bool) -> bool {
-        let Some(told) = lock(&self.follows).clone() else { return false };
-        let rests = told.halfway.is_some_and(|failed| failed.elapsed() < REFOLLOW_REST);
-        if rests || told.voter != own_voter(server) || !leads(server, &told.upstream) {
-            return false;
-        }
+        let Some(told) = self.told(server).filter(|told| leads(server, &told.upstream)) else { return false };
         let may_count = {
             let picture = server.picture.borrow();
             let record = picture.store.leadership.as_ref();
@@ -106,9 +102,13 @@ impl MysqlHands {
 
     /// Whether this replica is not as late as it is meant to be.
     pub(super) fn is_mistimed(&self, server: &Server) -> bool {
-        let Some(told) = lock(&self.follows).clone() else { return false };
-        let rests = told.halfway.is_some_and(|failed| failed.elapsed() < REFOLLOW_REST);
-        !rests && told.voter == own_voter(server) && told.delay_s != delay_s(server, &told.voter, told.acknowledges)
+        self.told(server).is_some_and(|told| told.delay_s != delay_s(server, &told.voter, told.acknowledges))
+    }
+
+    /// What this copy of the server was told last, unless that failed a moment ago.
+    fn told(&self, server: &Server) -> Option<Follows> {
+        let rests = |told: &Follows| told.halfway.is_some_and(|failed| failed.elapsed() < REFOLLOW_REST);
+        lock(&self.follows).clone().filter(|told| !rests(told) && told.voter == own_voter(server))
     }
 
     /// Asks the leader's agent, and follows in the other way where its word changed.
