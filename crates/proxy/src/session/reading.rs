@@ -160,7 +160,12 @@ impl Session {
     }
 
     pub(super) fn read_level(&self) -> ReadLevel {
-        self.asked().level.unwrap_or(self.shard.reads.get().level)
+        let its = self.track.memory().asked().level.or(self.at_login.level);
+        let set = || match &self.source {
+            Source::Shared(pools, _) => pools.asked.get().level,
+            Source::Own(_) => None,
+        };
+        its.or_else(set).unwrap_or(self.shard.reads.get().level)
     }
 
     /// Whether a replica answers.

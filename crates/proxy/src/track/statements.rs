@@ -8,7 +8,6 @@ use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
-use std::io::Write;
 use std::rc::Rc;
 
 /// What servers know statements by, before a number.
@@ -64,8 +63,9 @@ pub(crate) fn is_ours(name: &[u8]) -> bool {
 
 /// Appends a server's name for a statement.
 pub(crate) fn put_name(out: &mut Vec<u8>, id: u32) {
-    // A vector takes everything.
-    let _ = write!(out, "{PREFIX}{id}\0");
+    out.extend_from_slice(PREFIX.as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
+    out.push(0);
 }
 
 /// An error's body with the client's names in place of the servers'; none when it has none of those.

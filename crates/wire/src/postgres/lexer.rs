@@ -61,6 +61,36 @@ pub struct Lexer {
     len: usize,
 }
 
+/// Goes on with a word.
+const IN_WORD: u8 = 1;
+/// Goes on with a number.
+const IN_NUMBER: u8 = 2;
+/// Goes on with a string, whether backslashes escape in it or not.
+const IN_TEXT: u8 = 4;
+const SPACE: u8 = 8;
+
+/// What each byte may go on with.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        kinds[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'0'..=b'9' => IN_WORD | IN_NUMBER | IN_TEXT,
+            b'$' | 0x80.. => IN_WORD | IN_TEXT,
+            b'.' => IN_NUMBER | IN_TEXT,
+            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => SPACE | IN_TEXT,
+            b'\'' | b'\\' => 0,
+            _ => IN_TEXT,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
+fn is(byte: u8, kind: u8) -> bool {
+    KINDS[usize::from(byte)] & kind != 0
+}
+
 impl Lexer {
     /// At the beginning of a text; `backslashes` when `standard_conforming_strings` is off.
     #[must_use]
@@ -70,9 +100,32 @@ impl Lexer {
 
     /// Goes on with the next part of the text.
     pub fn feed(&mut self, text: &[u8], sink: &mut impl FnMut(Token<'_>)) {
-        for byte in text {
+        let mut rest = text;
+        loop {
+            rest = &rest[self.run(rest)..];
+            let Some((byte, behind)) = rest.split_first() else { return };
             // A byte that ends one piece may begin the next: at most two turns.
             while !self.step(*byte, sink) {}
+            rest = behind;
+        }
+    }
+
+    /// Takes at once the bytes that change nothing but the word they are in, as [`Self::step`] would one by one; how many.
+    fn run(&mut self, text: &[u8]) -> usize {
+        let length = |kind| text.iter().take_while(|byte| is(**byte, kind)).count();
+        match self.state {
+            State::Word => {
+                let mut len = 0;
+                while let Some(byte) = text.get(len).filter(|byte| is(**byte, IN_WORD)) {
+                    self.push(byte.to_ascii_lowercase());
+                    len += 1;
+                }
+                len
+            }
+            State::Plain => length(SPACE),
+            State::Number => length(IN_NUMBER),
+            State::Text { .. } => length(IN_TEXT),
+            _ => 0,
         }
     }
 
@@ -114,7 +167,7 @@ impl Lexer {
             State::Plain => self.plain(byte, sink),
             State::Word => return self.word(byte, sink),
             State::Number => {
-                if !(byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_') {
+                if !is(byte, IN_NUMBER) {
                     sink(Token::Number);
                     self.state = State::Plain;
                     return false;
@@ -167,7 +220,7 @@ impl Lexer {
 
     fn plain(&mut self, byte: u8, sink: &mut impl FnMut(Token<'_>)) {
         match byte {
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => {}
+            _ if is(byte, SPACE) => {}
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => {
                 self.len = 0;
                 self.push(byte.to_ascii_lowercase());
@@ -192,7 +245,7 @@ impl Lexer {
     fn word(&mut self, byte: u8, sink: &mut impl FnMut(Token<'_>)) -> bool {
         let word = &self.word[..self.len];
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'0'..=b'9' | b'$' | 0x80.. => {
+            _ if is(byte, IN_WORD) => {
                 self.push(byte.to_ascii_lowercase());
                 true
             }

@@ -2,6 +2,7 @@
 //! The proxy builds its own answers with it and reads the few messages that matter for safety.
 
 use super::startup;
+use std::ffi::CStr;
 
 /// SQLSTATE of a lost connection: nothing in flight can have committed.
 pub const CONNECTION_FAILURE: &str = "08006";
@@ -216,8 +217,8 @@ impl<'a> Report<'a> {
 /// The first text of a body and what follows its zero byte.
 #[must_use]
 pub fn split_text(body: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = body.iter().position(|byte| *byte == 0)?;
-    Some((&body[..end], &body[end + 1..]))
+    let text = CStr::from_bytes_until_nul(body).ok()?.to_bytes();
+    Some((text, &body[text.len() + 1..]))
 }
 
 /// Name and value of a ParameterStatus.

@@ -41,8 +41,28 @@ fn is_of_server(word: &[u8]) -> bool {
     word.starts_with(b"pg_") && word != b"pg_catalog"
 }
 
+/// Where in the list the words begin that begin with each letter, and with what follows the last.
+const BY_LETTER: [u8; 27] = {
+    let mut starts = [0; 27];
+    let mut letter = 0;
+    let mut at = 0;
+    while letter < 27 {
+        while at < BEFORE_PARENTHESIS.len() && BEFORE_PARENTHESIS[at][0] < b'a' + letter {
+            at += 1;
+        }
+        starts[letter as usize] = at as u8;
+        letter += 1;
+    }
+    starts
+};
+
 fn is_known(word: &[u8]) -> bool {
-    BEFORE_PARENTHESIS.binary_search(&word).is_ok()
+    let Some(letter) = word.first().map(|first| usize::from(first.wrapping_sub(b'a'))).filter(|letter| *letter < 26)
+    else {
+        return false;
+    };
+    let (from, to) = (usize::from(BY_LETTER[letter]), usize::from(BY_LETTER[letter + 1]));
+    BEFORE_PARENTHESIS[from..to].contains(&word)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
