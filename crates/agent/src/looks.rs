@@ -5,7 +5,7 @@ use crate::engine::{Access, House};
 use crate::lag::LagClock;
 use crate::server::Server;
 use dauphin_ha::{Event, Role};
-use dauphin_model::{Remark, Run, ServerView};
+use dauphin_model::{Leadership, Remark, Run, ServerView};
 use dauphin_net::Identity;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
     let mut lag = LagClock::default();
     let (mut knocked, mut unanswered) = (Instant::now(), 0_u32);
     loop {
-        let (role, beat, suspect, calm, believed_up) = {
+        let (role, beat, suspect, calm, believed_up, record) = {
             let picture = server.picture.borrow();
             let calm = match picture.role {
                 Role::Leader => picture.busy.is_none(),
@@ -43,7 +43,8 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
                 _ => false,
             };
             let profile = picture.spec.profile;
-            (picture.role, profile.beat().duration(), profile.suspect().duration(), calm, picture.believes_up)
+            let (beat, suspect) = (profile.beat().duration(), profile.suspect().duration());
+            (picture.role, beat, suspect, calm, picture.believes_up, picture.store.leadership.clone())
         };
         let (up, life) = server.life();
         if up {
@@ -84,7 +85,18 @@ pub(crate) async fn run(server: Arc<Server>, identity: Arc<Identity>) {
                 server.inbox.tell(Event::ServerExited);
             }
         }
-        tokio::time::sleep(if calm { beat / 2 } else { LOOK_BUSY }).await;
+        let pause = if calm { beat / 2 } else { LOOK_BUSY };
+        // what follows a look may go by the record: commits wait for a replica that is counted now
+        let _ = tokio::time::timeout(pause, another_record(&server, record.as_ref())).await;
+    }
+}
+
+/// Waits until the store's record is another one than this.
+async fn another_record(server: &Server, than: Option<&Leadership>) {
+    let mut picture = server.picture.clone();
+    if picture.wait_for(|now| now.store.leadership.as_ref() != than).await.is_err() {
+        // the agent ends
+        std::future::pending::<()>().await;
     }
 }
 

@@ -90,6 +90,7 @@ impl Barrier {
                 patience *= 2;
                 continue;
             };
+            writes.close(LOOK_LIMIT).await;
             written.map_err(|e| failed(e.to_string()))?;
             let after = self.counts().await?;
             let waited = after.acknowledged > before.acknowledged && after.unacknowledged == before.unacknowledged;

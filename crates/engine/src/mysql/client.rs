@@ -138,6 +138,13 @@ impl Session {
         Ok(conn)
     }
 
+    /// Says goodbye: the server logs a connection that ends without as aborted.
+    pub async fn close(self, limit: Duration) {
+        let Some(conn) = self.connection.into_inner() else { return };
+        // best effort: one that does not take it is gone
+        let _ = tokio::time::timeout(limit, conn.disconnect()).await;
+    }
+
     /// Forgets the connection: the server behind it is another one now.
     pub async fn forget(&self) {
         *self.connection.lock().await = None;

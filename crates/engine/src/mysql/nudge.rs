@@ -53,6 +53,7 @@ impl Mysql {
             if let Err(error) = session.query(&barrier::row(term), WAIT_LIMIT).await {
                 tracing::debug!(%error, "a nudge did not come through");
             }
+            session.close(LOOK_LIMIT).await;
         });
     }
 

@@ -74,7 +74,9 @@ impl Mysql {
     /// [`Error::Sql`] with the reason why not.
     pub async fn takes_connections(&self, limit: Duration) -> Result<()> {
         let knock = Session::new(self.instance.socket(), self.agent_account());
-        knock.query("SELECT 1", limit).await.map(|_| ()).map_err(Error::sql("connecting to the server"))
+        let answer = knock.query("SELECT 1", limit).await;
+        knock.close(limit).await;
+        answer.map(|_| ()).map_err(Error::sql("connecting to the server"))
     }
 
     fn run_from(&self, error: &Error) -> Run {

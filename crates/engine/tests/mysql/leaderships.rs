@@ -400,7 +400,14 @@ pub async fn a_server_boots_closed_and_lets_nobody_in(stage: &Stage) {
     let mut member = one.connect("dauphin_replication", Some(PASSWORD)).await.unwrap();
     member.query_drop("SELECT 1").await.unwrap();
     one.root().await.query_drop("SELECT 1").await.unwrap();
+    // and the agent's question whether they do is none that breaks off
+    let mut root = one.root().await;
+    let mut broken_off = async || -> Option<(String, u64)> {
+        root.query_first("SHOW GLOBAL STATUS LIKE 'Aborted_clients'").await.unwrap()
+    };
+    let before = broken_off().await;
     one.sql.takes_connections(LIMIT).await.unwrap();
+    assert_eq!(broken_off().await, before);
 
     one.sql.set_access(Access::Open).await.unwrap();
     outside().await.unwrap();

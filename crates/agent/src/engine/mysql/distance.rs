@@ -98,7 +98,7 @@ pub(super) fn tell_who_catches_up(attached: &mut Attached, enforced: &Enforced, 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use dauphin_model::Incarnation;
 
@@ -125,11 +125,11 @@ mod tests {
         check(&m3, Some(1), "streaming");
     }
 
-    fn voter(name: &str) -> Voter {
+    pub(crate) fn voter(name: &str) -> Voter {
         Voter::new(MemberName::new(name).expect("a name"), Incarnation(1))
     }
 
-    fn attached(voter: &Voter) -> Attached {
+    pub(crate) fn attached(voter: &Voter) -> Attached {
         Attached {
             application_name: voter.application_name(),
             voter: Some(voter.clone()),

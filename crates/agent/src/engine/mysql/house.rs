@@ -12,7 +12,7 @@ use dauphin_engine::mysql::config::check_user;
 use dauphin_engine::mysql::lag::PERIOD;
 use dauphin_engine::mysql::{self, Flavour, ServerId, Settings};
 use dauphin_ha::Role;
-use dauphin_model::{Attached, Lsn, MysqlSpec, Run, ServerView, Spec, Voter};
+use dauphin_model::{Attached, Enforced, Lsn, MysqlSpec, Run, ServerView, Spec, Voter};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -73,7 +73,12 @@ impl MysqlHands {
             {
                 self.ask_whether_counted(server);
             }
-            Role::Leader if server.serves() && self.has_enough(view) => self.beat(server, self.held(view)),
+            Role::Leader if server.serves() => {
+                let more = self.more_acknowledge(view);
+                if more || self.has_enough(view) {
+                    self.beat(server, self.held(view), more);
+                }
+            }
             _ => {}
         }
     }
@@ -86,20 +91,28 @@ impl MysqlHands {
         view.attached.iter().filter(counts).count() >= enforced.required as usize
     }
 
+    /// Whether more voters acknowledge than at the last look, and as many as a commit waits for: commits that they hold may wait
+    /// for nothing but the next one.
+    fn more_acknowledge(&self, view: &ServerView) -> bool {
+        let enforced = lock(&self.enforced).clone().unwrap_or_default();
+        let now = acknowledging(&view.attached, &enforced);
+        let before = self.acknowledging.swap(now, Ordering::AcqRel);
+        now > before && now >= enforced.required as usize
+    }
+
     /// How much of the log a voter has applied that counts and acknowledges, as its own agent says.
     fn held(&self, view: &ServerView) -> Option<Lsn> {
         let enforced = lock(&self.enforced).clone().unwrap_or_default();
-        let counts =
-            |a: &&Attached| a.sync_state == "quorum" && a.voter.as_ref().is_some_and(|v| enforced.voters.contains(v));
-        view.attached.iter().filter(counts).filter_map(|a| a.replay).max()
+        view.attached.iter().filter(|attached| acknowledges(attached, &enforced)).filter_map(|a| a.replay).max()
     }
 
-    /// Writes the heartbeat when it is due, and sees to it that commits which a voter holds up to `held` do not wait for ever.
-    fn beat(&self, server: &Arc<Server>, held: Option<Lsn>) {
+    /// Writes the heartbeat when it is due, or `now`, and sees to it that commits which a voter holds up to `held` do not wait for
+    /// ever.
+    fn beat(&self, server: &Arc<Server>, held: Option<Lsn>, now: bool) {
         let Some(term) = server.picture.borrow().store.leadership.as_ref().map(|r| r.term) else { return };
         {
             let mut beaten = lock(&self.beaten);
-            if beaten.is_some_and(|at| at.elapsed() < PERIOD) {
+            if !now && beaten.is_some_and(|at| at.elapsed() < PERIOD) {
                 return;
             }
             *beaten = Some(Instant::now());
@@ -174,6 +187,16 @@ impl MysqlHands {
     }
 }
 
+/// Whether this replica's word counts.
+fn acknowledges(attached: &Attached, enforced: &Enforced) -> bool {
+    attached.sync_state == "quorum" && attached.voter.as_ref().is_some_and(|voter| enforced.voters.contains(voter))
+}
+
+/// How many replicas' words count.
+fn acknowledging(attached: &[Attached], enforced: &Enforced) -> usize {
+    attached.iter().filter(|attached| acknowledges(attached, enforced)).count()
+}
+
 /// Settings of a server are read at its start.
 pub(crate) fn applies_after_restart(differences: &mut [dto::Difference]) {
     let ours = differences.iter_mut().filter(|d| d.key.starts_with("mysql.parameters."));
@@ -208,6 +231,7 @@ fn differing(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -
 
 #[cfg(test)]
 mod tests {
+    use super::super::distance::tests::{attached, voter};
     use super::*;
 
     fn settings(all: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -223,6 +247,23 @@ mod tests {
         check(Flavour::Mariadb, None, true);
         check(Flavour::Mariadb, Some(REFOLLOW_LAG_MS), true);
         check(Flavour::Mariadb, Some(REFOLLOW_LAG_MS + 1), false);
+    }
+
+    #[test]
+    fn words_count_of_who_acknowledges_and_is_enforced() {
+        let (m2, m3) = (voter("m2"), voter("m3"));
+        let enforced = Enforced { voters: [m2.clone()].into(), required: 1 };
+        let check = |counted: &[(&Voter, &str)], expected| {
+            let says = |(voter, sync_state): &(&Voter, &str)| Attached {
+                sync_state: (*sync_state).to_owned(),
+                ..attached(voter)
+            };
+            let attached: Vec<Attached> = counted.iter().map(says).collect();
+            assert_eq!(acknowledging(&attached, &enforced), expected, "{counted:?}");
+        };
+        check(&[(&m2, "async"), (&m3, "async")], 0);
+        check(&[(&m2, "async"), (&m3, "quorum")], 0);
+        check(&[(&m2, "quorum"), (&m3, "quorum")], 1);
     }
 
     #[test]

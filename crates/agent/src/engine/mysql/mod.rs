@@ -29,7 +29,7 @@ use giving::Giving;
 use safeguards::Safeguards;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use upstream::Follows;
@@ -65,6 +65,8 @@ pub(crate) struct MysqlHands {
     foreign: AtomicBool,
     /// When the heartbeat was written last.
     beaten: Mutex<Option<Instant>>,
+    /// How many voters acknowledged at the last look.
+    acknowledging: AtomicUsize,
     /// Where the log ended of late.
     ends: Mutex<Ends>,
     /// The safeguards are being seen to.

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// How long the leader's agent may take to say whether it counts this replica.
 const COUNTED_WITHIN: Duration = Duration::from_millis(500);
+/// How often it is asked again while it is about to.
+const COUNTED_POLL: Duration = Duration::from_millis(20);
 /// How long a replica may take to apply what it received before it follows another one.
 const FOLLOW_LIMIT: Duration = Duration::from_secs(10);
 /// The same where it only changes how it follows: steps wait meanwhile.
@@ -92,12 +94,7 @@ impl MysqlHands {
     /// streaming, there is nothing to ask.
     pub(super) fn out_of_step(&self, server: &Server, streams: bool) -> bool {
         let Some(told) = self.told(server).filter(|told| leads(server, &told.upstream)) else { return false };
-        let may_count = {
-            let picture = server.picture.borrow();
-            let record = picture.store.leadership.as_ref();
-            record.is_some_and(|r| r.state == LeadershipState::Elected || r.published.voters.contains(&told.voter))
-        };
-        told.halfway.is_some() || may_count != told.acknowledges || (told.acknowledges && !streams)
+        told.halfway.is_some() || may_count(server, &told.voter) != told.acknowledges || (told.acknowledges && !streams)
     }
 
     /// Whether this replica is not as late as it is meant to be.
@@ -128,7 +125,8 @@ impl MysqlHands {
     async fn keep_in_step(&self, server: &Server) {
         let Some(told) = lock(&self.follows).clone() else { return };
         let said = if leads(server, &told.upstream) {
-            counted_by(server, &told.upstream, &told.voter).await.map(|(counted, version)| (counted, Some(version)))
+            let said = counted_soon(server, &told).await;
+            said.map(|(counted, version)| (counted, Some(version)))
         } else {
             Some((false, None))
         };
@@ -185,6 +183,26 @@ async fn holds(server: &Server, member: &MemberName, ours: &Position) -> bool {
 /// Whether the record names this member the leader.
 fn leads(server: &Server, name: &MemberName) -> bool {
     server.picture.borrow().store.leadership.as_ref().is_some_and(|record| record.leader.name == *name)
+}
+
+/// Whether what is published lets the leader count this copy.
+fn may_count(server: &Server, voter: &Voter) -> bool {
+    let picture = server.picture.borrow();
+    let record = picture.store.leadership.as_ref();
+    record.is_some_and(|r| r.state == LeadershipState::Elected || r.published.voters.contains(voter))
+}
+
+/// [`counted_by`], of a leader that publishes first whom it is about to count: its commits wait from then on.
+async fn counted_soon(server: &Server, told: &Follows) -> Option<(bool, Version)> {
+    let until = Instant::now() + COUNTED_WITHIN;
+    loop {
+        let said = counted_by(server, &told.upstream, &told.voter).await;
+        let waits = matches!(said, Some((false, _))) && !told.acknowledges && may_count(server, &told.voter);
+        if !waits || Instant::now() >= until {
+            return said;
+        }
+        tokio::time::sleep(COUNTED_POLL).await;
+    }
 }
 
 /// Whether that leader waits for this copy, and which version it runs, as its agent says. `None`: it does not say.
