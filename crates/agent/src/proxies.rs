@@ -41,6 +41,15 @@ impl Proxies {
         }
     }
 
+    /// Whose certificate ends first, if that is soon, and in how many days.
+    pub(crate) fn ends_soon(&self, now: Instant) -> Option<(String, i64)> {
+        let all = lock(&self.0);
+        let there = all.iter().filter(|(_, (heard, _))| now.saturating_duration_since(*heard) < SILENT_MAX);
+        let days = there.map(|((name, ..), (_, news))| (news.certificate_days, name));
+        let (days, name) = days.filter(|(days, _)| *days < CERTIFICATE_DAYS_MIN).min()?;
+        Some((cut(name), days))
+    }
+
     /// Those that are there, by name, and how each stands to this leader, if one is open.
     pub(crate) fn document(&self, now: Instant, leads: Option<&MemberName>) -> dto::Proxies {
         let all = lock(&self.0);
@@ -148,6 +157,24 @@ mod tests {
         check(&ProxyNews { clients: 9, ..well.clone() }, Some(&m1), Some(("clients_max", true)));
         check(&ProxyNews { certificate_days: 3, ..well.clone() }, Some(&m1), Some(("ends in 3 days", false)));
         check(&ProxyNews { drains: true, ..well }, Some(&m2), Some(("taken over", false)));
+    }
+
+    #[test]
+    fn the_certificate_that_ends_first_is_told_while_its_proxy_is_heard() {
+        let (proxies, begun) = (Proxies::default(), Instant::now());
+        let at = |s: u64| begun + Duration::from_secs(s);
+        let tell = |name: &str, days: i64, s: u64| {
+            let news = ProxyNews { certificate_days: days, ..ProxyNews::default() };
+            proxies.note(name, &serde_json::to_vec(&news).expect("JSON"), at(s));
+        };
+        tell("p1", CERTIFICATE_DAYS_MIN, 0);
+        assert_eq!(proxies.ends_soon(at(0)), None);
+        tell("p2", 20, 0);
+        tell("p3", 3, 0);
+        assert_eq!(proxies.ends_soon(at(1)), Some(("p3".into(), 3)));
+        tell("p3", 700, 1);
+        assert_eq!(proxies.ends_soon(at(1)), Some(("p2".into(), 20)), "renewed");
+        assert_eq!(proxies.ends_soon(at(10)), None, "gone");
     }
 
     #[test]

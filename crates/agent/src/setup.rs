@@ -172,7 +172,8 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
     let (state_dir, watched) = (local.state_dir.clone(), picture.subscribe());
     let vigil = Vigil::new(member.name.clone(), server.clone(), state_dir, identity, Arc::clone(&links), watched);
     tokio::spawn(Arc::clone(&vigil).run());
-    let alerts = Alerts::new(member.name.clone(), store.clone(), picture.subscribe(), post, Arc::clone(&vigil));
+    let (cared, proxies) = (Arc::clone(&vigil), Arc::clone(&desk.proxies));
+    let alerts = Alerts::new(member.name.clone(), store.clone(), picture.subscribe(), post, cared, proxies);
     let (told, watched) = (Arc::clone(&alerts), picture.subscribe());
     let care = Care::new(server.clone(), watched, Arc::clone(&vigil), told, Arc::clone(&journal));
     tokio::spawn(Arc::clone(&care).run());

@@ -21,6 +21,8 @@ pub struct Facts {
     pub degraded: bool,
     /// Automatic failover is off.
     pub paused: bool,
+    /// Of the proxies that are heard, the one whose certificate ends first, if that is soon; and in how many days.
+    pub proxy_ends: Option<(String, i64)>,
     /// The members.
     pub members: Vec<MemberFacts>,
 }
@@ -124,6 +126,9 @@ pub fn look(spec: &Spec, facts: &Facts) -> Vec<Observation> {
     let running = u32::try_from(running.count()).unwrap_or(u32::MAX);
     let wanted = spec.alerts.replicas_wanted(spec.data_members().count());
     cluster(facts.made && running < wanted, Finding::FewReplicas { running, wanted });
+    if let Some((proxy, days)) = facts.proxy_ends.clone() {
+        cluster(true, Finding::ProxyCertificateEnds { proxy, days });
+    }
     let unknown = |kind| Observation { kind, member: None, seen: Seen::Unknown };
     if !facts.open {
         out.push(unknown(Kind::CommitsWait));

@@ -94,6 +94,13 @@ pub enum Finding {
         /// Days that are left.
         days: i64,
     },
+    /// A proxy's certificate ends soon.
+    ProxyCertificateEnds {
+        /// The name in it.
+        proxy: String,
+        /// Days that are left; negative once it has ended.
+        days: i64,
+    },
     /// What its agent found odd.
     Remark(Remark),
 }
@@ -120,7 +127,9 @@ impl Finding {
             Self::SlotLost { .. } => Kind::SlotLost,
             Self::ClockApart { .. } => Kind::ClockApart,
             Self::PagesDamaged { .. } => Kind::ChecksumFailure,
-            Self::AuthorityEnds { .. } | Self::Remark(Remark::CertificateEnds { .. }) => Kind::CertificateEnds,
+            Self::AuthorityEnds { .. }
+            | Self::ProxyCertificateEnds { .. }
+            | Self::Remark(Remark::CertificateEnds { .. }) => Kind::CertificateEnds,
             Self::Remark(Remark::ReplayPaused) => Kind::ReplayPaused,
             Self::Remark(Remark::SetByHand { .. }) => Kind::SetByHand,
             Self::Remark(Remark::SharedName { .. }) => Kind::SharedName,
@@ -143,12 +152,14 @@ impl Finding {
             Self::SlotIdle { .. } | Self::ClockApart { .. } => Level::Warning,
             Self::SlotLost { .. } | Self::PagesDamaged { .. } => Level::Critical,
             Self::Lag { level, .. } | Self::DiskFills { level, .. } | Self::LogGrows { level, .. } => *level,
-            Self::AuthorityEnds { days } | Self::Remark(Remark::CertificateEnds { days })
+            Self::AuthorityEnds { days }
+            | Self::ProxyCertificateEnds { days, .. }
+            | Self::Remark(Remark::CertificateEnds { days })
                 if *days <= CERTIFICATE_DAYS_CRITICAL =>
             {
                 Level::Critical
             }
-            Self::AuthorityEnds { .. } => Level::Warning,
+            Self::AuthorityEnds { .. } | Self::ProxyCertificateEnds { .. } => Level::Warning,
             Self::Remark(remark) if remark.endangers_commits() => Level::Critical,
             Self::Remark(_) => Level::Warning,
         }
@@ -167,6 +178,9 @@ impl Finding {
             Self::Degraded => "degraded: commits are acknowledged with fewer copies than promised".to_owned(),
             Self::FewReplicas { running, wanted } => format!("replicas that run: {running}; there should be {wanted}"),
             Self::FailoverPaused => "automatic failover is paused".to_owned(),
+            Self::ProxyCertificateEnds { proxy, days } => {
+                format!("the certificate of proxy {proxy} ends in {days} days")
+            }
             Self::MemberDown { state } => format!("{who} is {state}"),
             Self::Quarantined => format!("{who} does not come back by itself and needs a person"),
             Self::Diverged => format!("the log of {who} parts from the leader's, and it is not back yet"),
@@ -228,6 +242,9 @@ impl Finding {
                 "bring the missing replicas back: dauphin status names them".to_owned()
             }
             Self::FailoverPaused => "dauphin resume switches it on again".to_owned(),
+            Self::ProxyCertificateEnds { proxy, .. } => {
+                format!("dauphin init --renew, replace the files of {proxy}, and send it SIGHUP: links stay up")
+            }
             Self::MemberDown { state: "unreachable" } => {
                 format!("look at the machine of {who}, start its agent: dauphin agent --config FILE")
             }

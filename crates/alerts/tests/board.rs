@@ -324,6 +324,23 @@ fn suffering() -> Vitals {
 }
 
 #[test]
+fn a_proxys_certificate_that_ends_is_told_and_over_once_it_is_renewed() {
+    let mut facts = well();
+    facts.proxy_ends = Some(("p1".into(), 20));
+    let mut story = Story::new();
+    story.stays(&facts, 60);
+    facts.proxy_ends = Some(("p1".into(), 7));
+    story.stays(&facts, 60);
+    facts.proxy_ends = None;
+    story.stays(&facts, 60);
+    story.told(expect![[r#"
+        15   #1 Raised warning 1: the certificate of proxy p1 ends in 20 days
+        75   #2 Worse critical 1: the certificate of proxy p1 ends in 7 days
+        155  #3 Cleared critical 1: the certificate of proxy p1 ends in 7 days
+    "#]]);
+}
+
+#[test]
 fn what_a_machine_suffers_from_is_said_in_words() {
     let mut facts = well();
     (facts.members[1].vitals, facts.members[1].clock_off) = (Some(suffering()), Some(-90_000));

@@ -8,6 +8,7 @@ mod wishes;
 
 use crate::keys;
 use crate::picture::Picture;
+use crate::proxies::Proxies;
 use crate::vigil::Vigil;
 use dauphin_alerts::{Board, Change, KeptAlert, Kind, Memory, Notice, look};
 use dauphin_model::{MemberName, Mono};
@@ -35,6 +36,7 @@ pub(crate) struct Alerts {
     picture: watch::Receiver<Arc<Picture>>,
     post: Arc<Post>,
     vigil: Arc<Vigil>,
+    proxies: Arc<Proxies>,
     /// What the board holds while this agent speaks; newer than the store's by one write.
     speaking: Mutex<Option<Memory>>,
 }
@@ -56,8 +58,9 @@ impl Alerts {
         picture: watch::Receiver<Arc<Picture>>,
         post: Arc<Post>,
         vigil: Arc<Vigil>,
+        proxies: Arc<Proxies>,
     ) -> Arc<Self> {
-        Arc::new(Self { me, store, picture, post, vigil, speaking: Mutex::default() })
+        Arc::new(Self { me, store, picture, post, vigil, proxies, speaking: Mutex::default() })
     }
 
     /// The picture as it is now. Never two borrows at a time: a second one waits for the loop that wants to write, which
@@ -93,7 +96,8 @@ impl Alerts {
             }
             let at = podium.get_or_insert_with(|| self.take_the_podium(now));
             self.listen(at, now);
-            let (unix, seen) = (unix_now(), look(&picture.spec, &facts::of(&picture, now, &health, &self.vigil)));
+            let facts = facts::of(&picture, now, &health, &self.vigil, &self.proxies);
+            let (unix, seen) = (unix_now(), look(&picture.spec, &facts));
             let notice = at.board.step(now, unix, &picture.spec, &seen);
             if notice.is_some() {
                 // at once: an agent that dies now must not leave the next one to tell it again

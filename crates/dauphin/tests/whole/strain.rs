@@ -211,5 +211,35 @@ fn a_certificate_and_a_ca_that_end_soon_are_told() {
     assert_eq!(told["level"], "critical");
     put(&trusted);
     stage.until_alerts("it is over", |d| raised(d).is_empty());
+
+    let certificate = stage.dir.join("proxy/identity/cert.pem");
+    let lasting = std::fs::read_to_string(&certificate).expect("its certificate");
+    let pid = stage.show()["proxy"]["pid"].to_string();
+    let put = |text: &str| {
+        std::fs::write(&certificate, text).expect("written");
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().expect("it runs").success());
+    };
+    put(&short_lived(&stage));
+    let seen = stage.until_alerts("the end of the proxy's is told", |d| !raised(d).is_empty());
+    let told = alert(&seen, "certificate_ends");
+    assert!(told["text"].as_str().is_some_and(|t| t.contains("the certificate of proxy proxy ends in ")), "{told:#}");
+    assert_eq!((&told["level"], &told["member"]), (&Value::from("critical"), &Value::Null));
+    put(&lasting);
+    stage.until_alerts("it is over", |d| raised(d).is_empty());
     stage.down_after(EXPECTED);
+}
+
+/// A certificate of the lab's CA for the proxy's key that ends in five days.
+fn short_lived(stage: &Stage) -> String {
+    let read = |file: &str| std::fs::read_to_string(stage.dir.join(file)).expect("a file of the lab's");
+    let key = |file: &str| rcgen::KeyPair::from_pem(&read(file)).expect("a key");
+    let cluster = stage.show()["cluster"].as_str().expect("a name").to_owned();
+    let named = format!("proxy.proxy.{cluster}.dauphin");
+    let mut params = rcgen::CertificateParams::new([named.clone(), "127.0.0.1".to_owned()]).expect("names");
+    params.distinguished_name.push(rcgen::DnType::CommonName, named);
+    params.extended_key_usages =
+        vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_after = (std::time::SystemTime::now() + 5 * std::time::Duration::from_secs(86_400)).into();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("ca/ca.pem"), key("ca/ca.key")).expect("a CA");
+    params.signed_by(&key("proxy/identity/key.pem"), &issuer).expect("signed").pem()
 }
