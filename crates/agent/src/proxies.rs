@@ -2,6 +2,7 @@
 
 use crate::looks::CERTIFICATE_DAYS_MIN;
 use crate::server::lock;
+use dauphin_alerts::ProxyCertificates;
 use dauphin_api::dto;
 use dauphin_model::MemberName;
 use dauphin_model::proxies::{POOLS_TOLD_MAX, PROXY_BYTES_MAX, ProxyNews};
@@ -15,6 +16,9 @@ const PROXIES_MAX: usize = 64;
 /// A process that has said nothing for so long is gone: it tells every two seconds.
 const SILENT_MAX: Duration = Duration::from_secs(10);
 
+/// A proxy that is silent with a certificate about to end counts for so long: it may be silent because that has ended.
+const ENDING_KEPT: Duration = Duration::from_secs(86_400);
+
 /// Longest text of a name that is shown, in characters.
 const NAME_MAX: usize = 128;
 
@@ -23,7 +27,16 @@ type Key = (String, String, u32);
 
 /// All that are heard.
 #[derive(Debug, Default)]
-pub(crate) struct Proxies(Mutex<BTreeMap<Key, (Instant, ProxyNews)>>);
+pub(crate) struct Proxies {
+    heard: Mutex<Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    all: BTreeMap<Key, (Instant, ProxyNews)>,
+    /// By name, when a certificate was last told that ends soon.
+    ending: BTreeMap<String, Instant>,
+}
 
 impl Proxies {
     /// A proxy with this name in its certificate says how it is. What cannot be read is no news.
@@ -34,26 +47,39 @@ impl Proxies {
         let Ok(mut news) = serde_json::from_slice::<ProxyNews>(body) else { return };
         news.pools.truncate(POOLS_TOLD_MAX);
         let key = (name.to_owned(), cut(&news.host), news.pid);
-        let mut all = lock(&self.0);
-        all.retain(|_, (heard, _)| now.saturating_duration_since(*heard) < SILENT_MAX);
+        let mut heard = lock(&self.heard);
+        let Heard { all, ending } = &mut *heard;
+        all.retain(|_, (at, _)| now.saturating_duration_since(*at) < SILENT_MAX);
+        ending.retain(|_, at| now.saturating_duration_since(*at) < ENDING_KEPT);
+        if news.certificate_days >= CERTIFICATE_DAYS_MIN {
+            ending.remove(name);
+        } else if !news.drains && (ending.len() < PROXIES_MAX || ending.contains_key(name)) {
+            ending.insert(name.to_owned(), now);
+        }
         if all.len() < PROXIES_MAX || all.contains_key(&key) {
             all.insert(key, (now, news));
         }
     }
 
-    /// Whose certificate ends first, if that is soon, and in how many days.
-    pub(crate) fn ends_soon(&self, now: Instant) -> Option<(String, i64)> {
-        let all = lock(&self.0);
-        let there = all.iter().filter(|(_, (heard, _))| now.saturating_duration_since(*heard) < SILENT_MAX);
-        let days = there.map(|((name, ..), (_, news))| (news.certificate_days, name));
-        let (days, name) = days.filter(|(days, _)| *days < CERTIFICATE_DAYS_MIN).min()?;
-        Some((cut(name), days))
+    /// Whether a certificate ends soon: of those that are there, and of those that said so and are silent.
+    pub(crate) fn certificates(&self, now: Instant) -> ProxyCertificates {
+        let heard = lock(&self.heard);
+        let there = heard.all.iter().filter(|(_, (at, _))| now.saturating_duration_since(*at) < SILENT_MAX);
+        let serving = there.filter(|(_, (_, news))| !news.drains);
+        let first = serving.map(|((name, ..), (_, news))| (news.certificate_days, name)).min();
+        match first.filter(|(days, _)| *days < CERTIFICATE_DAYS_MIN) {
+            Some((days, name)) => ProxyCertificates::EndSoon { proxy: cut(name), days },
+            None if heard.ending.values().any(|at| now.saturating_duration_since(*at) < ENDING_KEPT) => {
+                ProxyCertificates::Unknown
+            }
+            None => ProxyCertificates::Last,
+        }
     }
 
     /// Those that are there, by name, and how each stands to this leader, if one is open.
     pub(crate) fn document(&self, now: Instant, leads: Option<&MemberName>) -> dto::Proxies {
-        let all = lock(&self.0);
-        let there = all.iter().filter_map(|((name, host, pid), (heard, news))| {
+        let heard = lock(&self.heard);
+        let there = heard.all.iter().filter_map(|((name, host, pid), (heard, news))| {
             let silent = now.saturating_duration_since(*heard);
             (silent < SILENT_MAX).then(|| proxy((name, host, *pid), silent, news, leads))
         });
@@ -160,21 +186,27 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_that_ends_first_is_told_while_its_proxy_is_heard() {
+    fn the_certificate_that_ends_first_is_told_and_not_forgotten_when_its_proxy_is_silent() {
         let (proxies, begun) = (Proxies::default(), Instant::now());
         let at = |s: u64| begun + Duration::from_secs(s);
-        let tell = |name: &str, days: i64, s: u64| {
-            let news = ProxyNews { certificate_days: days, ..ProxyNews::default() };
+        let tell = |name: &str, days: i64, drains: bool, s: u64| {
+            let news = ProxyNews { certificate_days: days, drains, ..ProxyNews::default() };
             proxies.note(name, &serde_json::to_vec(&news).expect("JSON"), at(s));
         };
-        tell("p1", CERTIFICATE_DAYS_MIN, 0);
-        assert_eq!(proxies.ends_soon(at(0)), None);
-        tell("p2", 20, 0);
-        tell("p3", 3, 0);
-        assert_eq!(proxies.ends_soon(at(1)), Some(("p3".into(), 3)));
-        tell("p3", 700, 1);
-        assert_eq!(proxies.ends_soon(at(1)), Some(("p2".into(), 20)), "renewed");
-        assert_eq!(proxies.ends_soon(at(10)), None, "gone");
+        let soon = |name: &str, days| ProxyCertificates::EndSoon { proxy: name.into(), days };
+        tell("p1", CERTIFICATE_DAYS_MIN, false, 0);
+        tell("old", 1, true, 0);
+        assert_eq!(proxies.certificates(at(0)), ProxyCertificates::Last, "who drains is about to go");
+        tell("p2", 20, false, 0);
+        tell("p3", 3, false, 0);
+        assert_eq!(proxies.certificates(at(1)), soon("p3", 3));
+        tell("p3", 700, false, 1);
+        assert_eq!(proxies.certificates(at(1)), soon("p2", 20), "renewed");
+        assert_eq!(proxies.certificates(at(10)), ProxyCertificates::Unknown, "silent, for whatever reason");
+        tell("p2", 700, false, 20);
+        assert_eq!(proxies.certificates(at(20)), ProxyCertificates::Last);
+        tell("p2", 20, false, 21);
+        assert_eq!(proxies.certificates(at(21 + 86_400)), ProxyCertificates::Last, "gone for good");
     }
 
     #[test]

@@ -21,10 +21,27 @@ pub struct Facts {
     pub degraded: bool,
     /// Automatic failover is off.
     pub paused: bool,
-    /// Of the proxies that are heard, the one whose certificate ends first, if that is soon; and in how many days.
-    pub proxy_ends: Option<(String, i64)>,
+    /// Whether certificates of proxies end.
+    pub proxies: ProxyCertificates,
     /// The members.
     pub members: Vec<MemberFacts>,
+}
+
+/// Whether certificates of proxies end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ProxyCertificates {
+    /// None of those that are heard.
+    #[default]
+    Last,
+    /// Soon: the one that ends first.
+    EndSoon {
+        /// The name in it.
+        proxy: String,
+        /// Days that are left.
+        days: i64,
+    },
+    /// One that was about to end is not heard any more.
+    Unknown,
 }
 
 /// How a member is.
@@ -126,12 +143,15 @@ pub fn look(spec: &Spec, facts: &Facts) -> Vec<Observation> {
     let running = u32::try_from(running.count()).unwrap_or(u32::MAX);
     let wanted = spec.alerts.replicas_wanted(spec.data_members().count());
     cluster(facts.made && running < wanted, Finding::FewReplicas { running, wanted });
-    if let Some((proxy, days)) = facts.proxy_ends.clone() {
+    if let ProxyCertificates::EndSoon { proxy, days } = facts.proxies.clone() {
         cluster(true, Finding::ProxyCertificateEnds { proxy, days });
     }
     let unknown = |kind| Observation { kind, member: None, seen: Seen::Unknown };
     if !facts.open {
         out.push(unknown(Kind::CommitsWait));
+    }
+    if facts.proxies == ProxyCertificates::Unknown {
+        out.push(unknown(Kind::CertificateEnds));
     }
     if !facts.majority {
         out.extend([Kind::Degraded, Kind::FailoverPaused].map(unknown));

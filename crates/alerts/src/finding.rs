@@ -94,9 +94,9 @@ pub enum Finding {
         /// Days that are left.
         days: i64,
     },
-    /// A proxy's certificate ends soon.
+    /// Certificates of proxies end soon.
     ProxyCertificateEnds {
-        /// The name in it.
+        /// The name in the one that ends first.
         proxy: String,
         /// Days that are left; negative once it has ended.
         days: i64,
@@ -179,7 +179,7 @@ impl Finding {
             Self::FewReplicas { running, wanted } => format!("replicas that run: {running}; there should be {wanted}"),
             Self::FailoverPaused => "automatic failover is paused".to_owned(),
             Self::ProxyCertificateEnds { proxy, days } => {
-                format!("the certificate of proxy {proxy} ends in {days} days")
+                format!("certificates of proxies end soon: the first, of {proxy}, in {days} days")
             }
             Self::MemberDown { state } => format!("{who} is {state}"),
             Self::Quarantined => format!("{who} does not come back by itself and needs a person"),
@@ -242,8 +242,9 @@ impl Finding {
                 "bring the missing replicas back: dauphin status names them".to_owned()
             }
             Self::FailoverPaused => "dauphin resume switches it on again".to_owned(),
-            Self::ProxyCertificateEnds { proxy, .. } => {
-                format!("dauphin init --renew, replace the files of {proxy}, and send it SIGHUP: links stay up")
+            Self::ProxyCertificateEnds { .. } => {
+                let take = if engine == EngineKind::Postgres { "send them SIGHUP" } else { "start them anew" };
+                format!("dauphin proxies shows all; dauphin init --renew, replace their files, {take}")
             }
             Self::MemberDown { state: "unreachable" } => {
                 format!("look at the machine of {who}, start its agent: dauphin agent --config FILE")

@@ -15,7 +15,7 @@ mod vitals;
 
 pub use board::{Board, NOTICE_EVERY, NOTICES_BURST};
 pub use condition::{Kind, NoSuchKind};
-pub use facts::{Facts, MemberFacts, Observation, Seen, Standing, look, strain};
+pub use facts::{Facts, MemberFacts, Observation, ProxyCertificates, Seen, Standing, look, strain};
 pub use finding::Finding;
 pub use health::{Blocker, Dated, Fix, Health, Judgement, Monitor, Own, Treatment, Why, judge};
 pub use memory::{ALERTS_MAX, Acknowledged, KeptAlert, Memory, SILENCES_MAX, Silence};

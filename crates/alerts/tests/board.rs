@@ -2,7 +2,7 @@
 
 use dauphin_alerts::{
     ALERTS_MAX, Board, Disk, Facts, Kind, LogSize, MemberFacts, Memory, NOTICE_EVERY, NOTICES_BURST, Notice,
-    Observation, SilenceWish, Slot, Standing, Vitals, look,
+    Observation, ProxyCertificates, SilenceWish, Slot, Standing, Vitals, look,
 };
 use dauphin_model::{AlertSpec, ClusterFile, EngineKind, MemberName, Mono, Remark, Span, Spec};
 use expect_test::{Expect, expect};
@@ -326,17 +326,24 @@ fn suffering() -> Vitals {
 #[test]
 fn a_proxys_certificate_that_ends_is_told_and_over_once_it_is_renewed() {
     let mut facts = well();
-    facts.proxy_ends = Some(("p1".into(), 20));
+    let soon = |proxy: &str, days| ProxyCertificates::EndSoon { proxy: proxy.into(), days };
+    facts.proxies = soon("p1", 20);
     let mut story = Story::new();
     story.stays(&facts, 60);
-    facts.proxy_ends = Some(("p1".into(), 7));
+    // renewed, and the next one ends as soon
+    facts.proxies = soon("p2", 20);
     story.stays(&facts, 60);
-    facts.proxy_ends = None;
+    facts.proxies = soon("p2", 7);
+    story.stays(&facts, 60);
+    // it says nothing any more, perhaps since it has ended
+    facts.proxies = ProxyCertificates::Unknown;
+    story.stays(&facts, 60);
+    facts.proxies = ProxyCertificates::Last;
     story.stays(&facts, 60);
     story.told(expect![[r#"
-        15   #1 Raised warning 1: the certificate of proxy p1 ends in 20 days
-        75   #2 Worse critical 1: the certificate of proxy p1 ends in 7 days
-        155  #3 Cleared critical 1: the certificate of proxy p1 ends in 7 days
+        15   #1 Raised warning 1: certificates of proxies end soon: the first, of p1, in 20 days
+        135  #2 Worse critical 1: certificates of proxies end soon: the first, of p2, in 7 days
+        275  #3 Cleared critical 1: certificates of proxies end soon: the first, of p2, in 7 days
     "#]]);
 }
 

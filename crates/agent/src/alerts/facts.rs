@@ -5,7 +5,7 @@ use crate::picture::Picture;
 use crate::proxies::Proxies;
 use crate::view;
 use crate::vigil::Vigil;
-use dauphin_alerts::{Facts, MemberFacts, Standing};
+use dauphin_alerts::{Facts, MemberFacts, ProxyCertificates, Standing};
 use dauphin_ha::{Beat, Role};
 use dauphin_model::{EngineKind, MemberSpec, Mono, Remark, Run, Span};
 use dauphin_store::StoreHealth;
@@ -14,7 +14,7 @@ use std::time::Instant;
 /// For alerts: all that this agent knows.
 pub(super) fn of(picture: &Picture, now: Mono, health: &StoreHealth, vigil: &Vigil, proxies: &Proxies) -> Facts {
     let mut facts = seen(picture, now, Some(vigil));
-    facts.proxy_ends = proxies.ends_soon(Instant::now());
+    facts.proxies = proxies.certificates(Instant::now());
     facts.majority = speaker::majority(health);
     for member in &mut facts.members {
         let votes = health.voters.is_empty() || health.voters.contains(&member.name);
@@ -36,7 +36,7 @@ pub(crate) fn seen(picture: &Picture, now: Mono, vigil: Option<&Vigil>) -> Facts
         commits_wait: !degraded && picture.leading().is_some_and(|l| l.short),
         degraded,
         paused: picture.store.paused,
-        proxy_ends: None,
+        proxies: ProxyCertificates::default(),
         members: picture.spec.members.iter().map(|m| member(picture, now, vigil, m)).collect(),
     }
 }

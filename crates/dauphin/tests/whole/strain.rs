@@ -222,7 +222,7 @@ fn a_certificate_and_a_ca_that_end_soon_are_told() {
     put(&short_lived(&stage));
     let seen = stage.until_alerts("the end of the proxy's is told", |d| !raised(d).is_empty());
     let told = alert(&seen, "certificate_ends");
-    assert!(told["text"].as_str().is_some_and(|t| t.contains("the certificate of proxy proxy ends in ")), "{told:#}");
+    assert!(told["text"].as_str().is_some_and(|t| t.contains("the first, of proxy, in ")), "{told:#}");
     assert_eq!((&told["level"], &told["member"]), (&Value::from("critical"), &Value::Null));
     put(&lasting);
     stage.until_alerts("it is over", |d| raised(d).is_empty());

@@ -90,10 +90,11 @@ impl Barrier {
                 patience *= 2;
                 continue;
             };
-            writes.close(LOOK_LIMIT).await;
             written.map_err(|e| failed(e.to_string()))?;
             let after = self.counts().await?;
             let waited = after.acknowledged > before.acknowledged && after.unacknowledged == before.unacknowledged;
+            writes.close(LOOK_LIMIT).await;
+            self.looks.close(LOOK_LIMIT).await;
             let why = || failed(format!("{before:?} before, {after:?} after it"));
             return if after.waits && waited { Ok(()) } else { Err(why()) };
         }

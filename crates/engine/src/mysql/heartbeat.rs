@@ -18,7 +18,8 @@ pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS dauphin.heartbeat (on
 const READ: &str = "SELECT beats, term, writer, at_us, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS unsigned) AS now_us FROM dauphin.heartbeat";
 
 impl Mysql {
-    /// Writes the heartbeat of a leader of `term`. Call it once in a [`PERIOD`](crate::mysql::lag::PERIOD).
+    /// Writes the heartbeat of a leader of `term`. Call it once in a [`PERIOD`](crate::mysql::lag::PERIOD), and when another
+    /// voter acknowledges.
     ///
     /// # Errors
     /// [`Error::Setting`] on a server that is closed: nothing is written. [`Error::CommitsWait`] while commits wait for

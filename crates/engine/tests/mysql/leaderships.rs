@@ -399,15 +399,19 @@ pub async fn a_server_boots_closed_and_lets_nobody_in(stage: &Stage) {
     // the members' accounts and the agent's come in
     let mut member = one.connect("dauphin_replication", Some(PASSWORD)).await.unwrap();
     member.query_drop("SELECT 1").await.unwrap();
-    one.root().await.query_drop("SELECT 1").await.unwrap();
-    // and the agent's question whether they do is none that breaks off
     let mut root = one.root().await;
-    let mut broken_off = async || -> Option<(String, u64)> {
-        root.query_first("SHOW GLOBAL STATUS LIKE 'Aborted_clients'").await.unwrap()
+    let mut count = async |name: &str| -> u64 {
+        let row: Option<(String, u64)> = root.query_first(format!("SHOW GLOBAL STATUS LIKE '{name}'")).await.unwrap();
+        row.expect("counted").1
     };
-    let before = broken_off().await;
+    // and the agent's question whether they do is none that breaks off
+    let (before, there) = (count("Aborted_clients").await, count("Threads_connected").await);
     one.sql.takes_connections(LIMIT).await.unwrap();
-    assert_eq!(broken_off().await, before);
+    let by = std::time::Instant::now() + LIMIT;
+    while count("Threads_connected").await > there {
+        assert!(std::time::Instant::now() < by, "it stays connected");
+    }
+    assert_eq!(count("Aborted_clients").await, before);
 
     one.sql.set_access(Access::Open).await.unwrap();
     outside().await.unwrap();

@@ -160,6 +160,7 @@ impl Session {
     }
 
     pub(super) fn read_level(&self) -> ReadLevel {
+        // as in `asked`, for one of them: each query asks
         let its = self.track.memory().asked().level.or(self.at_login.level);
         let set = || match &self.source {
             Source::Shared(pools, _) => pools.asked.get().level,

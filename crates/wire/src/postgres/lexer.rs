@@ -341,6 +341,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn lex(parts: &[&[u8]], backslashes: bool) -> String {
+        lex_by(parts, backslashes, |lexer, part, mut sink| lexer.feed(part, &mut sink))
+    }
+
+    fn lex_by(
+        parts: &[&[u8]],
+        backslashes: bool,
+        feed: impl Fn(&mut Lexer, &[u8], &mut dyn FnMut(Token<'_>)),
+    ) -> String {
         let mut lexer = Lexer::new(backslashes);
         let mut out = Vec::new();
         let mut sink = |token: Token<'_>| {
@@ -354,7 +362,7 @@ mod tests {
             });
         };
         for part in parts {
-            lexer.feed(part, &mut sink);
+            feed(&mut lexer, part, &mut sink);
         }
         lexer.finish(&mut sink);
         out.join(" ")
@@ -384,6 +392,16 @@ mod tests {
             let cut = cut.min(sql.len());
             let (left, right) = sql.as_bytes().split_at(cut);
             prop_assert_eq!(lex(&[sql.as_bytes()], backslashes), lex(&[left, right], backslashes));
+        }
+
+        #[test]
+        fn runs_are_what_bytes_one_by_one_are(sql in "([A-Fa-e_.$0-9é'\"\\\\*/; \n-]|E'|u&|[a-z_é]{60,70}){0,30}", backslashes: bool) {
+            let slowly = lex_by(&[sql.as_bytes()], backslashes, |lexer, part, mut sink| {
+                for byte in part {
+                    while !lexer.step(*byte, &mut sink) {}
+                }
+            });
+            prop_assert_eq!(lex(&[sql.as_bytes()], backslashes), slowly);
         }
 
         #[test]

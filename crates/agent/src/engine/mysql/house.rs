@@ -13,7 +13,7 @@ use dauphin_engine::mysql::lag::PERIOD;
 use dauphin_engine::mysql::{self, Flavour, ServerId, Settings};
 use dauphin_ha::Role;
 use dauphin_model::{Attached, Enforced, Lsn, MysqlSpec, Run, ServerView, Spec, Voter};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -91,13 +91,14 @@ impl MysqlHands {
         view.attached.iter().filter(counts).count() >= enforced.required as usize
     }
 
-    /// Whether more voters acknowledge than at the last look, and as many as a commit waits for: commits that they hold may wait
-    /// for nothing but the next one.
+    /// Whether a voter acknowledges that did not at the last look, and commits do not wait for more: what it holds may wait for
+    /// nothing but the next one.
     fn more_acknowledge(&self, view: &ServerView) -> bool {
         let enforced = lock(&self.enforced).clone().unwrap_or_default();
         let now = acknowledging(&view.attached, &enforced);
-        let before = self.acknowledging.swap(now, Ordering::AcqRel);
-        now > before && now >= enforced.required as usize
+        let more = more(&lock(&self.acknowledging), &now, enforced.required);
+        *lock(&self.acknowledging) = now;
+        more
     }
 
     /// How much of the log a voter has applied that counts and acknowledges, as its own agent says.
@@ -192,9 +193,14 @@ fn acknowledges(attached: &Attached, enforced: &Enforced) -> bool {
     attached.sync_state == "quorum" && attached.voter.as_ref().is_some_and(|voter| enforced.voters.contains(voter))
 }
 
-/// How many replicas' words count.
-fn acknowledging(attached: &[Attached], enforced: &Enforced) -> usize {
-    attached.iter().filter(|attached| acknowledges(attached, enforced)).count()
+/// The replicas whose words count.
+fn acknowledging(attached: &[Attached], enforced: &Enforced) -> BTreeSet<Voter> {
+    attached.iter().filter(|attached| acknowledges(attached, enforced)).filter_map(|a| a.voter.clone()).collect()
+}
+
+/// Whether somebody has come, and enough are there.
+fn more(before: &BTreeSet<Voter>, now: &BTreeSet<Voter>, required: u32) -> bool {
+    !now.is_subset(before) && now.len() >= required as usize
 }
 
 /// Settings of a server are read at its start.
@@ -253,17 +259,28 @@ mod tests {
     fn words_count_of_who_acknowledges_and_is_enforced() {
         let (m2, m3) = (voter("m2"), voter("m3"));
         let enforced = Enforced { voters: [m2.clone()].into(), required: 1 };
-        let check = |counted: &[(&Voter, &str)], expected| {
+        let check = |counted: &[(&Voter, &str)], expected: &[&Voter]| {
             let says = |(voter, sync_state): &(&Voter, &str)| Attached {
                 sync_state: (*sync_state).to_owned(),
                 ..attached(voter)
             };
             let attached: Vec<Attached> = counted.iter().map(says).collect();
-            assert_eq!(acknowledging(&attached, &enforced), expected, "{counted:?}");
+            let found = acknowledging(&attached, &enforced);
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{counted:?}");
         };
-        check(&[(&m2, "async"), (&m3, "async")], 0);
-        check(&[(&m2, "async"), (&m3, "quorum")], 0);
-        check(&[(&m2, "quorum"), (&m3, "quorum")], 1);
+        check(&[(&m2, "async"), (&m3, "async")], &[]);
+        check(&[(&m2, "async"), (&m3, "quorum")], &[]);
+        check(&[(&m2, "quorum"), (&m3, "quorum")], &[&m2]);
+
+        let of = |all: &[&Voter]| all.iter().map(|voter| (*voter).clone()).collect::<BTreeSet<_>>();
+        let check = |before: &[&Voter], now: &[&Voter], required, expected| {
+            assert_eq!(more(&of(before), &of(now), required), expected, "{before:?} {now:?} {required}");
+        };
+        check(&[&m2], &[&m2], 1, false);
+        check(&[&m2], &[], 1, false);
+        check(&[&m2], &[&m2, &m3], 2, true);
+        check(&[&m2], &[&m3], 1, true);
+        check(&[], &[&m3], 2, false);
     }
 
     #[test]

@@ -27,9 +27,9 @@ use dauphin_model::{Enforced, MemberName, Term, Timeline, Voter};
 use distance::Ends;
 use giving::Giving;
 use safeguards::Safeguards;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use upstream::Follows;
@@ -65,8 +65,8 @@ pub(crate) struct MysqlHands {
     foreign: AtomicBool,
     /// When the heartbeat was written last.
     beaten: Mutex<Option<Instant>>,
-    /// How many voters acknowledged at the last look.
-    acknowledging: AtomicUsize,
+    /// Which voters acknowledged at the last look.
+    acknowledging: Mutex<BTreeSet<Voter>>,
     /// Where the log ended of late.
     ends: Mutex<Ends>,
     /// The safeguards are being seen to.

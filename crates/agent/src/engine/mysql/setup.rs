@@ -11,7 +11,7 @@ use dauphin_model::file::Local;
 use dauphin_model::{EngineKind, Incarnation, MemberSpec, Spec, Voter};
 use dauphin_net::ca::{CA_FILE, CERT_FILE, KEY_FILE};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 /// Longest password that a replica of MySQL logs in with.
@@ -63,7 +63,7 @@ impl MysqlHands {
             started: Mutex::default(),
             foreign: AtomicBool::new(false),
             beaten: Mutex::default(),
-            acknowledging: AtomicUsize::new(0),
+            acknowledging: Mutex::default(),
             watching: AtomicBool::new(false),
             archived: Mutex::default(),
             safeguards: Mutex::default(),

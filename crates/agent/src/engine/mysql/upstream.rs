@@ -7,7 +7,7 @@ use crate::engine::mysql::questions::{Answer, Question};
 use crate::server::{Server, lock};
 use dauphin_engine::mysql::{Check, SourceTls, Upstream, Version};
 use dauphin_ha::{EngineOutcome, Role};
-use dauphin_model::{LeadershipState, MemberName, Position, Voter};
+use dauphin_model::{Leadership, LeadershipState, MemberName, Position, Voter};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -125,8 +125,7 @@ impl MysqlHands {
     async fn keep_in_step(&self, server: &Server) {
         let Some(told) = lock(&self.follows).clone() else { return };
         let said = if leads(server, &told.upstream) {
-            let said = counted_soon(server, &told).await;
-            said.map(|(counted, version)| (counted, Some(version)))
+            self.counted_soon(server, &told).await.map(|(counted, version)| (counted, Some(version)))
         } else {
             Some((false, None))
         };
@@ -148,6 +147,20 @@ impl MysqlHands {
                 tracing::warn!(%error, "the replica cannot follow as the leader counts it yet");
                 *lock(&self.follows) = Some(Follows { halfway: Some(Instant::now()), ..told });
             }
+        }
+    }
+
+    /// [`counted_by`], of a leader that publishes first whom it is about to count: its commits wait from then on.
+    async fn counted_soon(&self, server: &Server, told: &Follows) -> Option<(bool, Version)> {
+        let until = Instant::now() + COUNTED_WITHIN;
+        loop {
+            let said = counted_by(server, &told.upstream, &told.voter).await;
+            let waits = matches!(said, Some((false, _))) && !told.acknowledges && is_published(server, &told.voter);
+            let same = leads(server, &told.upstream) && lock(&self.follows).as_ref() == Some(told);
+            if !waits || !same || Instant::now() >= until {
+                return said;
+            }
+            tokio::time::sleep(COUNTED_POLL).await;
         }
     }
 
@@ -187,22 +200,12 @@ fn leads(server: &Server, name: &MemberName) -> bool {
 
 /// Whether what is published lets the leader count this copy.
 fn may_count(server: &Server, voter: &Voter) -> bool {
-    let picture = server.picture.borrow();
-    let record = picture.store.leadership.as_ref();
-    record.is_some_and(|r| r.state == LeadershipState::Elected || r.published.voters.contains(voter))
+    let elected = |r: &Leadership| r.state == LeadershipState::Elected;
+    is_published(server, voter) || server.picture.borrow().store.leadership.as_ref().is_some_and(elected)
 }
 
-/// [`counted_by`], of a leader that publishes first whom it is about to count: its commits wait from then on.
-async fn counted_soon(server: &Server, told: &Follows) -> Option<(bool, Version)> {
-    let until = Instant::now() + COUNTED_WITHIN;
-    loop {
-        let said = counted_by(server, &told.upstream, &told.voter).await;
-        let waits = matches!(said, Some((false, _))) && !told.acknowledges && may_count(server, &told.voter);
-        if !waits || Instant::now() >= until {
-            return said;
-        }
-        tokio::time::sleep(COUNTED_POLL).await;
-    }
+fn is_published(server: &Server, voter: &Voter) -> bool {
+    server.picture.borrow().store.leadership.as_ref().is_some_and(|r| r.published.voters.contains(voter))
 }
 
 /// Whether that leader waits for this copy, and which version it runs, as its agent says. `None`: it does not say.

@@ -157,6 +157,8 @@ mod tests {
     #[test]
     fn the_list_is_in_order() {
         assert!(BEFORE_PARENTHESIS.is_sorted());
+        assert!(BEFORE_PARENTHESIS.iter().all(|word| is_known(word)));
+        assert!(["", "_x", "é", "zz", "ab"].iter().all(|word| !is_known(word.as_bytes())));
     }
 
     #[test]
