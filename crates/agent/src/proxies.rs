@@ -1,4 +1,5 @@
-//! What proxies tell of themselves, as long as they tell it: the desk notes it, the HTTP interface shows it. No decision rests on it.
+//! What proxies tell of themselves, as long as they tell it: the desk notes it, the HTTP interface and alerts show it.
+//! No decision about the cluster rests on it.
 
 use crate::looks::CERTIFICATE_DAYS_MIN;
 use crate::server::lock;

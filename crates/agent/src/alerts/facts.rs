@@ -2,19 +2,23 @@
 
 use super::speaker;
 use crate::picture::Picture;
-use crate::proxies::Proxies;
 use crate::view;
 use crate::vigil::Vigil;
 use dauphin_alerts::{Facts, MemberFacts, ProxyCertificates, Standing};
 use dauphin_ha::{Beat, Role};
 use dauphin_model::{EngineKind, MemberSpec, Mono, Remark, Run, Span};
 use dauphin_store::StoreHealth;
-use std::time::Instant;
 
 /// For alerts: all that this agent knows.
-pub(super) fn of(picture: &Picture, now: Mono, health: &StoreHealth, vigil: &Vigil, proxies: &Proxies) -> Facts {
+pub(super) fn of(
+    picture: &Picture,
+    now: Mono,
+    health: &StoreHealth,
+    vigil: &Vigil,
+    proxies: ProxyCertificates,
+) -> Facts {
     let mut facts = seen(picture, now, Some(vigil));
-    facts.proxies = proxies.certificates(Instant::now());
+    facts.proxies = proxies;
     facts.majority = speaker::majority(health);
     for member in &mut facts.members {
         let votes = health.voters.is_empty() || health.voters.contains(&member.name);

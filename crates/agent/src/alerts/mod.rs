@@ -16,7 +16,7 @@ use dauphin_notify::{Letter, Post};
 use dauphin_store::{Rev, Store, StoreHealth, Txn, TxnOutcome};
 use speaker::Turn;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How often the board is stepped.
@@ -96,7 +96,8 @@ impl Alerts {
             }
             let at = podium.get_or_insert_with(|| self.take_the_podium(now));
             self.listen(at, now);
-            let facts = facts::of(&picture, now, &health, &self.vigil, &self.proxies);
+            let proxies = self.proxies.certificates(Instant::now());
+            let facts = facts::of(&picture, now, &health, &self.vigil, proxies);
             let (unix, seen) = (unix_now(), look(&picture.spec, &facts));
             let notice = at.board.step(now, unix, &picture.spec, &seen);
             if notice.is_some() {

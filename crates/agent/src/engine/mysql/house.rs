@@ -74,37 +74,22 @@ impl MysqlHands {
                 self.ask_whether_counted(server);
             }
             Role::Leader if server.serves() => {
-                let more = self.more_acknowledge(view);
-                if more || self.has_enough(view) {
-                    self.beat(server, self.held(view), more);
+                let enforced = lock(&self.enforced).clone().unwrap_or_default();
+                let more = self.more_acknowledge(view, &enforced);
+                if more || has_enough(view, &enforced) {
+                    self.beat(server, held(view, &enforced), more);
                 }
             }
             _ => {}
         }
     }
 
-    /// Whether as many replicas are there as a commit waits for. A heartbeat that waits for one that is still to be copied would
-    /// hold its copy up.
-    fn has_enough(&self, view: &ServerView) -> bool {
-        let enforced = lock(&self.enforced).clone().unwrap_or_default();
-        let counts = |a: &&Attached| a.flush.is_some() && a.voter.as_ref().is_some_and(|v| enforced.voters.contains(v));
-        view.attached.iter().filter(counts).count() >= enforced.required as usize
-    }
-
     /// Whether a voter acknowledges that did not at the last look, and commits do not wait for more: what it holds may wait for
     /// nothing but the next one.
-    fn more_acknowledge(&self, view: &ServerView) -> bool {
-        let enforced = lock(&self.enforced).clone().unwrap_or_default();
-        let now = acknowledging(&view.attached, &enforced);
-        let more = more(&lock(&self.acknowledging), &now, enforced.required);
-        *lock(&self.acknowledging) = now;
-        more
-    }
-
-    /// How much of the log a voter has applied that counts and acknowledges, as its own agent says.
-    fn held(&self, view: &ServerView) -> Option<Lsn> {
-        let enforced = lock(&self.enforced).clone().unwrap_or_default();
-        view.attached.iter().filter(|attached| acknowledges(attached, &enforced)).filter_map(|a| a.replay).max()
+    fn more_acknowledge(&self, view: &ServerView, enforced: &Enforced) -> bool {
+        let now = acknowledging(&view.attached, enforced);
+        let before = std::mem::replace(&mut *lock(&self.acknowledging), now.clone());
+        more(&before, &now, enforced.required)
     }
 
     /// Writes the heartbeat when it is due, or `now`, and sees to it that commits which a voter holds up to `held` do not wait for
@@ -186,6 +171,18 @@ impl MysqlHands {
         let answer = self.server.takes_connections(limit).await;
         matches!(answer, Err(mysql::Error::Sql { source: ClientError::TimedOut(_), .. }))
     }
+}
+
+/// Whether as many replicas are there as a commit waits for. A heartbeat that waits for one that is still to be copied would
+/// hold its copy up.
+fn has_enough(view: &ServerView, enforced: &Enforced) -> bool {
+    let counts = |a: &&Attached| a.flush.is_some() && a.voter.as_ref().is_some_and(|v| enforced.voters.contains(v));
+    view.attached.iter().filter(counts).count() >= enforced.required as usize
+}
+
+/// How much of the log a voter has applied that counts and acknowledges, as its own agent says.
+fn held(view: &ServerView, enforced: &Enforced) -> Option<Lsn> {
+    view.attached.iter().filter(|attached| acknowledges(attached, enforced)).filter_map(|a| a.replay).max()
 }
 
 /// Whether this replica's word counts.

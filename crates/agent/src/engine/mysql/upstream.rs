@@ -40,8 +40,8 @@ pub(super) struct Follows {
 
 /// How late a replica is meant to apply, in seconds: not while anybody may count on what it received and has not applied.
 fn delay_s(server: &Server, voter: &Voter, acknowledges: bool) -> u64 {
+    let counts = is_published(server, voter);
     let picture = server.picture.borrow();
-    let counts = picture.store.leadership.as_ref().is_some_and(|r| r.published.voters.contains(voter));
     let meant = picture.spec.member(&voter.name).and_then(|member| member.delay).filter(|_| !acknowledges && !counts);
     meant.map_or(0, |delay| delay.as_ms().div_ceil(1_000))
 }
@@ -204,6 +204,7 @@ fn may_count(server: &Server, voter: &Voter) -> bool {
     is_published(server, voter) || server.picture.borrow().store.leadership.as_ref().is_some_and(elected)
 }
 
+/// Whether the published set names this copy.
 fn is_published(server: &Server, voter: &Voter) -> bool {
     server.picture.borrow().store.leadership.as_ref().is_some_and(|r| r.published.voters.contains(voter))
 }
