@@ -1,7 +1,7 @@
 //! What the world is made of: one member, and the things to come. The world keeps them in its queue and lets them happen;
 //! nothing here does anything by itself.
 
-use crate::pg::{Postgres, Record};
+use crate::database::{Database, Record};
 use dauphin_ha::{
     Core, Durable, EngineFailure, EngineOutcome, EngineStep, Message, OpId, StoreResult, StoreTxn, StoreView,
 };
@@ -44,7 +44,7 @@ pub(crate) enum Coming {
     EngineEnds {
         at: usize,
         life: u64,
-        pg_life: u64,
+        db_life: u64,
         /// Which step of this member: one that a fence cut off does not end any more.
         seq: u64,
         step: EngineStep,
@@ -59,20 +59,20 @@ pub(crate) enum Coming {
     /// A promotion that was given up comes about after all.
     PromotesLate {
         at: usize,
-        pg_life: u64,
+        db_life: u64,
         timeline: Timeline,
     },
     BarrierEnds {
         at: usize,
         life: u64,
-        pg_life: u64,
+        db_life: u64,
         serial: u64,
     },
     Ship(usize),
     Arrive {
         at: usize,
         epoch: u64,
-        pg_life: u64,
+        db_life: u64,
         from: usize,
         records: Vec<Record>,
         history: Vec<Branch>,
@@ -80,7 +80,7 @@ pub(crate) enum Coming {
     },
     Flushed {
         at: usize,
-        pg_life: u64,
+        db_life: u64,
         voter: Voter,
         end: usize,
     },
@@ -117,7 +117,7 @@ pub(crate) struct Node {
     pub(crate) core: Option<Core>,
     pub(crate) life: u64,
     pub(crate) disk: Durable,
-    pub(crate) pg: Postgres,
+    pub(crate) db: Database,
     pub(crate) witness: bool,
     /// How fast its clock runs, in thousandths of true time.
     pub(crate) rate: u64,
@@ -151,7 +151,7 @@ impl Node {
             core: None,
             life: 0,
             disk: Durable::default(),
-            pg: Postgres::default(),
+            db: Database::default(),
             witness,
             rate,
             agent_paused_until: Mono(0),

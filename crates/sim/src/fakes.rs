@@ -61,8 +61,8 @@ impl Fakes {
     /// What the server says when it cannot.
     pub fn step(&mut self, at: usize, step: &EngineStep) -> Result<EngineOutcome, String> {
         self.begin(at, step);
-        let pg_life = self.world.nodes[at].pg.life;
-        self.world.engine_does(at, pg_life, step).map_err(|failure| failure.because)
+        let db_life = self.world.nodes[at].db.life;
+        self.world.engine_does(at, db_life, step).map_err(|failure| failure.because)
     }
 
     /// Begins a step; it does not end before [`Self::step`].
@@ -73,15 +73,15 @@ impl Fakes {
 
     /// A client that was let in writes; whether it could.
     pub fn write(&mut self, at: usize, value: u64) -> bool {
-        let pg = &mut self.world.nodes[at].pg;
-        let wrote = pg.running.as_ref().is_some_and(|r| r.access) && pg.write(value);
+        let db = &mut self.world.nodes[at].db;
+        let wrote = db.running.as_ref().is_some_and(|r| r.access) && db.write(value);
         self.world.release(at);
         wrote
     }
 
     /// Cancels the wait of a commit; whether it waited.
     pub fn cancel(&mut self, at: usize, value: u64) -> bool {
-        self.world.nodes[at].pg.cancel(value)
+        self.world.nodes[at].db.cancel(value)
     }
 
     /// The server's processes die.
@@ -91,8 +91,8 @@ impl Fakes {
 
     /// Gives away log that nobody of `kept_for` needs.
     pub fn recycle(&mut self, at: usize, kept_for: &[usize]) {
-        let needed = kept_for.iter().map(|other| self.world.nodes[*other].pg.log.len()).min();
-        self.world.nodes[at].pg.recycle(needed);
+        let needed = kept_for.iter().map(|other| self.world.nodes[*other].db.log.len()).min();
+        self.world.nodes[at].db.recycle(needed);
     }
 
     /// Lets everything arrive that can.
@@ -112,13 +112,13 @@ impl Fakes {
     /// The commit waits on that server.
     #[must_use]
     pub fn waits(&self, at: usize, value: u64) -> bool {
-        self.world.nodes[at].pg.running.as_ref().is_some_and(|r| r.waiting.iter().any(|w| w.value == value))
+        self.world.nodes[at].db.running.as_ref().is_some_and(|r| r.waiting.iter().any(|w| w.value == value))
     }
 
     /// What the log on that member's disk holds.
     #[must_use]
     pub fn logged(&self, at: usize) -> BTreeSet<u64> {
-        self.world.nodes[at].pg.log.iter().map(|r| r.value).filter(|value| *value != 0).collect()
+        self.world.nodes[at].db.log.iter().map(|r| r.value).filter(|value| *value != 0).collect()
     }
 
     /// What another session sees on a server that runs: a commit that waits is not to be seen yet.
@@ -132,13 +132,13 @@ impl Fakes {
     /// End of the log on that member's disk.
     #[must_use]
     pub fn position(&self, at: usize) -> Position {
-        self.world.nodes[at].pg.position()
+        self.world.nodes[at].db.position()
     }
 
     /// The first hears that the second leads, and receives nothing of it.
     pub fn hear_of(&mut self, at: usize, of: usize) {
-        let theirs = self.world.nodes[of].pg.position();
-        self.world.nodes[at].pg.hear_of(&theirs);
+        let theirs = self.world.nodes[of].db.position();
+        self.world.nodes[at].db.hear_of(&theirs);
     }
 
     /// Who streams from it.
@@ -150,14 +150,14 @@ impl Fakes {
     /// How that member's stream stands.
     #[must_use]
     pub fn stream(&self, at: usize) -> FakeStream {
-        let pg = &self.world.nodes[at].pg;
-        let Some(running) = &pg.running else { return FakeStream::None };
-        let upstream = running.upstream.as_ref().map(|(source, _)| &self.world.nodes[*source].pg);
+        let db = &self.world.nodes[at].db;
+        let Some(running) = &db.running else { return FakeStream::None };
+        let upstream = running.upstream.as_ref().map(|(source, _)| &self.world.nodes[*source].db);
         match upstream.filter(|source| source.running.is_some()) {
             None => FakeStream::None,
             Some(_) if running.streaming => FakeStream::Streams,
-            Some(source) if pg.position().leads_into(&source.position()).is_err() => FakeStream::LogParts,
-            Some(source) if pg.asks_for() != Some(source.position().timeline_from(pg.position().lsn)) => {
+            Some(source) if db.position().leads_into(&source.position()).is_err() => FakeStream::LogParts,
+            Some(source) if db.asks_for() != Some(source.position().timeline_from(db.position().lsn)) => {
                 FakeStream::AsksElsewhere
             }
             Some(_) => FakeStream::LogGone,

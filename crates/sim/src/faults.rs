@@ -2,7 +2,7 @@
 //! whom is `weather`'s draw, a story's, or the explorer's turn.
 
 use crate::coming::Coming;
-use crate::pg::LOG_KEPT;
+use crate::database::LOG_KEPT;
 use crate::world::World;
 use dauphin_model::Span;
 use std::fmt;
@@ -97,8 +97,8 @@ impl World {
                 self.nodes[at].disk_full_until = self.now + lasts;
             }
             Fault::LosesLog => {
-                let pg = &mut self.nodes[at].pg;
-                pg.kept_from = pg.kept_from.max(pg.log.len().saturating_sub(LOG_KEPT));
+                let db = &mut self.nodes[at].db;
+                db.kept_from = db.kept_from.max(db.log.len().saturating_sub(LOG_KEPT));
             }
             Fault::StoreStands => self.stores.stands_until = self.stores.stands_until.max(self.now + lasts),
             Fault::StoreRestored => self.restore_store(lasts),

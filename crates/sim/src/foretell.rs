@@ -211,7 +211,7 @@ impl World {
 
     /// The first acknowledged commit that this member's log does not hold.
     fn lost_first(&self, at: usize) -> Option<u64> {
-        let held: BTreeSet<u64> = self.nodes[at].pg.log.iter().map(|record| record.value).collect();
+        let held: BTreeSet<u64> = self.nodes[at].db.log.iter().map(|record| record.value).collect();
         self.watch.kept.keys().copied().find(|value| !held.contains(value))
     }
 

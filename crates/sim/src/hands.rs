@@ -81,7 +81,7 @@ impl World {
     /// Both ports of a dead member refuse; a silent one's do not.
     fn refused(&mut self, at: usize, to: usize) {
         let dead = self.nodes[to].core.is_none()
-            && self.nodes[to].pg.running.is_none()
+            && self.nodes[to].db.running.is_none()
             && self.now >= self.nodes[to].frozen_until;
         if dead && self.reaches(at, to) && self.reaches(to, at) {
             let member = self.nodes[to].name.clone();
@@ -146,15 +146,15 @@ impl World {
     /// that very moment, and is told of twice.
     fn cut_step(&mut self, at: usize, life: u64) {
         let Some((_, step)) = self.nodes[at].step.take() else { return };
-        let pg_life = self.nodes[at].pg.life;
+        let db_life = self.nodes[at].db.life;
         // a start that still waits for log is not done in any moment
         let waits = self.start_waits(at, &step);
         if let (Some((How::Twice, _)), false) = (self.bent(at, Work::Fence), waits) {
-            let result = Box::new(self.engine_does(at, pg_life, &step));
+            let result = Box::new(self.engine_does(at, db_life, &step));
             self.later(Span(200), Coming::EngineTold { at, life, result });
         }
         let because = "the server was fenced meanwhile".to_owned();
-        let failure = EngineFailure { because, bad_data: self.nodes[at].pg.torn };
+        let failure = EngineFailure { because, bad_data: self.nodes[at].db.torn };
         self.later(Span(400), Coming::EngineTold { at, life, result: Box::new(Err(failure)) });
     }
 

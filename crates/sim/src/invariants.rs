@@ -42,7 +42,7 @@ impl World {
     /// A client's commit was acknowledged by that member.
     pub(crate) fn acknowledged(&mut self, at: usize, value: u64) {
         self.watch.acknowledged += 1;
-        let timeline = self.nodes[at].pg.timeline;
+        let timeline = self.nodes[at].db.timeline;
         self.i2_acknowledged(at, value, timeline);
         self.i3_acknowledging(at);
         self.i6_acknowledged(at, value);

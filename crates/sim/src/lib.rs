@@ -9,7 +9,7 @@ mod foretell;
 mod hands;
 mod invariants;
 mod people;
-mod pg;
+mod database;
 mod rng;
 mod run;
 mod servers;

@@ -34,7 +34,7 @@ impl World {
         let view = self.view_of(at);
         let node = &mut self.nodes[at];
         let (spec, now) = (self.config.spec.clone(), node.clock(self.now));
-        let core = Core::new(node.name.clone(), spec, node.disk.clone(), node.pg.has_data, view, now);
+        let core = Core::new(node.name.clone(), spec, node.disk.clone(), node.db.has_data, view, now);
         node.core = Some(core.broken_by(self.config.variant));
         if self.config.variant == Some(Variant::OldFirstView) {
             let old = node.seen_before.clone();
@@ -74,14 +74,14 @@ impl World {
         self.later(span, Coming::Client(client));
         let open: Vec<usize> = (0..self.nodes.len())
             .filter(|at| {
-                self.server_runs(*at) && self.nodes[*at].pg.running.as_ref().is_some_and(|r| r.access && !r.in_recovery)
+                self.server_runs(*at) && self.nodes[*at].db.running.as_ref().is_some_and(|r| r.access && !r.in_recovery)
             })
             .collect();
         let takes_writes = |at: &usize| !self.nodes[*at].disk_is_full(self.now);
         if let Some(at) = self.rng.pick(&open).filter(takes_writes) {
             let value = self.next_value;
             self.next_value += 1;
-            self.nodes[at].pg.write(value);
+            self.nodes[at].db.write(value);
             self.release(at);
         }
     }
@@ -92,7 +92,7 @@ impl World {
         let Some(record) = &self.stores.now.view.leadership else { return false };
         let Some(at) = self.index(&record.leader.name) else { return false };
         let leads = self.nodes[at].core.as_ref().is_some_and(|c| c.role() == Role::Leader);
-        leads && record.state == LeadershipState::Open && self.nodes[at].pg.running.as_ref().is_some_and(|r| r.access)
+        leads && record.state == LeadershipState::Open && self.nodes[at].db.running.as_ref().is_some_and(|r| r.access)
     }
 
     /// Whether every data member follows or leads.
@@ -102,7 +102,7 @@ impl World {
             && self.nodes.iter().filter(|n| !n.witness).all(|n| {
                 n.core.as_ref().is_some_and(|c| match c.role() {
                     Role::Leader => true,
-                    Role::Replica => n.pg.running.as_ref().is_some_and(|r| r.streaming),
+                    Role::Replica => n.db.running.as_ref().is_some_and(|r| r.streaming),
                     _ => false,
                 })
             })
@@ -125,8 +125,8 @@ impl World {
         for at in 0..self.nodes.len() {
             let node = &self.nodes[at];
             let core = node.core.as_ref().map_or_else(|| "no agent".to_owned(), Core::summary);
-            let pg = &node.pg;
-            let server = pg.running.as_ref().map(|r| {
+            let db = &node.db;
+            let server = db.running.as_ref().map(|r| {
                 format!(
                     "recovery {} upstream {:?} streaming {} enforced {:?} access {} attached {:?} waiting {}",
                     r.in_recovery,
@@ -138,14 +138,14 @@ impl World {
                     r.waiting.len()
                 )
             });
-            let text = format!("{core}\n      pg {} disk pledge {} {server:?}", pg.position(), node.disk.pledge);
+            let text = format!("{core}\n      server {} disk pledge {} {server:?}", db.position(), node.disk.pledge);
             self.trace.line(self.now, at, &text);
         }
     }
 
     /// What each open leader's server may be enforcing.
     pub(crate) fn enforced_of(&self, at: usize) -> Vec<Enforced> {
-        self.nodes[at].pg.running.as_ref().map(|r| r.enforced.clone()).unwrap_or_default()
+        self.nodes[at].db.running.as_ref().map(|r| r.enforced.clone()).unwrap_or_default()
     }
 
     /// Runs until `wanted` shows, `within` this time; the moment it does.

@@ -2,7 +2,7 @@
 //! wrong. Part of the world; it decides nothing.
 
 use crate::coming::{Coming, Fails};
-use crate::pg::{Needs, Postgres, Record};
+use crate::database::{Database, Needs, Record};
 use crate::struck::{How, Work};
 use crate::world::World;
 use dauphin_ha::{EngineFailure, EngineOutcome, EngineStep, Event};
@@ -71,16 +71,16 @@ impl World {
         if let (EngineStep::Promote { timeline, .. }, true) = (&step, given_up) {
             // the server was asked all the same, and does it when it comes to it
             let late = Span::ms(self.rng.between(PROMOTES_LATE_MS.0, PROMOTES_LATE_MS.1));
-            let (pg_life, timeline) = (self.nodes[at].pg.life, *timeline);
-            self.later(span + late, Coming::PromotesLate { at, pg_life, timeline });
+            let (db_life, timeline) = (self.nodes[at].db.life, *timeline);
+            self.later(span + late, Coming::PromotesLate { at, db_life, timeline });
         }
-        let pg = &mut self.nodes[at].pg;
-        match (&step, pg.running.is_some()) {
-            (EngineStep::Clone { .. }, false) => pg.tear(true),
-            (EngineStep::Rewind { .. }, false) => pg.tear(false),
+        let db = &mut self.nodes[at].db;
+        match (&step, db.running.is_some()) {
+            (EngineStep::Clone { .. }, false) => db.tear(true),
+            (EngineStep::Rewind { .. }, false) => db.tear(false),
             _ => {}
         }
-        match (&step, &mut pg.running) {
+        match (&step, &mut db.running) {
             // from now on any backend or sender may use either setting
             (EngineStep::SetSync { enforced }, Some(running)) => running.enforced.push(enforced.clone()),
             (EngineStep::CloseAccess, Some(running)) => running.access = false,
@@ -95,17 +95,17 @@ impl World {
         node.step_seq += 1;
         let seq = node.step_seq;
         node.step = Some((seq, step.clone()));
-        let (life, pg_life) = (node.life, node.pg.life);
-        self.later(span, Coming::EngineEnds { at, life, pg_life, seq, step, fails });
+        let (life, db_life) = (node.life, node.db.life);
+        self.later(span, Coming::EngineEnds { at, life, db_life, seq, step, fails });
     }
 
-    pub(crate) fn engine_ends(&mut self, at: usize, pg_life: u64, step: &EngineStep, fails: Fails) {
+    pub(crate) fn engine_ends(&mut self, at: usize, db_life: u64, step: &EngineStep, fails: Fails) {
         let full = self.nodes[at].disk_is_full(self.now) && !matches!(step, EngineStep::Stop);
         let result = match fails {
             _ if full => Err(self.no_space(at, step)),
             Fails::Before => {
                 if matches!(step, EngineStep::Rewind { .. }) {
-                    self.nodes[at].pg.torn = false;
+                    self.nodes[at].db.torn = false;
                 }
                 Err(EngineFailure::new("failed before it was done (simulated)"))
             }
@@ -118,9 +118,9 @@ impl World {
                     EngineStep::Rewind { .. } | EngineStep::StartDetached | EngineStep::StartBehind { .. }
                 ),
             }),
-            Fails::No | Fails::Twice => self.engine_does(at, pg_life, step),
+            Fails::No | Fails::Twice => self.engine_does(at, db_life, step),
             Fails::After => {
-                let done = self.engine_does(at, pg_life, step);
+                let done = self.engine_does(at, db_life, step);
                 done.and_then(|_| Err(EngineFailure::new("done, but reported failed (simulated)")))
             }
         };
@@ -132,7 +132,7 @@ impl World {
     fn no_space(&self, at: usize, step: &EngineStep) -> EngineFailure {
         let bad_data = match step {
             EngineStep::StartDetached | EngineStep::StartBehind { .. } => true,
-            EngineStep::Rewind { .. } => self.nodes[at].pg.torn,
+            EngineStep::Rewind { .. } => self.nodes[at].db.torn,
             _ => false,
         };
         EngineFailure { because: "no space left on device (simulated)".to_owned(), bad_data }
@@ -143,14 +143,14 @@ impl World {
         if !self.config.faults.rewind_waits {
             return None;
         }
-        let (end, last) = (self.nodes[source].pg.log.len(), self.nodes[source].pg.log.last().copied());
-        self.nodes[at].pg.needs = last.map(|last| Needs { end, last });
-        Some(self.nodes[source].pg.position())
+        let (end, last) = (self.nodes[source].db.log.len(), self.nodes[source].db.log.last().copied());
+        self.nodes[at].db.needs = last.map(|last| Needs { end, last });
+        Some(self.nodes[source].db.position())
     }
 
     /// Whether a start goes on because a rewound copy still lacks log. It receives it as soon as it can.
     pub(crate) fn start_waits(&mut self, at: usize, step: &EngineStep) -> bool {
-        let Some(needs) = self.nodes[at].pg.needs.clone() else { return false };
+        let Some(needs) = self.nodes[at].db.needs.clone() else { return false };
         let source = match step {
             EngineStep::StartBehind { upstream, .. } => self.index(upstream),
             // it would go on for as long as nobody kills it
@@ -158,113 +158,113 @@ impl World {
             _ => return false,
         };
         let Some(at_source) = source else { return true };
-        let source = &self.nodes[at_source].pg;
+        let source = &self.nodes[at_source].db;
         let has = source.log.get(needs.end - 1) == Some(&needs.last);
-        let have = self.nodes[at].pg.log.len();
+        let have = self.nodes[at].db.log.len();
         let there = self.reaches(at, at_source) && self.reaches(at_source, at) && self.server_runs(at_source);
         if !has || !there || have < source.kept_from {
             return true;
         }
         let source = source.clone();
-        let pg = &mut self.nodes[at].pg;
-        pg.receive(source.log.get(have..needs.end).unwrap_or_default(), have, &source.history, source.timeline);
-        pg.needs = None;
+        let db = &mut self.nodes[at].db;
+        db.receive(source.log.get(have..needs.end).unwrap_or_default(), have, &source.history, source.timeline);
+        db.needs = None;
         false
     }
 
     /// A promotion that was given up comes about after all.
-    pub(crate) fn promotes_late(&mut self, at: usize, pg_life: u64, timeline: Timeline) {
-        let pg = &self.nodes[at].pg;
-        if pg.life == pg_life && pg.running.as_ref().is_some_and(|r| r.in_recovery) {
+    pub(crate) fn promotes_late(&mut self, at: usize, db_life: u64, timeline: Timeline) {
+        let db = &self.nodes[at].db;
+        if db.life == db_life && db.running.as_ref().is_some_and(|r| r.in_recovery) {
             self.trace.line(self.now, at, "the promotion that was given up comes about");
             self.i4_promoting(at, timeline);
-            self.nodes[at].pg.promote(timeline);
+            self.nodes[at].db.promote(timeline);
         }
     }
 
-    pub(crate) fn engine_does(&mut self, at: usize, pg_life: u64, step: &EngineStep) -> Ends {
-        let same = self.nodes[at].pg.life == pg_life;
+    pub(crate) fn engine_does(&mut self, at: usize, db_life: u64, step: &EngineStep) -> Ends {
+        let same = self.nodes[at].db.life == db_life;
         let gone = || EngineFailure::new("the server is gone");
         let silent = || EngineFailure::new("the source does not answer");
         match step {
             EngineStep::Bootstrap { timeline } => {
-                let pg = &mut self.nodes[at].pg;
-                *pg = Postgres { has_data: true, timeline: *timeline, life: pg.life, ..Postgres::default() };
-                pg.log.push(Record { timeline: *timeline, value: 0 });
-                pg.start();
-                if let Some(running) = &mut pg.running {
+                let db = &mut self.nodes[at].db;
+                *db = Database { has_data: true, timeline: *timeline, life: db.life, ..Database::default() };
+                db.log.push(Record { timeline: *timeline, value: 0 });
+                db.start();
+                if let Some(running) = &mut db.running {
                     running.in_recovery = false;
                 }
                 Ok(EngineOutcome::Done)
             }
             EngineStep::StartDetached | EngineStep::StartBehind { .. } => {
-                if self.nodes[at].pg.torn {
+                if self.nodes[at].db.torn {
                     let because = "its data is the rest of a copy or a rewind".to_owned();
                     return Err(EngineFailure { because, bad_data: true });
                 }
-                if self.nodes[at].pg.running.is_none() {
-                    self.nodes[at].pg.start();
+                if self.nodes[at].db.running.is_none() {
+                    self.nodes[at].db.start();
                     self.nodes[at].server_down_told = false;
                 }
                 Ok(EngineOutcome::Done)
             }
             EngineStep::Stop => self.stop_server(at, same),
             EngineStep::Freeze => {
-                let running = self.nodes[at].pg.running.as_mut().filter(|r| same && r.in_recovery).ok_or_else(gone)?;
+                let running = self.nodes[at].db.running.as_mut().filter(|r| same && r.in_recovery).ok_or_else(gone)?;
                 running.upstream = None;
                 running.streaming = false;
                 running.epoch += 1;
-                Ok(EngineOutcome::Frozen(self.nodes[at].pg.position()))
+                Ok(EngineOutcome::Frozen(self.nodes[at].db.position()))
             }
             EngineStep::Follow { upstream, voter } => {
                 let upstream = self.index(upstream).ok_or_else(gone)?;
-                let running = self.nodes[at].pg.running.as_mut().filter(|r| same && r.in_recovery).ok_or_else(gone)?;
+                let running = self.nodes[at].db.running.as_mut().filter(|r| same && r.in_recovery).ok_or_else(gone)?;
                 running.upstream = Some((upstream, voter.clone()));
                 running.streaming = false;
                 running.epoch += 1;
                 Ok(EngineOutcome::Done)
             }
             EngineStep::Promote { timeline, .. } => {
-                let running = self.nodes[at].pg.running.as_ref().filter(|_| same).ok_or_else(gone)?;
+                let running = self.nodes[at].db.running.as_ref().filter(|_| same).ok_or_else(gone)?;
                 if running.in_recovery {
                     self.i4_promoting(at, *timeline);
-                    self.nodes[at].pg.promote(*timeline);
+                    self.nodes[at].db.promote(*timeline);
                 }
-                let switch = self.nodes[at].pg.history.last().copied().ok_or_else(gone)?;
+                let switch = self.nodes[at].db.history.last().copied().ok_or_else(gone)?;
                 Ok(EngineOutcome::Promoted(SwitchPoint { from: switch.timeline, lsn: switch.end, next_xid: 0 }))
             }
             EngineStep::StartBarrier { serial, enforced, .. } => {
-                let leads = self.nodes[at].pg.running.as_ref().is_some_and(|r| same && !r.in_recovery);
+                let leads = self.nodes[at].db.running.as_ref().is_some_and(|r| same && !r.in_recovery);
                 if !leads {
                     return Err(gone());
                 }
-                if let Some(running) = &mut self.nodes[at].pg.running {
+                if let Some(running) = &mut self.nodes[at].db.running {
                     running.enforced = vec![enforced.clone()];
                 }
                 self.nodes[at].barrier = Some(*serial);
-                self.nodes[at].pg.write(0);
+                self.nodes[at].db.write(0);
                 self.release(at);
                 Ok(EngineOutcome::Done)
             }
             EngineStep::SetSync { enforced } => {
-                let running = self.nodes[at].pg.running.as_mut().filter(|r| same && !r.in_recovery).ok_or_else(gone)?;
+                let running = self.nodes[at].db.running.as_mut().filter(|r| same && !r.in_recovery).ok_or_else(gone)?;
                 running.enforced = vec![enforced.clone()];
-                let end = Lsn(self.nodes[at].pg.log.len() as u64);
+                let end = Lsn(self.nodes[at].db.log.len() as u64);
                 self.release(at);
                 Ok(EngineOutcome::SyncSet(end))
             }
             EngineStep::OpenAccess => {
-                if !self.nodes[at].pg.running.as_ref().is_some_and(|r| same && !r.in_recovery) {
+                if !self.nodes[at].db.running.as_ref().is_some_and(|r| same && !r.in_recovery) {
                     return Err(gone());
                 }
                 self.check_opening(at);
-                if let Some(running) = &mut self.nodes[at].pg.running {
+                if let Some(running) = &mut self.nodes[at].db.running {
                     running.access = true;
                 }
                 Ok(EngineOutcome::Done)
             }
             EngineStep::CloseAccess => {
-                if let Some(running) = self.nodes[at].pg.running.as_mut().filter(|_| same) {
+                if let Some(running) = self.nodes[at].db.running.as_mut().filter(|_| same) {
                     // clients' sessions end; the barrier's is ours
                     running.waiting.retain(|w| w.value == 0);
                 }
@@ -276,19 +276,19 @@ impl World {
                 if !there {
                     return Err(silent());
                 }
-                let copy = self.nodes[source].pg.clone();
-                self.nodes[at].pg.clone_from(&copy);
+                let copy = self.nodes[source].db.clone();
+                self.nodes[at].db.clone_from(&copy);
                 Ok(EngineOutcome::Copied { needs: None })
             }
             EngineStep::Rewind { from } => {
                 let source = self.index(from).ok_or_else(gone)?;
                 let there = self.server_runs(source) && self.reaches(at, source) && self.reaches(source, at);
-                if !there || self.nodes[at].pg.running.is_some() {
-                    self.nodes[at].pg.torn = false;
+                if !there || self.nodes[at].db.running.is_some() {
+                    self.nodes[at].db.torn = false;
                     return Err(silent());
                 }
-                let copy = self.nodes[source].pg.clone();
-                if self.nodes[at].pg.rewind(&copy) {
+                let copy = self.nodes[source].db.clone();
+                if self.nodes[at].db.rewind(&copy) {
                     return Ok(EngineOutcome::Copied { needs: self.note_needs(at, source) });
                 }
                 // it would wait for log that nobody has
@@ -300,34 +300,34 @@ impl World {
 
     /// An orderly stop of a leader ends only when its replicas have everything (a fast shutdown waits for the senders).
     pub(crate) fn stop_server(&mut self, at: usize, same: bool) -> Ends {
-        if self.nodes[at].pg.running.is_none() {
+        if self.nodes[at].db.running.is_none() {
             let crashed = !same;
-            return Ok(EngineOutcome::Stopped((!crashed).then(|| self.nodes[at].pg.position())));
+            return Ok(EngineOutcome::Stopped((!crashed).then(|| self.nodes[at].db.position())));
         }
-        let leads = self.nodes[at].pg.running.as_ref().is_some_and(|r| !r.in_recovery);
+        let leads = self.nodes[at].db.running.as_ref().is_some_and(|r| !r.in_recovery);
         if self.nodes[at].disk_is_full(self.now) {
             // it cannot write its last checkpoint
             return Ok(self.stop_by_force(at));
         }
         if leads {
-            let timeline = self.nodes[at].pg.timeline;
-            self.nodes[at].pg.log.push(Record { timeline, value: 0 });
+            let timeline = self.nodes[at].db.timeline;
+            self.nodes[at].db.log.push(Record { timeline, value: 0 });
             for other in 0..self.nodes.len() {
                 let follows = self.nodes[other]
-                    .pg
+                    .db
                     .running
                     .as_ref()
                     .is_some_and(|r| r.streaming && r.upstream.as_ref().is_some_and(|(u, _)| *u == at));
                 if follows && self.server_runs(other) && self.reaches(at, other) && self.reaches(other, at) {
-                    let (have, source) = (self.nodes[other].pg.log.len(), self.nodes[at].pg.clone());
+                    let (have, source) = (self.nodes[other].db.log.len(), self.nodes[at].db.clone());
                     if (source.kept_from..=source.log.len()).contains(&have) {
-                        self.nodes[other].pg.receive(&source.log[have..], have, &source.history, source.timeline);
+                        self.nodes[other].db.receive(&source.log[have..], have, &source.history, source.timeline);
                     }
                 }
             }
         }
-        let position = self.nodes[at].pg.position();
-        self.nodes[at].pg.kill();
+        let position = self.nodes[at].db.position();
+        self.nodes[at].db.kill();
         self.nodes[at].server_down_told = true;
         Ok(EngineOutcome::Stopped(Some(position)))
     }
@@ -341,8 +341,8 @@ impl World {
 
     pub(crate) fn kill_server(&mut self, at: usize) {
         self.nodes[at].barrier = None;
-        if self.nodes[at].pg.running.is_some() {
-            self.nodes[at].pg.kill();
+        if self.nodes[at].db.running.is_some() {
+            self.nodes[at].db.kill();
         }
         self.nodes[at].server_down_told = false;
     }

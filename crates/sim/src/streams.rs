@@ -2,7 +2,7 @@
 //! its server shows. Part of the world; it decides nothing.
 
 use crate::coming::Coming;
-use crate::pg::Record;
+use crate::database::Record;
 use crate::world::World;
 use dauphin_ha::{Core, EngineStep, Event};
 use dauphin_model::{Attached, Branch, Lsn, Mono, Position, Run, ServerView, Span, Timeline, Voter};
@@ -16,53 +16,53 @@ const DISK_PROBED: Span = Span::ms(1_500);
 impl World {
     /// A stream carries what its upstream has and it has not.
     pub(crate) fn ship(&mut self, at: usize) {
-        let Some(running) = &self.nodes[at].pg.running else { return };
+        let Some(running) = &self.nodes[at].db.running else { return };
         let Some((source, voter)) = running.upstream.clone() else { return };
-        let (epoch, pg_life) = (running.epoch, self.nodes[at].pg.life);
+        let (epoch, db_life) = (running.epoch, self.nodes[at].db.life);
         let linked =
             self.reaches(source, at) && self.reaches(at, source) && self.server_runs(at) && self.server_runs(source);
-        let theirs = self.nodes[source].pg.position();
-        let have = self.nodes[at].pg.log.len();
-        let upstream = &self.nodes[source].pg;
+        let theirs = self.nodes[source].db.position();
+        let have = self.nodes[at].db.log.len();
+        let upstream = &self.nodes[source].db;
         let there = have >= upstream.kept_from && have <= upstream.log.len();
         if linked {
-            self.nodes[at].pg.hear_of(&theirs);
+            self.nodes[at].db.hear_of(&theirs);
         }
-        let asked = self.nodes[at].pg.asks_for() == Some(theirs.timeline_from(Lsn(have as u64)));
-        let leads = self.nodes[at].pg.position().leads_into(&theirs).is_ok();
+        let asked = self.nodes[at].db.asks_for() == Some(theirs.timeline_from(Lsn(have as u64)));
+        let leads = self.nodes[at].db.position().leads_into(&theirs).is_ok();
         let fits = linked && there && asked && leads && !self.nodes[at].disk_is_full(self.now);
-        let begins = fits && self.nodes[at].pg.running.as_ref().is_some_and(|r| !r.streaming);
+        let begins = fits && self.nodes[at].db.running.as_ref().is_some_and(|r| !r.streaming);
         if begins {
             self.i7_streams(at, source);
         }
-        if let Some(running) = &mut self.nodes[at].pg.running {
+        if let Some(running) = &mut self.nodes[at].db.running {
             running.streaming = fits;
         }
         if !fits {
             return;
         }
         // what is on the replica's disk is what it tells; what was told already says nothing more
-        let told = self.nodes[source].pg.running.as_ref().and_then(|r| r.attached.get(&voter)) == Some(&have);
+        let told = self.nodes[source].db.running.as_ref().and_then(|r| r.attached.get(&voter)) == Some(&have);
         if !told {
-            let (span, source_life) = (self.pause(), self.nodes[source].pg.life);
-            self.later(span, Coming::Flushed { at: source, pg_life: source_life, voter, end: have });
+            let (span, source_life) = (self.pause(), self.nodes[source].db.life);
+            self.later(span, Coming::Flushed { at: source, db_life: source_life, voter, end: have });
         }
         if self.now < self.nodes[at].stalled_until.max(self.nodes[source].stalled_until) {
             return;
         }
         let end =
-            self.nodes[source].pg.log.len().min(have + SHIP_RECORDS_MAX).min(self.nodes[at].pg.takes_up_to(&theirs));
+            self.nodes[source].db.log.len().min(have + SHIP_RECORDS_MAX).min(self.nodes[at].db.takes_up_to(&theirs));
         if end == have {
             return;
         }
-        let records = self.nodes[source].pg.log[have..end].to_vec();
+        let records = self.nodes[source].db.log[have..end].to_vec();
         let span = self.pause();
         self.later(
             span,
             Coming::Arrive {
                 at,
                 epoch,
-                pg_life,
+                db_life,
                 from: have,
                 records,
                 history: theirs.history,
@@ -76,16 +76,16 @@ impl World {
         &mut self,
         at: usize,
         epoch: u64,
-        pg_life: u64,
+        db_life: u64,
         from: usize,
         records: &[Record],
         history: &[Branch],
         timeline: Timeline,
     ) {
-        let fits = self.nodes[at].pg.life == pg_life
-            && self.nodes[at].pg.running.as_ref().is_some_and(|r| r.epoch == epoch && r.streaming);
+        let fits = self.nodes[at].db.life == db_life
+            && self.nodes[at].db.running.as_ref().is_some_and(|r| r.epoch == epoch && r.streaming);
         if fits && self.server_runs(at) && !self.nodes[at].disk_is_full(self.now) {
-            self.nodes[at].pg.receive(records, from, history, timeline);
+            self.nodes[at].db.receive(records, from, history, timeline);
         }
     }
 
@@ -98,7 +98,7 @@ impl World {
     /// A replica tells what it has on its disk: that counts, even if it was its last word.
     pub(crate) fn hear(&mut self, at: usize, voter: &Voter, end: usize) {
         self.forget_who_left(at);
-        if let Some(running) = &mut self.nodes[at].pg.running {
+        if let Some(running) = &mut self.nodes[at].db.running {
             let flushed = running.attached.entry(voter.clone()).or_default();
             *flushed = (*flushed).max(end);
         }
@@ -112,9 +112,9 @@ impl World {
             let there = |i| !self.reaches(i, at) || !self.reaches(at, i) || self.now < self.nodes[i].frozen_until;
             !self.streams_from(voter, at) && !self.index(&voter.name).is_some_and(there)
         };
-        let attached = self.nodes[at].pg.running.iter().flat_map(|r| r.attached.keys());
+        let attached = self.nodes[at].db.running.iter().flat_map(|r| r.attached.keys());
         for voter in attached.filter(left).cloned().collect::<Vec<_>>() {
-            if let Some(running) = &mut self.nodes[at].pg.running {
+            if let Some(running) = &mut self.nodes[at].db.running {
                 running.attached.remove(&voter);
             }
         }
@@ -124,13 +124,13 @@ impl World {
         if !self.server_runs(at) {
             return;
         }
-        for value in self.nodes[at].pg.released() {
+        for value in self.nodes[at].db.released() {
             if value != 0 {
                 self.acknowledged(at, value);
             } else if let Some(serial) = self.nodes[at].barrier.take() {
-                let (life, pg_life) = (self.nodes[at].life, self.nodes[at].pg.life);
+                let (life, db_life) = (self.nodes[at].life, self.nodes[at].db.life);
                 let span = self.pause();
-                self.later(span, Coming::BarrierEnds { at, life, pg_life, serial });
+                self.later(span, Coming::BarrierEnds { at, life, db_life, serial });
             }
         }
     }
@@ -141,13 +141,13 @@ impl World {
             return;
         }
         let view = self.view_of(at);
-        let down = self.nodes[at].pg.running.is_none();
+        let down = self.nodes[at].db.running.is_none();
         let untold = !self.nodes[at].server_down_told || self.nodes[at].core.as_ref().is_some_and(Core::believes_up);
         if let (true, Some((_, EngineStep::StartBehind { .. }))) = (down, &self.nodes[at].step) {
-            let progress = self.nodes[at].pg.needs.as_ref().map(|_| "waits".to_owned());
+            let progress = self.nodes[at].db.needs.as_ref().map(|_| "waits".to_owned());
             let starting = ServerView { run: Run::Starting, disk_ok: view.disk_ok, progress, ..ServerView::default() };
             self.feed(at, Event::Server(Box::new(starting)));
-        } else if down && untold && self.nodes[at].pg.has_data {
+        } else if down && untold && self.nodes[at].db.has_data {
             self.nodes[at].server_down_told = true;
             self.feed(at, Event::ServerExited);
         } else if !down {
@@ -156,18 +156,18 @@ impl World {
     }
 
     pub(crate) fn view_of(&self, at: usize) -> ServerView {
-        let pg = &self.nodes[at].pg;
-        let Some(running) = &pg.running else {
+        let db = &self.nodes[at].db;
+        let Some(running) = &db.running else {
             return ServerView { run: Run::Stopped, disk_ok: true, ..ServerView::default() };
         };
-        let position: Position = pg.position();
+        let position: Position = db.position();
         ServerView {
             run: Run::Running,
             serves: true,
             in_recovery: Some(running.in_recovery),
             replayed: Some(position.lsn),
-            streaming: (running.streaming && running.in_recovery).then_some(pg.timeline),
-            heard_of: pg.heard_of(),
+            streaming: (running.streaming && running.in_recovery).then_some(db.timeline),
+            heard_of: db.heard_of(),
             attached: running
                 .attached
                 .iter()
@@ -200,7 +200,7 @@ impl World {
     pub(crate) fn streams_from(&self, voter: &Voter, at: usize) -> bool {
         self.index(&voter.name).is_some_and(|i| {
             self.nodes[i]
-                .pg
+                .db
                 .running
                 .as_ref()
                 .is_some_and(|r| r.streaming && r.upstream.as_ref().is_some_and(|(u, v)| *u == at && v == voter))

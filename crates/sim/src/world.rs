@@ -126,7 +126,7 @@ impl World {
     }
 
     pub(crate) fn server_runs(&self, at: usize) -> bool {
-        self.nodes[at].pg.running.is_some() && self.now >= self.nodes[at].frozen_until
+        self.nodes[at].db.running.is_some() && self.now >= self.nodes[at].frozen_until
     }
 
     pub(crate) fn reaches(&self, from: usize, to: usize) -> bool {
@@ -204,7 +204,7 @@ impl World {
                 self.nodes[*at].seen_before = std::mem::replace(&mut self.nodes[*at].seen, seen.clone());
                 self.feed(*at, Event::Store(Box::new(seen)));
             }
-            Coming::EngineEnds { at, life, pg_life, seq, step, fails } => {
+            Coming::EngineEnds { at, life, db_life, seq, step, fails } => {
                 let node = &self.nodes[*at];
                 let cut_off = node.life != *life || node.step.as_ref().is_none_or(|(s, _)| s != seq);
                 if cut_off || self.postponed(*at, &coming, true) {
@@ -214,7 +214,7 @@ impl World {
                     return self.later(START_POLL, coming);
                 }
                 self.nodes[*at].step = None;
-                self.engine_ends(*at, *pg_life, step, *fails);
+                self.engine_ends(*at, *db_life, step, *fails);
             }
             Coming::EngineTold { at, life, result } => {
                 if self.nodes[*at].life != *life || self.postponed(*at, &coming, true) {
@@ -222,14 +222,14 @@ impl World {
                 }
                 self.feed(*at, Event::Engine((**result).clone()));
             }
-            Coming::PromotesLate { at, pg_life, timeline } => {
+            Coming::PromotesLate { at, db_life, timeline } => {
                 if !self.postponed(*at, &coming, false) {
-                    self.promotes_late(*at, *pg_life, *timeline);
+                    self.promotes_late(*at, *db_life, *timeline);
                 }
             }
-            Coming::BarrierEnds { at, life, pg_life, serial } => {
+            Coming::BarrierEnds { at, life, db_life, serial } => {
                 if self.nodes[*at].life != *life
-                    || self.nodes[*at].pg.life != *pg_life
+                    || self.nodes[*at].db.life != *db_life
                     || self.postponed(*at, &coming, true)
                 {
                     return;
@@ -240,11 +240,11 @@ impl World {
                 self.ship(*at);
                 self.later(self.config.pace.ship, coming);
             }
-            Coming::Arrive { at, epoch, pg_life, from, records, history, timeline } => {
-                self.arrive(*at, *epoch, *pg_life, *from, records, history, *timeline);
+            Coming::Arrive { at, epoch, db_life, from, records, history, timeline } => {
+                self.arrive(*at, *epoch, *db_life, *from, records, history, *timeline);
             }
-            Coming::Flushed { at, pg_life, voter, end } => {
-                if self.nodes[*at].pg.life != *pg_life || self.postponed(*at, &coming, false) {
+            Coming::Flushed { at, db_life, voter, end } => {
+                if self.nodes[*at].db.life != *db_life || self.postponed(*at, &coming, false) {
                     return;
                 }
                 self.hear(*at, voter, *end);

@@ -14,7 +14,7 @@ impl World {
     }
 
     fn i1_holds_everything(&mut self, at: usize, when: &str) {
-        let log: std::collections::BTreeSet<u64> = self.nodes[at].pg.log.iter().map(|r| r.value).collect();
+        let log: std::collections::BTreeSet<u64> = self.nodes[at].db.log.iter().map(|r| r.value).collect();
         let lost: Vec<u64> = self.watch.kept.keys().copied().filter(|v| !log.contains(v)).collect();
         if let Some(first) = lost.first() {
             let text = format!(

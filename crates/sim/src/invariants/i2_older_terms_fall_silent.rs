@@ -9,7 +9,7 @@ impl World {
             Some((newest, by)) if newest > timeline => {
                 // with node-wide pauses and no hardware watchdog `async` cannot exclude this; the documentation says so
                 let excused = self.is_async() && self.config.faults.pause_node > 0;
-                if !self.nodes[by].pg.holds(value) && !excused {
+                if !self.nodes[by].db.holds(value) && !excused {
                     let text = format!(
                         "I2: {} acknowledged {value} on timeline {timeline} after timeline {newest} had acknowledged without it",
                         self.nodes[at].name

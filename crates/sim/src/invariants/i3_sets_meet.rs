@@ -11,7 +11,7 @@ impl World {
             return;
         }
         let Some(record) = self.stores.now.view.leadership.clone() else { return };
-        if record.leader.name != self.nodes[at].name || record.timeline != self.nodes[at].pg.timeline {
+        if record.leader.name != self.nodes[at].name || record.timeline != self.nodes[at].db.timeline {
             return;
         }
         for enforced in self.enforced_of(at) {

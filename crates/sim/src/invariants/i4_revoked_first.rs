@@ -23,8 +23,8 @@ impl World {
         }
         let old = self.nodes.iter().position(|n| n.name == before.leader.name);
         let writes = |at: usize| {
-            self.nodes[at].pg.running.as_ref().is_some_and(|r| !r.in_recovery && r.access)
-                && self.nodes[at].pg.timeline == before.timeline
+            self.nodes[at].db.running.as_ref().is_some_and(|r| !r.in_recovery && r.access)
+                && self.nodes[at].db.timeline == before.timeline
         };
         let old_writes = old.is_some_and(writes);
         let text = match &after.evidence {
@@ -39,16 +39,16 @@ impl World {
             }
             Evidence::Frozen { .. } => {
                 // in recovery it acknowledges nothing: from a former leader that is fenced, a frozen member may catch up
-                let old_leads = old.is_some_and(|o| self.nodes[o].pg.running.as_ref().is_some_and(|r| !r.in_recovery));
+                let old_leads = old.is_some_and(|o| self.nodes[o].db.running.as_ref().is_some_and(|r| !r.in_recovery));
                 let frozen = |voter: &&dauphin_model::Voter| {
                     let node = self.nodes.iter().find(|n| n.name == voter.name);
                     node.is_some_and(|n| {
                         let receives =
-                            n.pg.running
+                            n.db.running
                                 .as_ref()
                                 .and_then(|r| r.upstream.as_ref())
                                 .is_some_and(|(u, _)| Some(*u) == old);
-                        n.disk.pledge >= after.term && !(receives && old_leads && n.pg.timeline == before.timeline)
+                        n.disk.pledge >= after.term && !(receives && old_leads && n.db.timeline == before.timeline)
                     })
                 };
                 let held = before.published.voters.iter().filter(frozen).count();

@@ -12,10 +12,10 @@ impl World {
             return;
         }
         let switch = record.switch.map_or(0, |s| usize::try_from(s.lsn.0).unwrap_or(usize::MAX));
-        let log = &self.nodes[at].pg.log;
+        let log = &self.nodes[at].db.log;
         let holds = |voter: &&dauphin_model::Voter| {
             let node = self.nodes.iter().find(|n| n.name == voter.name);
-            node.is_some_and(|n| n.pg.log.len() > switch && log.len() > switch && n.pg.log[..=switch] == log[..=switch])
+            node.is_some_and(|n| n.db.log.len() > switch && log.len() > switch && n.db.log[..=switch] == log[..=switch])
         };
         let held = record.published.voters.iter().filter(holds).count();
         let required = (record.published.voters.len() + 1).saturating_sub(record.published.answers as usize);

@@ -8,7 +8,7 @@ impl World {
             return;
         }
         let promised = self.watch.least_promised.unwrap_or_else(|| self.config.spec.required_min()) as usize;
-        let copies = self.nodes.iter().enumerate().filter(|(i, n)| *i != at && n.pg.holds(value)).count();
+        let copies = self.nodes.iter().enumerate().filter(|(i, n)| *i != at && n.db.holds(value)).count();
         let degraded = self.stores.now.view.leadership.as_ref().is_some_and(|r| r.published.degraded);
         if copies < promised && !degraded {
             let text = format!(

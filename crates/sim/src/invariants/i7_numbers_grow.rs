@@ -30,7 +30,7 @@ impl World {
 
     /// A stream begins: by their numbers, the replica's log is the beginning of its source's.
     pub(crate) fn i7_streams(&mut self, at: usize, source: usize) {
-        let (ours, theirs) = (&self.nodes[at].pg, &self.nodes[source].pg);
+        let (ours, theirs) = (&self.nodes[at].db, &self.nodes[source].db);
         if !theirs.log.starts_with(&ours.log) {
             let (name, from) = (&self.nodes[at].name, &self.nodes[source].name);
             let text = format!("I7: {name} streams from {from} behind another log on timeline {}", ours.timeline);

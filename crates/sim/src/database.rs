@@ -59,7 +59,7 @@ pub(crate) struct Running {
 
 /// The server: its disk, and its process if it runs.
 #[derive(Debug, Clone, Default, Hash)]
-pub(crate) struct Postgres {
+pub(crate) struct Database {
     /// The log on the disk.
     pub log: Vec<Record>,
     /// The timelines left behind.
@@ -82,7 +82,7 @@ pub(crate) struct Postgres {
     pub life: u64,
 }
 
-impl Postgres {
+impl Database {
     /// End of the log, with its history.
     #[must_use]
     pub(crate) fn position(&self) -> Position {
