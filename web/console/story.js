@@ -6,7 +6,7 @@ const KEPT_MAX = 2000;
 
 const GOOD = new Set(["opened", "reaffirmed"]);
 const BAD = new Set([
-  "leader_gone", "fencing", "too_few_answers", "range_at_risk", "quarantined", "store_rolled_back", "store_went_on",
+  "leader_gone", "fencing", "too_few_answers", "held_beside_stray", "range_at_risk", "quarantined", "store_rolled_back", "store_went_on",
   "short_of_replicas", "degraded", "step_failed", "switchover_failed", "diverged", "recloning", "leads_not_yet",
 ]);
 const TURN = new Set(["decided", "switchover_started", "promoted", "asked", "paused", "election_started"]);

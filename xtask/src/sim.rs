@@ -3,13 +3,16 @@
 
 use anyhow::{Result, bail};
 use dauphin_ha::variant::Variant;
+use dauphin_model::EngineKind;
 use dauphin_sim::{Config, Outcome, run as simulate, shrink};
 use std::io::Write;
 use std::time::Instant;
 
 /// Lines of the short run's trace that are shown.
 const LINES_SHOWN: usize = 60;
-const USAGE: &str = "usage: cargo xtask sim --seed N [--shrink] [--without RULE] | --from N --to M";
+const USAGE: &str = "usage: cargo xtask sim --seed N [--shrink] [--without RULE] [--engine ENGINE] | --from N --to M";
+/// Whose servers are simulated.
+const ENGINES: [EngineKind; 3] = [EngineKind::Postgres, EngineKind::Mysql, EngineKind::Mariadb];
 
 /// The chore.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -34,13 +37,24 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             None => bail!("there is no rule {name:?}; docs/simulator.md lists them"),
         },
     };
+    let engine = match word("--engine")? {
+        None => EngineKind::default(),
+        Some(name) => match ENGINES.into_iter().find(|engine| engine.word() == *name) {
+            Some(engine) => engine,
+            None => bail!("{name:?} is no engine: postgres, mysql or mariadb"),
+        },
+    };
+    let config = |seed| Config { variant, ..Config::of_seed_on(engine, seed) };
     let short = arguments.iter().any(|a| a == "--shrink");
     match (number("--seed")?, number("--from")?, number("--to")?) {
         (Some(seed), None, None) => {
-            let config = Config { variant, ..Config::of_seed(seed) };
-            if short { made_short(&config) } else { one(&config) }
+            if short {
+                made_short(&config(seed))
+            } else {
+                one(&config(seed))
+            }
         }
-        (None, from, Some(to)) if !short => many(from.unwrap_or(1), to, variant),
+        (None, from, Some(to)) if !short => many(from.unwrap_or(1), to, config),
         _ => bail!("{USAGE}"),
     }
 }
@@ -48,8 +62,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 fn headline(config: &Config) -> String {
     let spec = &config.spec;
     format!(
-        "seed {}: {} members, {}, {}, shortage {:?}, {:?}",
+        "seed {}: {}, {} members, {}, {}, shortage {:?}, {:?}",
         config.seed,
+        spec.engine.name(),
         spec.members.len(),
         spec.durability,
         spec.profile,
@@ -94,11 +109,11 @@ fn made_short(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn many(from: u64, to: u64, variant: Option<Variant>) -> Result<()> {
+fn many(from: u64, to: u64, config: impl Fn(u64) -> Config) -> Result<()> {
     let (mut bad, mut waiting, mut simulated) = (0_u64, 0_u64, 0_u64);
     let begun = Instant::now();
     for seed in from..=to {
-        let outcome = simulate(&Config { variant, ..Config::of_seed(seed) });
+        let outcome = simulate(&config(seed));
         simulated += outcome.simulated.as_ms();
         waiting += u64::from(outcome.needs_a_person);
         if outcome.violation.is_some() {

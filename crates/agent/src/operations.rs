@@ -262,7 +262,10 @@ impl Operations for Agent {
                 // why commits wait is what is asked, while they do
                 let short = self.picture().leading().is_some_and(|l| l.short);
                 all.iter().rev().find(|e| match e.reason {
-                    Reason::Opened { .. } | Reason::TooFewAnswers { .. } | Reason::Quarantined { .. } => true,
+                    Reason::Opened { .. }
+                    | Reason::TooFewAnswers { .. }
+                    | Reason::HeldBesideStray { .. }
+                    | Reason::Quarantined { .. } => true,
                     Reason::ShortOfReplicas { .. } => short,
                     _ => false,
                 })

@@ -38,7 +38,7 @@ impl Core {
             gave_up: mine.filter(|_| !self.role.leads()).map(|r| r.term),
             handing_over: self.hands_over(),
             run: self.server.run,
-            position: self.frozen_at.clone().or_else(|| self.server.position.clone()),
+            position: self.frozen_log().cloned().or_else(|| self.server.position.clone()),
             received: self.server.received,
             replay_behind: self.replay_behind(),
             replay_lag_ms: self.server.replay_lag_ms,

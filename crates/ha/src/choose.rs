@@ -51,7 +51,13 @@ impl Core {
         }
         let known = |p: &Position| p.timeline <= record.timeline;
         let heard: Vec<(&Voter, &Answer)> = campaign.answers.iter().filter(|(_, a)| known(&a.position)).collect();
-        let Some(best) = heard.iter().map(|(_, a)| &a.position).max_by(|a, b| self.rank(a, b)).cloned() else { return };
+        // a person gives up what only such a member holds
+        let gives_up = matches!(campaign.kind, Kind::Forced { allow_data_loss: true });
+        let counts = |(_, a): &&(&Voter, &Answer)| !a.stray || !gives_up;
+        let Some(best) = heard.iter().filter(counts).map(|(_, a)| &a.position).max_by(|a, b| self.rank(a, b)).cloned()
+        else {
+            return;
+        };
         let wanted = match &campaign.kind {
             Kind::HandOver(to) => to.clone(),
             Kind::Forced { .. } => Some(self.me.clone()),
@@ -67,6 +73,7 @@ impl Core {
             .filter(|(v, a)| {
                 self.spec.member(&v.name).is_some_and(dauphin_model::MemberSpec::may_lead)
                     && (!deposed(v, a) || self.broken(Variant::WinInPlace))
+                    && !a.stray
             })
             .collect();
         let merits = |v: &Voter| self.merits(v, wanted.as_ref(), &record.leader.name);
@@ -79,11 +86,17 @@ impl Core {
                 .then_with(|| then.among_equals().cmp(&first.among_equals()))
                 .then_with(|| va.cmp(vb))
         });
-        let Some((winner, answer)) = able.first().copied() else { return };
+        let Some((winner, answer)) = able.first().copied() else {
+            if self.beside_stray(campaign).is_some() {
+                self.while_too_few(campaign, record);
+            }
+            return;
+        };
         let (winner, answer) = (winner.clone(), answer.clone());
         if self.rank(&answer.position, &best) == Ordering::Less {
-            let furthest =
-                heard.iter().find(|(v, a)| self.rank(&a.position, &best) == Ordering::Equal && !deposed(v, a));
+            let furthest = heard
+                .iter()
+                .find(|(v, a)| self.rank(&a.position, &best) == Ordering::Equal && !deposed(v, a) && !a.stray);
             if let Some((furthest, _)) = furthest
                 && campaign.catching_up.is_none()
                 && may_catch_up
@@ -103,7 +116,20 @@ impl Core {
             self.decide_for(campaign, record, winner, answer.position, evidence);
             return;
         }
+        let gone = gives_up && self.beside_stray(campaign).is_some();
+        let evidence = if gone { Evidence::DataLossAccepted } else { evidence };
         self.decide_for(campaign, record, winner, answer.position, evidence);
+    }
+
+    /// Who vouches for more than any candidate holds, in a log that nobody may lead with or receive from.
+    fn beside_stray(&self, campaign: &Campaign) -> Option<(Voter, Position)> {
+        let furthest = |stray: bool| {
+            let of = campaign.answers.iter().filter(move |(_, a)| a.stray == stray);
+            of.max_by(|(_, a), (_, b)| self.rank(&a.position, &b.position))
+        };
+        let (voter, held) = furthest(true)?;
+        let more = furthest(false).is_none_or(|(_, a)| self.rank(&a.position, &held.position) == Ordering::Less);
+        more.then(|| (voter.clone(), held.position.clone()))
     }
 
     /// What speaks for a member beside its log. `before`: the leader that it would follow.
@@ -152,7 +178,8 @@ impl Core {
             .collect();
         if evidence == Evidence::DataLossAccepted || evidence == Evidence::LeaseEnded {
             let held_by = record.published.voters.iter().chain(record.holder.as_ref());
-            let held_by = held_by.filter(|v| !campaign.answers.contains_key(v)).cloned().collect();
+            let given_up = |v: &&Voter| campaign.answers.get(v).is_none_or(|answer| answer.stray);
+            let held_by = held_by.filter(given_up).cloned().collect();
             self.journal(Reason::RangeAtRisk { term: campaign.term, from: position.lsn, to: None, held_by });
         }
         self.journal(Reason::Decided {
@@ -264,7 +291,11 @@ impl Core {
             .filter(|v| !campaign.answers.contains_key(v))
             .cloned()
             .collect();
-        let reason = Reason::TooFewAnswers { term: campaign.term, answered, missing, needed: record.published.answers };
+        let (term, needed) = (campaign.term, record.published.answers);
+        let reason = match self.beside_stray(campaign).filter(|_| answered.len() >= needed as usize) {
+            Some((voter, position)) => Reason::HeldBesideStray { term, voter, position },
+            None => Reason::TooFewAnswers { term, answered, missing, needed },
+        };
         if tell {
             self.journal_of(&campaign.kind, reason.clone());
         }

@@ -1,7 +1,7 @@
 //! The member's mind: what it knows, and the order in which it thinks. Fed with events, it answers with steps.
 //! The rules themselves stand in the modules beside it; nothing here does I/O.
 
-use crate::elect::Campaign;
+use crate::elect::{Answer, Campaign};
 use crate::event::{Copying, EngineFailure, EngineOutcome, Event, StoreResult, StoreView};
 use crate::follow::Following;
 use crate::freeze::{CatchingUp, Freezing};
@@ -68,6 +68,8 @@ pub struct Core {
     /// Starts in a row that the server itself refused.
     pub(crate) bad_starts: u32,
     pub(crate) frozen_at: Option<Position>,
+    /// Beside that the log holds what no leadership wrote.
+    pub(crate) frozen_stray: bool,
     pub(crate) freezing: Option<Freezing>,
     pub(crate) catching_up: Option<CatchingUp>,
     /// The engine step under way follows another frozen member, not a leader.
@@ -129,6 +131,7 @@ impl Core {
             failures: 0,
             bad_starts: 0,
             frozen_at: None,
+            frozen_stray: false,
             freezing: None,
             catching_up: None,
             follows_to_catch_up: false,
@@ -256,9 +259,9 @@ impl Core {
             Message::PreVote { term } => self.on_pre_vote(from, term),
             Message::PreVoteReply { term, agree } => self.on_pre_vote_reply(from, term, agree),
             Message::Freeze { term } => self.on_freeze(from, term),
-            Message::Frozen { term, voter, position, set_version, holder } => {
+            Message::Frozen { term, voter, position, set_version, holder, stray } => {
                 if voter.name == *from {
-                    self.on_frozen(term, voter, position, set_version, holder);
+                    self.on_frozen(term, voter, Answer { position, holder, stray }, set_version);
                 }
             }
             Message::FreezeRefused { term, pledge, alive } => self.on_freeze_refused(from, term, pledge, alive),
@@ -308,10 +311,13 @@ impl Core {
 
     fn engine_done(&mut self, step: EngineStep, outcome: EngineOutcome) {
         match (step, outcome) {
-            (EngineStep::Freeze, EngineOutcome::Frozen(position)) => {
+            (EngineStep::Freeze, EngineOutcome::Frozen { position, stray }) => {
                 self.server.streaming = None;
-                self.server.position = Some(position.clone());
+                if !stray {
+                    self.server.position = Some(position.clone());
+                }
                 self.frozen_at = Some(position);
+                self.frozen_stray = stray;
             }
             (EngineStep::Stop, EngineOutcome::Stopped(position)) => {
                 self.server.run = Run::Stopped;

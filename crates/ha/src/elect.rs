@@ -41,6 +41,8 @@ pub(crate) enum Phase {
 pub(crate) struct Answer {
     pub(crate) position: Position,
     pub(crate) holder: bool,
+    /// Its log holds something besides: it vouches, and is no candidate.
+    pub(crate) stray: bool,
 }
 
 /// An election under way here.
@@ -62,12 +64,12 @@ pub(crate) struct Campaign {
 }
 
 impl Campaign {
-    pub(crate) fn answer(&mut self, voter: Voter, position: Position, holder: bool) {
+    pub(crate) fn answer(&mut self, voter: Voter, answer: Answer) {
         self.refused.remove(&voter.name);
         if self.catching_up.as_ref() == Some(&voter) {
             self.catching_up = None;
         }
-        self.answers.insert(voter, Answer { position, holder });
+        self.answers.insert(voter, answer);
     }
 }
 

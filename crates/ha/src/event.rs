@@ -81,8 +81,13 @@ pub enum EngineOutcome {
         /// `None`: it is whole.
         needs: Option<Position>,
     },
-    /// Frozen here.
-    Frozen(Position),
+    /// Frozen.
+    Frozen {
+        /// Up to here it holds what leaderships wrote.
+        position: Position,
+        /// Its log holds something else besides: it vouches for that much, and nobody may lead with it or receive from it.
+        stray: bool,
+    },
     /// Stopped in order: a log that reaches this far holds everything.
     Stopped(Option<Position>),
     /// Promoted here.

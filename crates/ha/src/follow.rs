@@ -68,7 +68,7 @@ impl Core {
         self.notice_open(&record);
         let chosen = record.leader == self.voter() && record.state == LeadershipState::Elected && self.lead.is_none();
         let ready = match self.role {
-            Role::Frozen => self.frozen_at.is_some() && self.catching_up.is_none() && self.engine.is_none(),
+            Role::Frozen => self.frozen_log().is_some() && self.catching_up.is_none() && self.engine.is_none(),
             Role::Empty => record.evidence == Evidence::Bootstrap,
             _ => false,
         };
@@ -189,6 +189,11 @@ impl Core {
         Some(Position { lsn, ..position })
     }
 
+    /// Where the log was frozen, if that is all of it.
+    pub(crate) fn frozen_log(&self) -> Option<&Position> {
+        self.frozen_at.as_ref().filter(|_| !self.frozen_stray)
+    }
+
     /// Whether what lies beyond the leader's log may be cut off. A decided winner holds everything acknowledged, and so
     /// do we up to where our logs part; but only if its barrier waits for us is there a reason to hurry.
     pub(crate) fn may_cut(&self, record: &Leadership) -> bool {
@@ -199,7 +204,7 @@ impl Core {
     /// Follows the leader if our log leads into its own; goes back to where they part if not.
     pub(crate) fn go_behind(&mut self) {
         let Some((record, theirs)) = self.leader_to_follow() else { return };
-        let Some(ours) = self.frozen_at.clone().or_else(|| self.replayed_position()) else { return };
+        let Some(ours) = self.frozen_log().cloned().or_else(|| self.replayed_position()) else { return };
         match ours.leads_into(&theirs) {
             Ok(()) => self.follow(&record),
             Err(_) if self.broken(Variant::FollowDiverged) => self.follow(&record),
@@ -266,8 +271,12 @@ impl Core {
             self.push(Step::Fence);
             return self.change(Cause::Fence);
         }
-        if self.freezing.is_some() || self.frozen_at.is_some() || !self.engine_idle() {
+        if self.freezing.is_some() || !self.engine_idle() {
             return;
+        }
+        if self.frozen_at.take().is_some() {
+            // it froze, and by then nobody waited for it any more
+            self.following = None;
         }
         let Some((record, theirs)) = self.leader_to_follow() else { return };
         let upstream = self.upstream(&record);

@@ -2,6 +2,7 @@
 //! Only a leader of the pledged term or later ends it (see `follow`).
 
 use crate::core::Core;
+use crate::elect::Answer;
 use crate::message::Message;
 use crate::reason::Reason;
 use crate::roles::{Cause, Role};
@@ -65,6 +66,12 @@ impl Core {
             return;
         }
         if self.frozen_at.is_none() {
+            if self.record().is_some_and(|record| record.term >= term) && self.role == Role::Replica {
+                // decided without us: nobody waits for the answer, and it may be that there never is one
+                self.freezing = None;
+                self.following = None;
+                return;
+            }
             if self.broken(Variant::SkipFreeze) && self.server.run == Run::Running {
                 self.frozen_at = self.server.position.clone();
             } else {
@@ -91,7 +98,14 @@ impl Core {
         for asker in freezing.askers {
             self.answer(
                 &asker,
-                Message::Frozen { term, voter: voter.clone(), position: position.clone(), set_version, holder },
+                Message::Frozen {
+                    term,
+                    voter: voter.clone(),
+                    position: position.clone(),
+                    set_version,
+                    holder,
+                    stray: self.frozen_stray,
+                },
             );
         }
     }
@@ -102,8 +116,8 @@ impl Core {
             return;
         }
         match message {
-            Message::Frozen { term, voter, position, set_version, holder } => {
-                self.on_frozen(term, voter, position, set_version, holder);
+            Message::Frozen { term, voter, position, set_version, holder, stray } => {
+                self.on_frozen(term, voter, Answer { position, holder, stray }, set_version);
             }
             Message::FreezeRefused { term, pledge, alive } => {
                 let me = self.me.clone();
@@ -164,19 +178,12 @@ impl Core {
     }
 
     /// What an election hears of a voter.
-    pub(crate) fn on_frozen(
-        &mut self,
-        term: Term,
-        voter: Voter,
-        position: Position,
-        set_version: SetVersion,
-        holder: bool,
-    ) {
+    pub(crate) fn on_frozen(&mut self, term: Term, voter: Voter, mut answer: Answer, set_version: SetVersion) {
         // what the voter believes of itself may come from an old record: ours is the one that the decision expects
         let known = self.record().is_some_and(|r| r.holder.as_ref() == Some(&voter));
-        let holder = holder && (known || self.broken(Variant::BelieveHolder));
+        answer.holder = answer.holder && (known || self.broken(Variant::BelieveHolder));
         let Some(campaign) = self.campaign.as_mut().filter(|c| c.term == term) else { return };
-        campaign.answer(voter, position, holder);
+        campaign.answer(voter, answer);
         // a voter that knows a later set than our view of the store: our view is old, the compare-and-set would fail
         if self.record().is_some_and(|r| r.published.version < set_version) {
             self.drop_campaign("a voter has seen a later sync set than this member's view of the store");

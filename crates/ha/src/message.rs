@@ -133,6 +133,9 @@ pub enum Message {
         set_version: SetVersion,
         /// It led the last open term and is fenced.
         holder: bool,
+        /// Its log holds something besides that no leadership wrote.
+        #[serde(default)]
+        stray: bool,
     },
     /// I will not.
     FreezeRefused {

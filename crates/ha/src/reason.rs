@@ -134,6 +134,17 @@ reasons! {
     } "too_few_answers" => (
         "term {term}: {} answered and {needed} of the sync set are needed; waiting for {} (dauphin failover --allow-data-loss gives up what only they hold)",
         names(answered), names(missing));
+    /// A member vouches for commits that no candidate holds, and nobody may lead with its log or receive from it.
+    HeldBesideStray {
+        /// The term.
+        term: Term,
+        /// Who.
+        voter: Voter,
+        /// How far it vouches.
+        position: Position
+    } "held_beside_stray" => (
+        "term {term}: {voter} alone holds the log up to {position}, and beside it what no leader wrote; waiting for another that holds as much (dauphin failover --allow-data-loss gives up what only {voter} holds)",
+        position = engine.position(position));
     /// The winner was chosen.
     Decided {
         /// The new term.

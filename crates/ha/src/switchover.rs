@@ -2,7 +2,7 @@
 //! The same safety checks as a failover; a client that is idle at the time sees nothing.
 
 use crate::core::Core;
-use crate::elect::Kind;
+use crate::elect::{Answer, Kind};
 use crate::reason::Reason;
 use crate::roles::Role;
 use crate::step::{EngineStep, Intent, IntentKind, Step, StoreTxn};
@@ -135,7 +135,7 @@ impl Core {
         self.start_campaign(Kind::HandOver(to), &record);
         let voter = self.voter();
         if let Some(campaign) = &mut self.campaign {
-            campaign.answer(voter, position, true);
+            campaign.answer(voter, Answer { position, holder: true, stray: false });
         }
         self.freezing = None;
     }

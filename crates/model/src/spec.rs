@@ -22,6 +22,15 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
+    /// Whether its log is one of global transaction identifiers, and its replicas have relay logs.
+    #[must_use]
+    pub const fn has_gtids(self) -> bool {
+        match self {
+            Self::Postgres => false,
+            Self::Mysql | Self::Mariadb => true,
+        }
+    }
+
     /// As files and programs write it.
     #[must_use]
     pub const fn word(self) -> &'static str {

@@ -2,10 +2,12 @@
 //! nothing here does anything by itself.
 
 use crate::database::{Database, Record};
+use crate::gtid::Heard;
 use dauphin_ha::{
     Core, Durable, EngineFailure, EngineOutcome, EngineStep, Message, OpId, StoreResult, StoreTxn, StoreView,
 };
-use dauphin_model::{Branch, MemberName, Mono, Span, Timeline, Voter};
+use dauphin_model::{Branch, EngineKind, MemberName, Mono, Span, Timeline, Voter};
+use std::collections::BTreeMap;
 
 /// Something to come.
 #[derive(Debug, Clone, Hash)]
@@ -78,6 +80,17 @@ pub(crate) enum Coming {
         history: Vec<Branch>,
         timeline: Timeline,
     },
+    /// Log arrives at a replica with a relay log.
+    Received {
+        at: usize,
+        epoch: u64,
+        db_life: u64,
+        /// How much of it the replica had when it was sent.
+        from: usize,
+        records: Vec<Record>,
+        /// Where it ends in its source's log.
+        end: usize,
+    },
     Flushed {
         at: usize,
         db_life: u64,
@@ -124,6 +137,10 @@ pub(crate) struct Node {
     pub(crate) agent_paused_until: Mono,
     pub(crate) frozen_until: Mono,
     pub(crate) stalled_until: Mono,
+    /// Until then a server of GTIDs applies nothing of what it receives.
+    pub(crate) applier_stands_until: Mono,
+    /// What its agent heard last of each member's log, on servers of GTIDs.
+    pub(crate) heard: BTreeMap<usize, Heard>,
     pub(crate) disk_full_since: Mono,
     pub(crate) disk_full_until: Mono,
     /// The guard's deadline, in true time.
@@ -145,18 +162,20 @@ pub(crate) const TRUE_RATE: u64 = 1_000;
 
 impl Node {
     /// A member whose folders are empty.
-    pub(crate) fn new(name: MemberName, witness: bool, rate: u64) -> Self {
+    pub(crate) fn new(name: MemberName, kind: EngineKind, witness: bool, rate: u64) -> Self {
         Self {
             name,
             core: None,
             life: 0,
             disk: Durable::default(),
-            db: Database::default(),
+            db: Database { kind, ..Database::default() },
             witness,
             rate,
             agent_paused_until: Mono(0),
             frozen_until: Mono(0),
             stalled_until: Mono(0),
+            applier_stands_until: Mono(0),
+            heard: BTreeMap::new(),
             disk_full_since: Mono(0),
             disk_full_until: Mono(0),
             deadline: None,

@@ -11,6 +11,9 @@ use dauphin_model::{
 /// How long faults go on.
 const CHAOS: Span = Span::ms(40_000);
 
+/// Tells what is drawn for servers of GTIDs from the rest.
+const GTIDS: u64 = 0x67D5;
+
 /// One simulation.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -77,6 +80,10 @@ pub struct Faults {
     pub full_disk: u64,
     /// A server loses the older part of its log.
     pub lost_log: u64,
+    /// A replica's applier stands still for a while (servers of GTIDs).
+    pub applier_stands: u64,
+    /// Somebody writes on a replica (servers of GTIDs).
+    pub errant: u64,
     /// The store has no majority for a while.
     pub store_stands: u64,
     /// The store is restored from an old copy; once in a run.
@@ -190,9 +197,32 @@ impl Config {
         let faults = Faults::drawn(&mut rng);
         Self { seed, spec, variant: None, chaos: CHAOS, faults, plan: None, trace: false, pace: Pace::default() }
     }
+
+    /// What this seed draws, on servers of this engine.
+    #[must_use]
+    pub fn of_seed_on(engine: EngineKind, seed: u64) -> Self {
+        let mut config = Self::of_seed(seed);
+        config.spec.engine = engine;
+        if engine.has_gtids() {
+            config.faults.draw_for_gtids(seed);
+        }
+        if engine == EngineKind::Mariadb && config.spec.durability != Durability::Async {
+            // it waits for one acknowledgement
+            (config.spec.durability, config.spec.required) = (Durability::Quorum, Some(1));
+        }
+        config
+    }
 }
 
 impl Faults {
+    /// What can go wrong besides on servers of GTIDs. Drawn apart: the rest is the seed's on every engine.
+    fn draw_for_gtids(&mut self, seed: u64) {
+        let mut rng = Rng::new(seed ^ GTIDS);
+        let mut draw = |likely: u64, most: u64| if rng.chance(likely) { rng.between(1, most + 1) } else { 0 };
+        self.applier_stands = draw(50, 30);
+        self.errant = draw(30, 10);
+    }
+
     /// A subset of all faults, each as often as it comes.
     fn drawn(rng: &mut Rng) -> Self {
         let mut draw = |likely: u64, most: u64| if rng.chance(likely) { rng.between(1, most + 1) } else { 0 };
@@ -208,6 +238,8 @@ impl Faults {
             stream_stalls: draw(50, 40),
             full_disk: draw(25, 15),
             lost_log: draw(25, 30),
+            applier_stands: 0,
+            errant: 0,
             store_stands: draw(25, 15),
             store_restored: draw(8, 3),
             loss: draw(40, 20),

@@ -1,17 +1,21 @@
-//! A fake PostgreSQL: a log with timelines, synchronous waits, a receiver, crashes that make waiting commits visible.
-//! The world drives it; it never decides anything and knows nothing of the protocol.
+//! A fake server: a log with timelines, synchronous waits, a receiver, crashes that make waiting commits visible. What is
+//! PostgreSQL's alone is marked; what servers of GTIDs have instead is in `gtid`. The world drives it; it never decides anything
+//! and knows nothing of the protocol.
 
-use dauphin_model::{Branch, Enforced, Lsn, Position, Timeline, Voter};
+use crate::gtid::{NOWHERE, Relay, Session};
+use dauphin_model::{Branch, Enforced, EngineKind, Lsn, Position, Timeline, Voter};
 use std::collections::BTreeMap;
 
 /// Records of its log that a server keeps whatever it loses, and that a copy brings along.
 pub(crate) const LOG_KEPT: usize = 200;
 
 /// A record of the log: who wrote it is its timeline; `value` is a client's, or 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Record {
     /// The timeline it was written on.
     pub timeline: Timeline,
+    /// How many records the log held before it, where it was written.
+    pub number: u64,
     /// Identity of the client's commit; 0 for the server's own records.
     pub value: u64,
 }
@@ -55,13 +59,21 @@ pub(crate) struct Running {
     pub waiting: Vec<Waiting>,
     /// What each attached name has safely on its disk.
     pub attached: BTreeMap<Voter, usize>,
+    /// What a server of GTIDs knows beside it.
+    pub gtid: Session,
 }
 
 /// The server: its disk, and its process if it runs.
 #[derive(Debug, Clone, Default, Hash)]
 pub(crate) struct Database {
-    /// The log on the disk.
+    /// Whose server it is.
+    pub kind: EngineKind,
+    /// The log on the disk: of a server of GTIDs what is applied.
     pub log: Vec<Record>,
+    /// What a server of GTIDs has received beyond that.
+    pub relay: Relay,
+    /// Its log is no chain of leaderships.
+    pub stray: bool,
     /// The timelines left behind.
     pub history: Vec<Branch>,
     /// The current timeline.
@@ -86,6 +98,9 @@ impl Database {
     /// End of the log, with its history.
     #[must_use]
     pub(crate) fn position(&self) -> Position {
+        if self.stray {
+            return Position::new(NOWHERE, Lsn(self.log.len() as u64));
+        }
         Position { history: self.history.clone(), timeline: self.timeline, lsn: Lsn(self.log.len() as u64) }
     }
 
@@ -155,19 +170,30 @@ impl Database {
             running.streaming = false;
             running.aim = None;
             running.epoch += 1;
-            running.enforced = vec![Enforced { required: 1, ..Enforced::default() }];
+            // closed to clients, a server of GTIDs waits for nobody
+            let required = u32::from(!self.kind.has_gtids());
+            running.enforced = vec![Enforced { required, ..Enforced::default() }];
             running.access = false;
             running.attached.clear();
+            running.gtid = Session::default();
         }
-        self.log.push(Record { timeline, value: 0 });
+        self.log_own(0);
+    }
+
+    /// Writes a record of its own.
+    pub(crate) fn log_own(&mut self, value: u64) {
+        let (timeline, number) = (self.timeline, self.log.len() as u64);
+        self.log.push(Record { timeline, number, value });
     }
 
     /// Writes a commit; it is acknowledged when [`Self::released`] says so.
     pub(crate) fn write(&mut self, value: u64) -> bool {
-        let timeline = self.timeline;
-        let Some(running) = self.running.as_mut().filter(|r| !r.in_recovery) else { return false };
-        self.log.push(Record { timeline, value });
-        running.waiting.push(Waiting { value, end: self.log.len() });
+        if self.running.as_ref().is_none_or(|r| r.in_recovery) || self.logs_no_more() {
+            return false;
+        }
+        self.log_own(value);
+        let end = self.log.len();
+        self.running.iter_mut().for_each(|running| running.waiting.push(Waiting { value, end }));
         true
     }
 
@@ -175,8 +201,8 @@ impl Database {
     pub(crate) fn released(&mut self) -> Vec<u64> {
         let Some(running) = &mut self.running else { return Vec::new() };
         let Some(first) = running.waiting.first().map(|w| w.end) else { return Vec::new() };
-        let attached = &running.attached;
-        let reach = running.enforced.iter().map(|e| held_up_to(e, attached)).max().unwrap_or(0);
+        let (attached, by_count) = (&running.attached, self.kind.has_gtids());
+        let reach = running.enforced.iter().map(|e| held_up_to(e, attached, by_count)).max().unwrap_or(0);
         if first > reach {
             return Vec::new();
         }
@@ -199,11 +225,16 @@ impl Database {
         self.kept_from = self.kept_from.max(needed.unwrap_or(self.log.len()));
     }
 
-    /// Whether the log holds that commit.
+    /// All that it has: the log, and what was received beyond it.
+    pub(crate) fn on_disk(&self) -> impl DoubleEndedIterator<Item = &Record> {
+        self.log.iter().chain(&self.relay.records)
+    }
+
+    /// Whether it has that commit.
     #[must_use]
     pub(crate) fn holds(&self, value: u64) -> bool {
         // those that are asked for are near the end
-        self.log.iter().rev().any(|r| r.value == value)
+        self.on_disk().rev().any(|r| r.value == value)
     }
 
     /// A copy or a rewind begins: what is there may only be used once it has ended.
@@ -213,6 +244,8 @@ impl Database {
         self.needs = None;
         if wiped {
             self.log.clear();
+            self.relay = Relay::default();
+            self.stray = false;
             self.history.clear();
         }
     }
@@ -236,6 +269,8 @@ impl Database {
     /// Copies everything; of the log, only what lies behind the copy's beginning can be streamed on.
     pub(crate) fn clone_from(&mut self, source: &Self) {
         self.log.clone_from(&source.log);
+        self.relay = Relay::default();
+        self.stray = source.stray;
         self.history.clone_from(&source.history);
         self.timeline = source.timeline;
         self.newest = Some(source.position());
@@ -258,10 +293,12 @@ impl Database {
     }
 }
 
-/// How far enough voters hold the log.
-fn held_up_to(setting: &Enforced, attached: &BTreeMap<Voter, usize>) -> usize {
+/// How far enough voters hold the log. Servers of GTIDs count acknowledgements: that of one who counts no more, too, if it was
+/// given before.
+fn held_up_to(setting: &Enforced, attached: &BTreeMap<Voter, usize>, by_count: bool) -> usize {
     let Some(last) = (setting.required as usize).checked_sub(1) else { return usize::MAX };
-    let mut held: Vec<usize> = setting.voters.iter().filter_map(|v| attached.get(v).copied()).collect();
+    let counts = |voter: &Voter| by_count || setting.voters.contains(voter);
+    let mut held: Vec<usize> = attached.iter().filter(|(voter, _)| counts(voter)).map(|(_, end)| *end).collect();
     held.sort_unstable_by(|a, b| b.cmp(a));
     held.get(last).copied().unwrap_or(0)
 }

@@ -40,6 +40,7 @@ impl Fakes {
         let spec = spec(members, Durability::Quorum);
         let mut world = World::new(Config { spec, pace, faults: Faults::default(), ..Config::of_seed(0) });
         world.coming.retain(|_, coming| matches!(coming, Coming::Ship(_)));
+        world.bare = true;
         Self { world }
     }
 

@@ -34,6 +34,10 @@ pub enum Fault {
     FullDisk,
     /// The older part of its log is gone, and with it what a replica that is behind would need.
     LosesLog,
+    /// It applies nothing of what it receives. On servers of GTIDs.
+    ApplierStands,
+    /// Somebody writes on a replica. On servers of GTIDs; those of PostgreSQL take no write.
+    Errant,
     /// The store has no majority: it takes no change, and nobody sees one. The member counts for nothing.
     StoreStands,
     /// People restore the store from a copy that is so old, and start all agents again. Once in a run.
@@ -55,6 +59,8 @@ impl fmt::Display for Fault {
             Self::StreamStalls => "its streams carry nothing",
             Self::FullDisk => "its disk is full",
             Self::LosesLog => "its older log is gone",
+            Self::ApplierStands => "its applier stands still",
+            Self::Errant => "somebody writes on it though it follows",
             Self::StoreStands => "the store has no majority",
             Self::StoreRestored => "the store is restored from an old copy",
         })
@@ -75,6 +81,7 @@ impl World {
             Fault::KillNode => {
                 self.stop_agent(at);
                 self.kill_server(at);
+                self.nodes[at].db.lose_power();
                 self.later(lasts, Coming::AgentReturns(at));
             }
             Fault::PauseAgent => self.nodes[at].agent_paused_until = self.now + lasts,
@@ -100,6 +107,8 @@ impl World {
                 let db = &mut self.nodes[at].db;
                 db.kept_from = db.kept_from.max(db.log.len().saturating_sub(LOG_KEPT));
             }
+            Fault::ApplierStands => self.nodes[at].applier_stands_until = self.now + lasts,
+            Fault::Errant => self.writes_errant(at),
             Fault::StoreStands => self.stores.stands_until = self.stores.stands_until.max(self.now + lasts),
             Fault::StoreRestored => self.restore_store(lasts),
         }

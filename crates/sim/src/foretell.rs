@@ -221,6 +221,7 @@ impl World {
             matches!(
                 reason,
                 Reason::TooFewAnswers { .. }
+                    | Reason::HeldBesideStray { .. }
                     | Reason::ElectionDropped { .. }
                     | Reason::ShortOfReplicas { .. }
                     | Reason::LeadsNotYet { .. }

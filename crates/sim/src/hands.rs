@@ -71,6 +71,7 @@ impl World {
                 {
                     self.watch.violate(format!("{}: {because}", self.nodes[at].name));
                 }
+                self.watch.held_beside_stray |= matches!(reason, Reason::HeldBesideStray { .. });
                 self.trace.reason(self.now, at, &reason);
             }
             Step::Reply { .. } | Step::ElectStore { .. } => {}

@@ -28,6 +28,8 @@ pub(crate) struct Watch {
     /// Who was given which timeline.
     pub(crate) decided: BTreeMap<Timeline, MemberName>,
     pub(crate) last: Option<(Term, Timeline, u64)>,
+    /// Since somebody led last, an election found what may be acknowledged with a member alone that nobody may follow.
+    pub(crate) held_beside_stray: bool,
     /// The fewest copies that a specification of this run has promised, once people have changed it: who leads may go by any.
     pub(crate) least_promised: Option<u32>,
 }
@@ -59,6 +61,7 @@ impl World {
         }
         if after.state == dauphin_model::LeadershipState::Open && before.is_some_and(|b| b.state != after.state) {
             self.watch.opened += 1;
+            self.watch.held_beside_stray = false;
             self.i1_opened(after);
         }
     }

@@ -3,13 +3,14 @@
 
 mod coming;
 mod config;
+mod database;
 mod fakes;
 mod faults;
 mod foretell;
+mod gtid;
 mod hands;
 mod invariants;
 mod people;
-mod database;
 mod rng;
 mod run;
 mod servers;

@@ -38,10 +38,12 @@ const HEALING: Span = Span::ms(60_000);
 const AFTER_RESTORE: Span = Span::ms(20_000);
 
 /// L1 is not asked of a cluster whose store came back older than a member's notes: such a member refuses the store and
-/// waits for a person, who alone can know which of both is right. Everything else is asked of it as ever.
+/// waits for a person, who alone can know which of both is right. Nor of one where nobody but a member on which somebody wrote
+/// by hand holds what may have been acknowledged. Everything else is asked of both as ever.
 fn needs_a_person(world: &World) -> bool {
     let refuses = |core: &dauphin_ha::Core| core.role() == Role::Quarantined;
-    world.stores.restored && world.nodes.iter().filter_map(|n| n.core.as_ref()).any(refuses)
+    let rolled_back = world.stores.restored && world.nodes.iter().filter_map(|n| n.core.as_ref()).any(refuses);
+    rolled_back || (!world.healthy() && world.watch.held_beside_stray)
 }
 
 /// Runs one configuration.

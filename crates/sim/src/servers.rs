@@ -2,14 +2,15 @@
 //! wrong. Part of the world; it decides nothing.
 
 use crate::coming::{Coming, Fails};
-use crate::database::{Database, Needs, Record};
+use crate::database::{Database, Needs};
+use crate::gtid::NOWHERE;
 use crate::struck::{How, Work};
 use crate::world::World;
 use dauphin_ha::{EngineFailure, EngineOutcome, EngineStep, Event};
-use dauphin_model::{Lsn, Position, Span, SwitchPoint, Timeline};
+use dauphin_model::{Branch, Lsn, Position, Span, SwitchPoint, Timeline};
 
 /// How a step ends.
-type Ends = Result<EngineOutcome, EngineFailure>;
+pub(crate) type Ends = Result<EngineOutcome, EngineFailure>;
 
 /// How long a promotion that the agent gave up may still take to come about.
 const PROMOTES_LATE_MS: (u64, u64) = (50, 3_000);
@@ -77,7 +78,8 @@ impl World {
         let db = &mut self.nodes[at].db;
         match (&step, db.running.is_some()) {
             (EngineStep::Clone { .. }, false) => db.tear(true),
-            (EngineStep::Rewind { .. }, false) => db.tear(false),
+            // servers of GTIDs do not go back: nothing is begun
+            (EngineStep::Rewind { .. }, false) if !db.kind.has_gtids() => db.tear(false),
             _ => {}
         }
         match (&step, &mut db.running) {
@@ -184,13 +186,27 @@ impl World {
 
     pub(crate) fn engine_does(&mut self, at: usize, db_life: u64, step: &EngineStep) -> Ends {
         let same = self.nodes[at].db.life == db_life;
+        if self.nodes[at].db.kind.has_gtids()
+            && let Some(ends) = self.gtid_does(at, same, step)
+        {
+            return ends;
+        }
         let gone = || EngineFailure::new("the server is gone");
         let silent = || EngineFailure::new("the source does not answer");
         match step {
             EngineStep::Bootstrap { timeline } => {
                 let db = &mut self.nodes[at].db;
-                *db = Database { has_data: true, timeline: *timeline, life: db.life, ..Database::default() };
-                db.log.push(Record { timeline: *timeline, value: 0 });
+                *db = Database {
+                    has_data: true,
+                    timeline: *timeline,
+                    life: db.life,
+                    kind: db.kind,
+                    ..Database::default()
+                };
+                if db.kind.has_gtids() {
+                    db.history.push(Branch { timeline: NOWHERE, end: Lsn(0) });
+                }
+                db.log_own(0);
                 db.start();
                 if let Some(running) = &mut db.running {
                     running.in_recovery = false;
@@ -214,7 +230,7 @@ impl World {
                 running.upstream = None;
                 running.streaming = false;
                 running.epoch += 1;
-                Ok(EngineOutcome::Frozen(self.nodes[at].db.position()))
+                Ok(EngineOutcome::Frozen { position: self.nodes[at].db.position(), stray: false })
             }
             EngineStep::Follow { upstream, voter } => {
                 let upstream = self.index(upstream).ok_or_else(gone)?;
@@ -310,8 +326,7 @@ impl World {
             return Ok(self.stop_by_force(at));
         }
         if leads {
-            let timeline = self.nodes[at].db.timeline;
-            self.nodes[at].db.log.push(Record { timeline, value: 0 });
+            self.nodes[at].db.log_own(0);
             for other in 0..self.nodes.len() {
                 let follows = self.nodes[other]
                     .db
@@ -333,7 +348,7 @@ impl World {
     }
 
     /// Nobody knows what it held in the end.
-    fn stop_by_force(&mut self, at: usize) -> EngineOutcome {
+    pub(crate) fn stop_by_force(&mut self, at: usize) -> EngineOutcome {
         self.kill_server(at);
         self.nodes[at].server_down_told = true;
         EngineOutcome::Stopped(None)

@@ -2,7 +2,7 @@
 //! its server shows. Part of the world; it decides nothing.
 
 use crate::coming::Coming;
-use crate::database::Record;
+use crate::database::{Record, Running};
 use crate::world::World;
 use dauphin_ha::{Core, EngineStep, Event};
 use dauphin_model::{Attached, Branch, Lsn, Mono, Position, Run, ServerView, Span, Timeline, Voter};
@@ -16,6 +16,9 @@ const DISK_PROBED: Span = Span::ms(1_500);
 impl World {
     /// A stream carries what its upstream has and it has not.
     pub(crate) fn ship(&mut self, at: usize) {
+        if self.nodes[at].db.kind.has_gtids() {
+            return self.gtid_ship(at);
+        }
         let Some(running) = &self.nodes[at].db.running else { return };
         let Some((source, voter)) = running.upstream.clone() else { return };
         let (epoch, db_life) = (running.epoch, self.nodes[at].db.life);
@@ -98,7 +101,12 @@ impl World {
     /// A replica tells what it has on its disk: that counts, even if it was its last word.
     pub(crate) fn hear(&mut self, at: usize, voter: &Voter, end: usize) {
         self.forget_who_left(at);
+        let gtids = self.nodes[at].db.kind.has_gtids();
         if let Some(running) = &mut self.nodes[at].db.running {
+            if gtids && !running.enforced.iter().any(|e| e.voters.contains(voter)) {
+                // its session was ended
+                return;
+            }
             let flushed = running.attached.entry(voter.clone()).or_default();
             *flushed = (*flushed).max(end);
         }
@@ -108,6 +116,9 @@ impl World {
     /// A sender ends when its replica leaves, and what that one said is forgotten. One whose replica was cut off or stands
     /// still lingers.
     fn forget_who_left(&mut self, at: usize) {
+        if self.nodes[at].db.kind.has_gtids() {
+            return;
+        }
         let left = |voter: &&Voter| {
             let there = |i| !self.reaches(i, at) || !self.reaches(at, i) || self.now < self.nodes[i].frozen_until;
             !self.streams_from(voter, at) && !self.index(&voter.name).is_some_and(there)
@@ -120,7 +131,7 @@ impl World {
         }
     }
 
-    fn release_heard(&mut self, at: usize) {
+    pub(crate) fn release_heard(&mut self, at: usize) {
         if !self.server_runs(at) {
             return;
         }
@@ -161,6 +172,11 @@ impl World {
             return ServerView { run: Run::Stopped, disk_ok: true, ..ServerView::default() };
         };
         let position: Position = db.position();
+        let (attached, received) = if db.kind.has_gtids() {
+            (self.gtid_attached(at), Some(Lsn(db.held() as u64)))
+        } else {
+            (self.attached_to(at, running), None)
+        };
         ServerView {
             run: Run::Running,
             serves: true,
@@ -168,26 +184,31 @@ impl World {
             replayed: Some(position.lsn),
             streaming: (running.streaming && running.in_recovery).then_some(db.timeline),
             heard_of: db.heard_of(),
-            attached: running
-                .attached
-                .iter()
-                .filter(|(v, _)| self.streams_from(v, at))
-                .map(|(v, end)| Attached {
-                    application_name: v.application_name(),
-                    voter: Some(v.clone()),
-                    client_addr: None,
-                    state: "streaming".to_owned(),
-                    sync_state: "quorum".to_owned(),
-                    write: Some(Lsn(*end as u64)),
-                    flush: Some(Lsn(*end as u64)),
-                    lag: None,
-                    replay: Some(Lsn(*end as u64)),
-                })
-                .collect(),
+            attached,
+            received,
             position: Some(position),
             disk_ok: !self.disk_seems_full(at),
             ..ServerView::default()
         }
+    }
+
+    fn attached_to(&self, at: usize, running: &Running) -> Vec<Attached> {
+        running
+            .attached
+            .iter()
+            .filter(|(v, _)| self.streams_from(v, at))
+            .map(|(v, end)| Attached {
+                application_name: v.application_name(),
+                voter: Some(v.clone()),
+                client_addr: None,
+                state: "streaming".to_owned(),
+                sync_state: "quorum".to_owned(),
+                write: Some(Lsn(*end as u64)),
+                flush: Some(Lsn(*end as u64)),
+                lag: None,
+                replay: Some(Lsn(*end as u64)),
+            })
+            .collect()
     }
 
     fn disk_seems_full(&self, at: usize) -> bool {

@@ -203,6 +203,7 @@ fn is_choice(coming: &Coming) -> bool {
         Coming::Tick(_)
         | Coming::Ship(_)
         | Coming::Arrive { .. }
+        | Coming::Received { .. }
         | Coming::Flushed { .. }
         | Coming::EngineTold { .. }
         | Coming::PromotesLate { .. }

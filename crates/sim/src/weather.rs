@@ -7,7 +7,7 @@ use crate::faults::Fault;
 use crate::rng::Rng;
 use crate::struck::{Asked, Change, How, Struck, What, Work};
 use crate::world::World;
-use dauphin_model::{Durability, Mono, OnShortage, Profile, Span};
+use dauphin_model::{Durability, EngineKind, Mono, OnShortage, Profile, Span};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Average time between two moments at which faults strike.
@@ -96,7 +96,7 @@ impl Weather {
     /// How long such a fault lasts this time.
     fn lasts(&mut self, fault: Fault, lease: Span) -> Span {
         match fault {
-            Fault::KillServer | Fault::LosesLog => Span::ZERO,
+            Fault::KillServer | Fault::LosesLog | Fault::Errant => Span::ZERO,
             Fault::KillAgent => self.span(200, 6_000),
             Fault::KillNode => self.span(200, 8_000),
             Fault::PauseAgent | Fault::FreezeNode => self.span(50, lease.as_ms() * 3),
@@ -104,7 +104,7 @@ impl Weather {
                 let most = if self.rng.chance(LONG_PERCENT) { 12_000 } else { 4_000 };
                 self.span(200, most)
             }
-            Fault::StreamStalls => self.span(100, 6_000),
+            Fault::StreamStalls | Fault::ApplierStands => self.span(100, 6_000),
             Fault::FullDisk | Fault::StoreStands => self.span(300, 8_000),
             // how old the copy is
             Fault::StoreRestored => self.span(1_000, 15_000),
@@ -129,6 +129,12 @@ impl Faults {
             (self.store_stands, Fault::StoreStands),
             (self.store_restored, Fault::StoreRestored),
         ]
+    }
+
+    /// What hits servers of GTIDs besides. A draw more would change every seed of PostgreSQL's.
+    fn rates_for_gtids(&self, engine: EngineKind) -> Vec<(u64, Fault)> {
+        let all = [(self.applier_stands, Fault::ApplierStands), (self.errant, Fault::Errant)];
+        all.into_iter().filter(|_| engine.has_gtids()).collect()
     }
 }
 
@@ -156,6 +162,7 @@ impl World {
             self.nodes[at].agent_paused_until = self.now;
             self.nodes[at].frozen_until = self.now;
             self.nodes[at].stalled_until = self.now;
+            self.nodes[at].applier_stands_until = self.now;
             self.nodes[at].disk_full_until = self.now;
             self.start_agent(at);
             self.later(Span::ms(2), Coming::StoreSeen(at));
@@ -188,7 +195,8 @@ impl World {
         let member = usize::try_from(self.weather.rng.below(self.nodes.len() as u64)).unwrap_or(0);
         let (at, lease, operator) = (self.now, self.config.spec.profile.lease(), self.config.faults.operator);
         let one_way = if self.weather.rng.chance(50) { Fault::HearsNothing } else { Fault::IsNotHeard };
-        for (percent, fault) in self.config.faults.rates(one_way) {
+        let more = self.config.faults.rates_for_gtids(self.config.spec.engine);
+        for (percent, fault) in self.config.faults.rates(one_way).into_iter().chain(more) {
             if self.weather.rng.chance(percent) {
                 let lasts = self.weather.lasts(fault, lease);
                 self.hit(Struck { at, member, what: What::Hits(fault), lasts });
@@ -212,6 +220,8 @@ impl World {
         let rng = &mut self.weather.rng;
         let voters = self.config.spec.members.iter().filter(|m| m.may_vote()).count().saturating_sub(1) as u64;
         let waits = self.config.spec.durability != Durability::Async;
+        // MariaDB waits for one acknowledgement, or for none
+        let waits = waits && self.config.spec.engine != EngineKind::Mariadb;
         match rng.below(4) {
             0 if waits => Change::Durability(if rng.chance(50) { Durability::Sync } else { Durability::Quorum }),
             1 if waits => {

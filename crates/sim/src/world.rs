@@ -47,6 +47,8 @@ pub struct World {
     pub(crate) watch: Watch,
     /// What happened.
     pub trace: Trace,
+    /// There are servers and no agents.
+    pub(crate) bare: bool,
 }
 
 impl World {
@@ -57,7 +59,9 @@ impl World {
         let mut clocks = if config.pace.steady { Rng::steady() } else { Rng::new(config.seed ^ CLOCKS) };
         let mut rate = || if config.faults.drift { clocks.between(RATE_MIN, RATE_MAX + 1) } else { TRUE_RATE };
         let members = config.spec.members.iter();
-        let nodes = members.map(|m| Node::new(m.name.clone(), m.kind == MemberKind::Witness, rate())).collect();
+        let nodes = members
+            .map(|m| Node::new(m.name.clone(), config.spec.engine, m.kind == MemberKind::Witness, rate()))
+            .collect();
         let mut world = Self {
             rng: if config.pace.steady { Rng::steady() } else { Rng::new(config.seed ^ 0x5EED) },
             now: Mono(1_000_000),
@@ -71,6 +75,7 @@ impl World {
             next_ask: 0,
             watch: Watch::default(),
             trace: Trace::new(config.trace),
+            bare: false,
             config,
         };
         for at in 0..world.nodes.len() {
@@ -242,6 +247,9 @@ impl World {
             }
             Coming::Arrive { at, epoch, db_life, from, records, history, timeline } => {
                 self.arrive(*at, *epoch, *db_life, *from, records, history, *timeline);
+            }
+            Coming::Received { at, epoch, db_life, from, records, end } => {
+                self.gtid_received(*at, (*epoch, *db_life), *from, records, *end);
             }
             Coming::Flushed { at, db_life, voter, end } => {
                 if self.nodes[*at].db.life != *db_life || self.postponed(*at, &coming, false) {

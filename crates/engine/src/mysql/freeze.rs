@@ -3,11 +3,30 @@
 
 use crate::mysql::relay_log::may_hold_rows_of;
 use crate::mysql::threads::LOOK_LIMIT;
+use crate::mysql::timelines::{Began, Log};
 use crate::mysql::{Error, Mysql, Result, Standing};
 use dauphin_model::Position;
 use std::time::Duration;
 
 const DOING: &str = "applying what was received";
+
+/// What a frozen member may vouch for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frozen {
+    /// Up to here it holds what leaderships wrote.
+    pub position: Position,
+    /// What it holds besides, for people: nobody may lead with it, or receive from it.
+    pub stray: Option<String>,
+}
+
+impl Frozen {
+    fn of(log: &Log, began: &[Began]) -> Result<Self> {
+        let place = log.place(began);
+        let Some(stray) = place.stray else { return Ok(Self { position: place.position, stray: None }) };
+        let position = log.chain_end(began).ok_or_else(|| Error::Stray { stray: stray.clone() })?;
+        Ok(Self { position, stray: Some(stray) })
+    }
+}
 
 impl Mysql {
     /// Stops every receiver, applies what was received (an applier that was stopped is started), and says where the log is then:
@@ -16,22 +35,24 @@ impl Mysql {
     ///
     /// # Errors
     /// [`Error::Unapplied`] when a leadership began in what is not applied: nobody can say on which timeline its end is.
+    /// [`Error::Stray`] when it holds something else besides, and nobody can say how much of the chain.
     /// [`Error::TimedOut`], [`Error::File`], [`Error::Sql`].
-    pub async fn freeze_at(&self, limit: Duration) -> Result<Position> {
+    pub async fn freeze_at(&self, limit: Duration) -> Result<Frozen> {
         self.freeze(limit).await?;
-        if self.is_late().await? {
-            // it acknowledged nothing of what it has not applied, and receives that again
-            return Ok(self.standing(LOOK_LIMIT).await?.place.position);
-        }
-        match self.drain(DOING, limit).await {
-            Ok(_) => Ok(self.standing(LOOK_LIMIT).await?.place.position),
+        // who is late acknowledged nothing of what it has not applied, and receives that again
+        let late = self.is_late().await?;
+        match if late { Ok(()) } else { self.drain(DOING, limit).await.map(|_| ()) } {
+            Ok(()) => {
+                let standing = self.standing(LOOK_LIMIT).await?;
+                Frozen::of(&standing.view.log(), &standing.began)
+            }
             Err(error @ Error::Unapplied { .. }) => self.held().await?.ok_or(error),
             Err(error) => Err(error),
         }
     }
 
     /// Where the log ends with what was received and is not applied; `None` where that cannot be said.
-    async fn held(&self) -> Result<Option<Position>> {
+    async fn held(&self) -> Result<Option<Frozen>> {
         let before = self.standing(LOOK_LIMIT).await?;
         for channel in &before.view.channels {
             let Some(at) = channel.relay_at.clone() else { return Ok(None) };
@@ -49,6 +70,6 @@ impl Mysql {
             return Ok(None);
         }
         let log = self.reach_of(&view).await?.and_then(|reached| view.log().reaching(reached));
-        Ok(log.map(|log| log.place(&began).position))
+        log.map(|log| Frozen::of(&log, &began)).transpose()
     }
 }

@@ -60,6 +60,10 @@ impl Mysql {
             }
         }
         let standing = self.standing(LOOK_LIMIT).await?;
+        if let (Some(stray), true) = (standing.place.stray, standing.view.leads()) {
+            // whom it hands over to could not be held to it
+            return Err(Error::Stray { stray });
+        }
         let waits = standing.view.channels.iter().any(|channel| channel.applier != Thread::Stopped);
         match standing.view.semi_sync.waiting {
             0 => Ok((standing.place.position, waits || !self.senders().await?.is_empty())),

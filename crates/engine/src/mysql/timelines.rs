@@ -17,9 +17,6 @@ use std::fmt;
 /// ranks lowest; bootstraps begin above it.
 pub const NOWHERE: Timeline = Timeline(1);
 
-/// MariaDB's domain in which everything is logged.
-const DOMAIN: u32 = 0;
-
 // The character set is written out: versions differ in theirs, and rows would not fit from one to the other.
 pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS dauphin.timelines (timeline int unsigned PRIMARY KEY, \
      parent int unsigned NOT NULL, end_ordinal bigint unsigned NOT NULL, writer varchar(36) NOT NULL, \
@@ -105,6 +102,9 @@ pub struct Place {
 }
 
 impl Log {
+    /// MariaDB's domain in which everything is logged.
+    pub(crate) const DOMAIN: u32 = 0;
+
     /// The log that reaches this far instead. `None`: that is the other family's.
     pub(crate) fn reaching(self, reached: Reached) -> Option<Self> {
         match (self, reached) {
@@ -121,7 +121,7 @@ impl Log {
     pub(crate) fn ordinal(&self) -> u64 {
         match self {
             Self::Mysql(set) => set.count(),
-            Self::Mariadb { reached, .. } => reached.of(DOMAIN).map_or(0, |last| last.sequence),
+            Self::Mariadb { reached, .. } => reached.of(Self::DOMAIN).map_or(0, |last| last.sequence),
         }
     }
 
@@ -141,15 +141,21 @@ impl Log {
         }
     }
 
-    /// What of it is not in the chain of these leaderships.
-    fn stray(&self, held: &[&Began], end: u64) -> Option<String> {
+    /// The first of these leaderships that does not go on where the one before was left.
+    pub(crate) fn broken_chain<'a>(held: &[&'a Began]) -> Option<&'a Began> {
         let mut left = NOWHERE;
         let mut from = 0;
-        for row in held {
-            if row.parent != left || row.end.0 < from {
-                return Some(format!("leadership {} leaves {} at {}", row.timeline, row.parent, row.end.0));
-            }
+        held.iter().copied().find(|row| {
+            let fits = row.parent == left && row.end.0 >= from;
             (left, from) = (row.timeline, row.end.0 + 1);
+            !fits
+        })
+    }
+
+    /// What of it is not in the chain of these leaderships.
+    fn stray(&self, held: &[&Began], end: u64) -> Option<String> {
+        if let Some(row) = Self::broken_chain(held) {
+            return Some(format!("leadership {} leaves {} at {}", row.timeline, row.parent, row.end.0));
         }
         if held.first().map_or(end, |first| first.end.0) > 0 {
             return Some(format!("{self} before the first leadership"));
@@ -202,14 +208,15 @@ fn stray_in_state(
         last = Some(writer);
     }
     let gtid = |gtid: MariaGtid| format!("{}-{}-{}", gtid.domain, gtid.server, gtid.sequence);
-    let in_chain = |g: &MariaGtid| g.domain == DOMAIN && due.get(&g.server).is_some_and(|last| g.sequence <= *last);
+    let in_chain =
+        |g: &MariaGtid| g.domain == Log::DOMAIN && due.get(&g.server).is_some_and(|last| g.sequence <= *last);
     // what lies beyond is on its way into the tables
-    let logged = state.gtids().filter(|g| g.domain != DOMAIN || g.sequence <= end);
-    let mut strays = logged.chain(reached.gtids().filter(|g| g.domain != DOMAIN));
+    let logged = state.gtids().filter(|g| g.domain != Log::DOMAIN || g.sequence <= end);
+    let mut strays = logged.chain(reached.gtids().filter(|g| g.domain != Log::DOMAIN));
     if let Some(stray) = strays.find(|g| !in_chain(g)) {
         return Some(gtid(stray));
     }
-    let at_end = reached.of(DOMAIN)?;
+    let at_end = reached.of(Log::DOMAIN)?;
     (last != Some(Writer::Mariadb(at_end.server))).then(|| gtid(at_end))
 }
 
@@ -371,6 +378,40 @@ mod tests {
         let lost = mysql("A:1-100,C:1").place(&rows("2:A@0")).position;
         assert!(lost.leads_into(&leader).is_err() && !leader.holds(&lost));
         assert!(matches!(lost.compare(&leader), Relation::Diverged { .. }));
+    }
+
+    #[test]
+    fn a_stray_log_vouches_for_the_chain_it_holds() {
+        let chain = |log: &Log, leaderships: &str| log.chain_end(&rows(leaderships));
+        for (log, leaderships, expected) in [
+            (mysql("A:1-100,C:1"), "2:A@0", "1:0 2:100"),
+            // received behind it
+            (mysql("A:1-150,C:1-7"), "2:A@0", "1:0 2:150"),
+            // a former leader wrote once more, and is counted up to where it was left
+            (mysql("A:1-103,B:1-5"), "2:A@0 3:B@100", "1:0 2:100 3:105"),
+            (mysql("A:1-130,B:1-5,C:1"), "2:A@0 3:B@100 7:A@105", "1:0 2:100 3:105 7:135"),
+            (mysql("A:1-130,C:1:tagged:1"), "2:A@0 3:A@100", "1:0 2:100 3:130"),
+            (mariadb("0-1-100,0-3-101"), "2:1@0", "1:0 2:100"),
+            (mariadb("0-3-101,0-1-150"), "2:1@0", "1:0 2:150"),
+            (mariadb("0-1-103,0-2-105"), "2:1@0 3:2@100", "1:0 2:100 3:105"),
+            (mariadb("0-1-100,5-1-1"), "2:1@0", "1:0 2:100"),
+        ] {
+            assert!(log.place(&rows(leaderships)).stray.is_some(), "{log}");
+            assert_eq!(chain(&log, leaderships), Some(position(expected)), "{log} {leaderships}");
+        }
+        for (log, leaderships) in [
+            // no leadership, one that is not whole, one without its beginning, numbers that are missing, or counted apart
+            (mysql("A:1-5"), ""),
+            (mysql("A:1-99,B:1-5"), "2:A@0 3:B@100"),
+            (mysql("A:1-9"), "2:A@5"),
+            (mysql("A:1-50:52-100,C:1"), "2:A@0"),
+            (mysql("A:2-100,C:1"), "2:A@0"),
+            (mysql("A:1-60:tagged:1-40,C:1"), "2:A@0"),
+            (mariadb("0-3-5"), ""),
+            (mariadb("0-1-90,0-3-91"), "2:1@0 3:2@90"),
+        ] {
+            assert_eq!(chain(&log, leaderships), None, "{log} {leaderships}");
+        }
     }
 
     #[test]

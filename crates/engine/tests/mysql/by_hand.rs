@@ -153,7 +153,7 @@ pub async fn a_delay_that_somebody_gave_a_voter_throws_nothing_away(stage: &Stag
     let end = one.look().await.executed;
     until("the row is received", async || two.look().await.reached().unwrap().holds(&end)).await;
     let little = Duration::from_secs(1);
-    assert_eq!(Some(two.sql.freeze_at(little).await.unwrap()), one.view().await.position);
+    assert_eq!(Some(two.sql.freeze_at(little).await.unwrap().position), one.view().await.position);
     let moved = two.sql.follow(&one.source(None), Acknowledges::No, little).await;
     assert!(matches!(moved, Err(Error::Unapplied { .. })), "{moved:?}");
     assert!(two.look().await.reached().unwrap().holds(&end), "it is still there");

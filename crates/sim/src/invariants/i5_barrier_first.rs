@@ -15,7 +15,15 @@ impl World {
         let log = &self.nodes[at].db.log;
         let holds = |voter: &&dauphin_model::Voter| {
             let node = self.nodes.iter().find(|n| n.name == voter.name);
-            node.is_some_and(|n| n.db.log.len() > switch && log.len() > switch && n.db.log[..=switch] == log[..=switch])
+            // among what it has: somebody may have written beside it
+            let all = |n: &crate::coming::Node| {
+                let mut due = log[..=switch].iter().peekable();
+                for record in n.db.on_disk() {
+                    due.next_if_eq(&record);
+                }
+                due.peek().is_none()
+            };
+            log.len() > switch && node.is_some_and(all)
         };
         let held = record.published.voters.iter().filter(holds).count();
         let required = (record.published.voters.len() + 1).saturating_sub(record.published.answers as usize);

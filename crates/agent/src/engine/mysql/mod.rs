@@ -95,7 +95,11 @@ impl MysqlHands {
             EngineStep::Stop => self.stop(server).await,
             EngineStep::Freeze => {
                 *lock(&self.follows) = None;
-                Ok(EngineOutcome::Frozen(mysql.freeze_at(FREEZE_LIMIT).await?))
+                let frozen = mysql.freeze_at(FREEZE_LIMIT).await?;
+                if let Some(stray) = &frozen.stray {
+                    tracing::warn!(%stray, vouches = %frozen.position, "the log holds what no leader wrote");
+                }
+                Ok(EngineOutcome::Frozen { position: frozen.position, stray: frozen.stray.is_some() })
             }
             EngineStep::Follow { upstream, voter } => self.follow(server, &upstream, &voter).await,
             EngineStep::Promote { timeline, .. } => {

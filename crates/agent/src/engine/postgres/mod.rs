@@ -48,7 +48,10 @@ impl PostgresHands {
                 self.start(server, Some(upstream_of(server, &upstream, &voter)?)).await
             }
             EngineStep::Stop => self.stop().await,
-            EngineStep::Freeze => Ok(EngineOutcome::Frozen(postgres.freeze(FREEZE_LIMIT).await?.position)),
+            EngineStep::Freeze => {
+                let position = postgres.freeze(FREEZE_LIMIT).await?.position;
+                Ok(EngineOutcome::Frozen { position, stray: false })
+            }
             EngineStep::Follow { upstream, voter } => {
                 postgres.follow(&upstream_of(server, &upstream, &voter)?).await?;
                 Ok(EngineOutcome::Done)
