@@ -97,7 +97,7 @@ impl MysqlHands {
                 *lock(&self.follows) = None;
                 let frozen = mysql.freeze_at(FREEZE_LIMIT).await?;
                 if let Some(stray) = &frozen.stray {
-                    tracing::warn!(%stray, vouches = %frozen.position, "the log holds what no leader wrote");
+                    tracing::info!(%stray, vouches = %frozen.position, "the log holds what no leader wrote");
                 }
                 Ok(EngineOutcome::Frozen { position: frozen.position, stray: frozen.stray.is_some() })
             }
