@@ -1,12 +1,23 @@
 //! The scenarios. docs/simulator.md lists them.
 
 mod commits;
+mod gtids;
 mod logs;
 
 use crate::story::Line::{self, See};
 use crate::story::{Commit, Look, Scenario, Seen, Standing, Stream, Who};
+use dauphin_model::EngineKind;
 
-/// All of them.
+/// Those of this engine.
+#[must_use]
+pub fn scenarios_of(engine: EngineKind) -> Vec<Scenario> {
+    match engine {
+        EngineKind::Postgres => scenarios(),
+        EngineKind::Mysql | EngineKind::Mariadb => gtids::scenarios(engine),
+    }
+}
+
+/// Those of PostgreSQL.
 #[must_use]
 pub fn scenarios() -> Vec<Scenario> {
     let all = [
@@ -28,7 +39,11 @@ pub fn scenarios() -> Vec<Scenario> {
         ("log that no slot keeps is gone for whoever comes back, and a copy mends it", logs::retention()),
         ("one of two: either is enough, none is not; two of two: both are needed", commits::quorum()),
     ];
-    all.into_iter().map(|(name, lines)| Scenario { name, lines }).collect()
+    all.into_iter().map(|(name, lines)| Scenario { engine: EngineKind::Postgres, name, lines }).collect()
+}
+
+fn vouches(who: Who, values: &[u32]) -> Line {
+    See(Look::Vouches(who), Seen::Values(values.to_vec()))
 }
 
 fn commit(value: u32, told: Commit) -> Line {

@@ -12,6 +12,7 @@
 //! - the order among voters (`FIRST`), which the fake does not know: every setting here counts them (`ANY`);
 //! - how long anything takes.
 
+use dauphin_model::EngineKind;
 use std::fmt;
 
 /// One of the three members.
@@ -81,6 +82,12 @@ pub enum Act {
     Clone(Who, Who),
     /// A replica's replay is paused; it goes on receiving.
     PauseReplay(Who),
+    /// It goes on.
+    ResumeReplay(Who),
+    /// Somebody writes this value on a replica. On servers of GTIDs.
+    WriteByHand(Who, u32),
+    /// The leader's agent writes its heartbeat. On servers of GTIDs.
+    Beat(Who),
     /// The first keeps no log for the second any more.
     DropSlot(Who, Who),
     /// It gives away the log that it need not keep.
@@ -108,6 +115,8 @@ pub enum Look {
     Standing(Who, Who),
     /// Whether the first one's log holds all of the second one's, to the last record.
     HoldsAll(Who, Who),
+    /// The values that it vouches for once it is frozen, whatever else its log holds. On servers of GTIDs.
+    Vouches(Who),
 }
 
 /// What a client knows of its commit.
@@ -177,10 +186,12 @@ pub enum Line {
     See(Look, Seen),
 }
 
-/// A story that must go the same way on fake and real servers. It begins with `m1` leading on timeline 3, open and waiting for
+/// A story that must go the same way on fake and real servers of an engine. It begins with `m1` leading on timeline 3, open and waiting for
 /// nobody, `m2` and `m3` streaming from it, and each of the three keeping log for the two others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
+    /// Whose servers.
+    pub engine: EngineKind,
     /// A sentence that says what is true.
     pub name: &'static str,
     /// The lines.

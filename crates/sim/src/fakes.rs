@@ -5,7 +5,7 @@ use crate::coming::Coming;
 use crate::config::{Config, Faults, Pace, spec};
 use crate::world::World;
 use dauphin_ha::{EngineOutcome, EngineStep};
-use dauphin_model::{Durability, Incarnation, MemberName, Position, Span, Voter};
+use dauphin_model::{Durability, EngineKind, Incarnation, Lsn, MemberName, Mono, Position, Span, Voter};
 use std::collections::BTreeSet;
 
 /// After this long whatever can arrive has: many times what a stream needs to carry a scenario's log.
@@ -33,11 +33,12 @@ pub struct Fakes {
 }
 
 impl Fakes {
-    /// Members without data.
+    /// Members without data, on servers of this engine.
     #[must_use]
-    pub fn new(members: u64) -> Self {
+    pub fn new(engine: EngineKind, members: u64) -> Self {
         let pace = Pace { steady: true, clients: 0, ..Pace::default() };
-        let spec = spec(members, Durability::Quorum);
+        let mut spec = spec(members, Durability::Quorum);
+        spec.engine = engine;
         let mut world = World::new(Config { spec, pace, faults: Faults::default(), ..Config::of_seed(0) });
         world.coming.retain(|_, coming| matches!(coming, Coming::Ship(_)));
         world.bare = true;
@@ -83,6 +84,35 @@ impl Fakes {
     /// Cancels the wait of a commit; whether it waited.
     pub fn cancel(&mut self, at: usize, value: u64) -> bool {
         self.world.nodes[at].db.cancel(value)
+    }
+
+    /// Somebody writes on a replica.
+    pub fn write_by_hand(&mut self, at: usize, value: u64) {
+        self.world.writes_errant(at, value);
+    }
+
+    /// The leader's agent writes its heartbeat.
+    pub fn beat(&mut self, at: usize) {
+        self.world.gtid_beats(at);
+    }
+
+    /// What it receives is not applied from now on, or is again.
+    pub fn hold_applier(&mut self, at: usize, held: bool) {
+        self.world.nodes[at].applier_stands_until = if held { Mono(u64::MAX) } else { Mono(0) };
+    }
+
+    /// What it vouches for once it is frozen.
+    #[must_use]
+    pub fn vouches(&self, at: usize) -> Option<Position> {
+        self.world.nodes[at].db.held_at()
+    }
+
+    /// Whether that value lies before there in the log in which it was written.
+    #[must_use]
+    pub fn lies_before(&self, value: u64, end: &Position) -> bool {
+        let mut all = self.world.nodes.iter().flat_map(|n| n.db.on_disk());
+        let written = all.find(|record| record.value == value);
+        written.is_some_and(|r| end.timeline_from(Lsn(r.number)) == r.timeline && r.number < end.lsn.0)
     }
 
     /// The server's processes die.
@@ -157,6 +187,13 @@ impl Fakes {
         match upstream.filter(|source| source.running.is_some()) {
             None => FakeStream::None,
             Some(_) if running.streaming => FakeStream::Streams,
+            Some(source) if db.kind.has_gtids() => {
+                if running.gtid.begins_astray || db.lacks(source).is_none() {
+                    FakeStream::LogParts
+                } else {
+                    FakeStream::None
+                }
+            }
             Some(source) if db.position().leads_into(&source.position()).is_err() => FakeStream::LogParts,
             Some(source) if db.asks_for() != Some(source.position().timeline_from(db.position().lsn)) => {
                 FakeStream::AsksElsewhere

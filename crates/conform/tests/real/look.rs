@@ -48,6 +48,7 @@ impl Real {
                 };
                 Seen::Members(Who::ALL.into_iter().filter(streams).collect())
             }
+            Look::Vouches(_) => panic!("{look:?} is no look at PostgreSQL"),
             Look::Stream(who) => Seen::Stream(self.stream(*who).await.unwrap_or(Stream::None)),
             Look::Standing(ours, theirs) => match (self.position(*ours).await, self.position(*theirs).await) {
                 (Ok(a), Ok(b)) => {

@@ -296,6 +296,7 @@ impl Real {
             }
             Act::Recycle(at) => self.recycle(*at, SLOTS_KEEP).await,
             Act::RecycleBeyondSlots(at) => self.recycle(*at, LESS_THAN_A_SEGMENT).await,
+            Act::ResumeReplay(_) | Act::WriteByHand(..) | Act::Beat(_) => panic!("{act:?} is no act on PostgreSQL"),
         }
     }
 

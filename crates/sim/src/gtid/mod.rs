@@ -28,6 +28,8 @@ pub(crate) struct Relay {
 pub(crate) struct Session {
     /// It follows with its voter's account, and acknowledges what it receives.
     pub(crate) acknowledges: bool,
+    /// It begins behind what no source has: on MariaDB, whose place in a log is the last that it logged, whoever wrote that.
+    pub(crate) begins_astray: bool,
     /// Which life of its source's server it receives from.
     pub(crate) source_life: u64,
     /// The barrier's row that waits: since when, and how long it is waited for before another is written.
@@ -77,7 +79,7 @@ impl Database {
 
     /// Where the chain of leaderships ends in it with what it received, where that can be told: not behind the beginning of a
     /// leadership.
-    fn held_at(&self) -> Option<Position> {
+    pub(crate) fn held_at(&self) -> Option<Position> {
         let begins = self.relay.records.iter().any(|record| record.timeline > self.timeline);
         let chain = |record: &&Record| record.timeline == self.timeline;
         let end = self.on_disk().rev().find(chain).map_or(0, |last| last.number + 1);
@@ -86,9 +88,11 @@ impl Database {
     }
 
     /// What it lacks of a source's log, and whether the source still has that. `None`: the source refuses.
-    fn lacks<'a>(&self, source: &'a Self) -> Option<Vec<&'a Record>> {
-        let held = self.held();
-        let last = self.relay.records.last().or(self.log.last());
+    pub(crate) fn lacks<'a>(&self, source: &'a Self) -> Option<Vec<&'a Record>> {
+        // what somebody wrote beside it is in nobody's way
+        let mut chain = self.on_disk().rev().filter(|record| record.timeline != NOWHERE);
+        let last = chain.next();
+        let held = if self.stray { last.map_or(0, |_| 1 + chain.count()) } else { self.held() };
         let leads = held == 0 || source.log.get(held - 1) == last;
         if leads {
             let all = source.log.get(held..).unwrap_or_default();

@@ -92,9 +92,11 @@ impl World {
             return Err(EngineFailure::new("what was received cannot be applied (simulated)"));
         }
         let acknowledges = self.gtid_counted(at, source, voter).unwrap_or(false);
-        if let Some(running) = &mut self.nodes[at].db.running {
+        let db = &mut self.nodes[at].db;
+        if let Some(running) = &mut db.running {
             running.upstream = Some((source, voter.clone()));
             running.gtid.acknowledges = acknowledges;
+            running.gtid.begins_astray = db.kind == EngineKind::Mariadb && db.stray;
         }
         Ok(EngineOutcome::Done)
     }

@@ -59,7 +59,7 @@ impl World {
         let theirs = &self.nodes[source].db;
         let open = theirs.running.as_ref().is_some_and(|r| r.enforced.iter().any(|e| e.voters.contains(voter)));
         let let_in = !running.gtid.acknowledges || open;
-        if !linked || !let_in || self.nodes[at].disk_is_full(self.now) {
+        if !linked || !let_in || running.gtid.begins_astray || self.nodes[at].disk_is_full(self.now) {
             return None;
         }
         let mut lacking = self.nodes[at].db.lacks(theirs)?;
@@ -159,7 +159,9 @@ impl World {
             // all of it is flushed first
             db.relay.safe = db.relay.records.len();
         }
+        let astray = db.kind == EngineKind::Mariadb && db.stray;
         if let Some(running) = &mut db.running {
+            running.gtid.begins_astray = astray;
             running.gtid.acknowledges = counted;
             running.streaming = false;
             running.epoch += 1;

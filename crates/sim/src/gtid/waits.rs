@@ -24,7 +24,7 @@ impl World {
         let enough = acknowledging.len() >= required;
         if self.nodes[at].barrier.is_some() {
             self.gtid_raises(at, required, enough);
-        } else if running.access && enough {
+        } else if running.access && enough && !self.bare {
             let more = !acknowledging.is_subset(&running.gtid.acknowledging);
             let due = more || self.now.since(running.gtid.beaten) >= BEAT;
             if due {
@@ -71,7 +71,7 @@ impl World {
 
     /// The heartbeat is a commit: the next one that a voter acknowledges releases all before it. Where MariaDB logs nothing any
     /// more, its waits are ended if a voter that acknowledges has applied everything.
-    fn gtid_beats(&mut self, at: usize) {
+    pub(crate) fn gtid_beats(&mut self, at: usize) {
         let now = self.now;
         if self.nodes[at].db.kind == EngineKind::Mariadb && self.gtid_is_held(at) {
             let waiting = self.nodes[at].db.running.as_mut().map(|r| std::mem::take(&mut r.waiting));
@@ -100,13 +100,13 @@ impl World {
     }
 
     /// Somebody writes on a replica: it takes that, and its log is no chain any more.
-    pub(crate) fn writes_errant(&mut self, at: usize) {
+    pub(crate) fn writes_errant(&mut self, at: usize, value: u64) {
         let follows = self.nodes[at].db.running.as_ref().is_some_and(|r| r.in_recovery);
         if !self.nodes[at].db.kind.has_gtids() || !follows || !self.server_runs(at) {
             return;
         }
         let number = self.next_value;
         self.next_value += 1;
-        self.nodes[at].db.apply(Record { timeline: NOWHERE, number, value: 0 });
+        self.nodes[at].db.apply(Record { timeline: NOWHERE, number, value });
     }
 }
