@@ -122,10 +122,7 @@ fn many(from: u64, to: u64, config: impl Fn(u64) -> Config) -> Result<()> {
         }
     }
     let took = begun.elapsed().as_secs_f64();
-    crate::say(&format!(
-        "{} seeds, {bad} failed; {waiting} were left to a person, their store restored from an old copy",
-        to + 1 - from
-    ));
+    crate::say(&format!("{} seeds, {bad} failed; {waiting} were left to a person", to + 1 - from));
     let seconds = simulated / 1_000;
     crate::say(&format!("{seconds} s simulated in {took:.1} s, {:.0} a second", seconds as f64 / took.max(1e-9)));
     if bad > 0 { bail!("cargo xtask sim --seed N shows one of them, with --shrink what it takes") } else { Ok(()) }

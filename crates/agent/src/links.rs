@@ -21,7 +21,7 @@ pub(crate) const ASK_CHANNEL: u8 = 4;
 /// Channel of copies: one part after the other, as bytes.
 pub(crate) const COPY_CHANNEL: u8 = 5;
 /// First byte of a core message: what it means may change, and a member of another version is ignored.
-const MESSAGE_VERSION: u8 = 3;
+const MESSAGE_VERSION: u8 = 4;
 /// How long the server's port may take to refuse or accept.
 const KNOCK_WITHIN: Duration = Duration::from_millis(300);
 /// Pause before a member whose link port refuses is knocked at again.

@@ -49,13 +49,17 @@ impl Core {
         if campaign.catching_up.is_some() && may_catch_up {
             return;
         }
-        let known = |p: &Position| p.timeline <= record.timeline;
-        let heard: Vec<(&Voter, &Answer)> = campaign.answers.iter().filter(|(_, a)| known(&a.position)).collect();
-        // a person gives up what only such a member holds
+        let beside = self.beside_stray(campaign);
+        // what a person gives up, whatever the votes say
         let gives_up = matches!(campaign.kind, Kind::Forced { allow_data_loss: true });
-        let counts = |(_, a): &&(&Voter, &Answer)| !a.stray || !gives_up;
-        let Some(best) = heard.iter().filter(counts).map(|(_, a)| &a.position).max_by(|a, b| self.rank(a, b)).cloned()
-        else {
+        let evidence = if gives_up && beside.is_some() { Evidence::DataLossAccepted } else { evidence };
+        let needs_strays = beside.is_some() && !self.knows_without_strays(campaign, record, &evidence);
+        let heeded = |a: &Answer| a.position.timeline <= record.timeline && (!a.stray || needs_strays);
+        let heard: Vec<(&Voter, &Answer)> = campaign.answers.iter().filter(|(_, a)| heeded(a)).collect();
+        let Some(best) = heard.iter().map(|(_, a)| &a.position).max_by(|a, b| self.rank(a, b)).cloned() else {
+            if beside.is_some() {
+                self.while_too_few(campaign, record);
+            }
             return;
         };
         let wanted = match &campaign.kind {
@@ -87,7 +91,7 @@ impl Core {
                 .then_with(|| va.cmp(vb))
         });
         let Some((winner, answer)) = able.first().copied() else {
-            if self.beside_stray(campaign).is_some() {
+            if beside.is_some() {
                 self.while_too_few(campaign, record);
             }
             return;
@@ -116,8 +120,6 @@ impl Core {
             self.decide_for(campaign, record, winner, answer.position, evidence);
             return;
         }
-        let gone = gives_up && self.beside_stray(campaign).is_some();
-        let evidence = if gone { Evidence::DataLossAccepted } else { evidence };
         self.decide_for(campaign, record, winner, answer.position, evidence);
     }
 
@@ -130,6 +132,19 @@ impl Core {
         let (voter, held) = furthest(true)?;
         let more = furthest(false).is_none_or(|(_, a)| self.rank(&a.position, &held.position) == Ordering::Less);
         more.then(|| (voter.clone(), held.position.clone()))
+    }
+
+    /// Whether everything acknowledged is with the others, whatever such members hold besides: enough others answered, or
+    /// nothing was promised.
+    fn knows_without_strays(&self, campaign: &Campaign, record: &Leadership, evidence: &Evidence) -> bool {
+        let mut others = campaign.clone();
+        others.answers.retain(|_, answer| !answer.stray);
+        match evidence {
+            Evidence::LeaseEnded | Evidence::DataLossAccepted | Evidence::Bootstrap => true,
+            Evidence::FencedLeader { .. } | Evidence::Frozen { .. } => {
+                !matches!(self.revoked(&others, record), None | Some(Evidence::DataLossAccepted))
+            }
+        }
     }
 
     /// What speaks for a member beside its log. `before`: the leader that it would follow.
@@ -178,7 +193,8 @@ impl Core {
             .collect();
         if evidence == Evidence::DataLossAccepted || evidence == Evidence::LeaseEnded {
             let held_by = record.published.voters.iter().chain(record.holder.as_ref());
-            let given_up = |v: &&Voter| campaign.answers.get(v).is_none_or(|answer| answer.stray);
+            let more = |answer: &Answer| answer.stray && self.rank(&position, &answer.position) == Ordering::Less;
+            let given_up = |v: &&Voter| campaign.answers.get(v).is_none_or(more);
             let held_by = held_by.filter(given_up).cloned().collect();
             self.journal(Reason::RangeAtRisk { term: campaign.term, from: position.lsn, to: None, held_by });
         }
@@ -292,7 +308,8 @@ impl Core {
             .cloned()
             .collect();
         let (term, needed) = (campaign.term, record.published.answers);
-        let reason = match self.beside_stray(campaign).filter(|_| answered.len() >= needed as usize) {
+        let enough = self.revoked(campaign, record).is_some();
+        let reason = match self.beside_stray(campaign).filter(|_| enough) {
             Some((voter, position)) => Reason::HeldBesideStray { term, voter, position },
             None => Reason::TooFewAnswers { term, answered, missing, needed },
         };

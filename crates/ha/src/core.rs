@@ -313,9 +313,8 @@ impl Core {
         match (step, outcome) {
             (EngineStep::Freeze, EngineOutcome::Frozen { position, stray }) => {
                 self.server.streaming = None;
-                if !stray {
-                    self.server.position = Some(position.clone());
-                }
+                // all of it is looked at again
+                self.server.position = (!stray).then(|| position.clone());
                 self.frozen_at = Some(position);
                 self.frozen_stray = stray;
             }

@@ -66,7 +66,8 @@ impl Core {
             return;
         }
         if self.frozen_at.is_none() {
-            if self.record().is_some_and(|record| record.term >= term) && self.role == Role::Replica {
+            let decided = self.record().is_some_and(|record| record.term >= term);
+            if decided && matches!(self.role, Role::Replica | Role::Fenced) {
                 // decided without us: nobody waits for the answer, and it may be that there never is one
                 self.freezing = None;
                 self.following = None;

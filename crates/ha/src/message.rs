@@ -134,7 +134,6 @@ pub enum Message {
         /// It led the last open term and is fenced.
         holder: bool,
         /// Its log holds something besides that no leadership wrote.
-        #[serde(default)]
         stray: bool,
     },
     /// I will not.

@@ -164,20 +164,24 @@ impl Database {
         self.history.push(Branch { timeline: self.timeline, end });
         self.timeline = timeline;
         self.newest = None;
-        if let Some(running) = &mut self.running {
-            running.in_recovery = false;
-            running.upstream = None;
-            running.streaming = false;
-            running.aim = None;
-            running.epoch += 1;
-            // closed to clients, a server of GTIDs waits for nobody
-            let required = u32::from(!self.kind.has_gtids());
-            running.enforced = vec![Enforced { required, ..Enforced::default() }];
-            running.access = false;
-            running.attached.clear();
-            running.gtid = Session::default();
-        }
+        self.lead();
         self.log_own(0);
+    }
+
+    /// Leads on the timeline that it is on.
+    pub(crate) fn lead(&mut self) {
+        // closed to clients, a server of GTIDs waits for nobody
+        let required = u32::from(!self.kind.has_gtids());
+        let Some(running) = &mut self.running else { return };
+        running.in_recovery = false;
+        running.upstream = None;
+        running.streaming = false;
+        running.aim = None;
+        running.epoch += 1;
+        running.enforced = vec![Enforced { required, ..Enforced::default() }];
+        running.access = false;
+        running.attached.clear();
+        running.gtid = Session::default();
     }
 
     /// Writes a record of its own.

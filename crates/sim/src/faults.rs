@@ -108,7 +108,8 @@ impl World {
                 db.kept_from = db.kept_from.max(db.log.len().saturating_sub(LOG_KEPT));
             }
             Fault::ApplierStands => self.nodes[at].applier_stands_until = self.now + lasts,
-            Fault::Errant => self.writes_errant(at, 0),
+            // some rows, so that their numbers may lie beyond what comes next
+            Fault::Errant => (0..=self.next_value % 3).for_each(|_| self.writes_errant(at, 0)),
             Fault::StoreStands => self.stores.stands_until = self.stores.stands_until.max(self.now + lasts),
             Fault::StoreRestored => self.restore_store(lasts),
         }

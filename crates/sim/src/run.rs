@@ -23,7 +23,7 @@ pub struct Outcome {
     pub struck: Vec<Struck>,
     /// How much time went by in the simulation.
     pub simulated: Span,
-    /// Some members wait for a person: see `needs_a_person` below.
+    /// Some members wait for a person: see `is_rolled_back` and `is_held_beside_stray` below.
     pub needs_a_person: bool,
     /// One line per event, where asked for.
     pub lines: Vec<String>,
@@ -38,12 +38,15 @@ const HEALING: Span = Span::ms(60_000);
 const AFTER_RESTORE: Span = Span::ms(20_000);
 
 /// L1 is not asked of a cluster whose store came back older than a member's notes: such a member refuses the store and
-/// waits for a person, who alone can know which of both is right. Nor of one where nobody but a member on which somebody wrote
-/// by hand holds what may have been acknowledged. Everything else is asked of both as ever.
-fn needs_a_person(world: &World) -> bool {
+/// waits for a person, who alone can know which of both is right. Everything else is asked of it as ever.
+fn is_rolled_back(world: &World) -> bool {
     let refuses = |core: &dauphin_ha::Core| core.role() == Role::Quarantined;
-    let rolled_back = world.stores.restored && world.nodes.iter().filter_map(|n| n.core.as_ref()).any(refuses);
-    rolled_back || (!world.healthy() && world.watch.held_beside_stray)
+    world.stores.restored && world.nodes.iter().filter_map(|n| n.core.as_ref()).any(refuses)
+}
+
+/// Nor of one that found, and said, that nobody but a member on which somebody wrote holds what may have been acknowledged.
+fn is_held_beside_stray(world: &World) -> bool {
+    !world.healthy() && world.watch.held_beside_stray && world.nodes.iter().any(|n| n.db.stray)
 }
 
 /// Runs one configuration.
@@ -63,12 +66,12 @@ pub fn run(config: &Config) -> Outcome {
         world.heal();
         let before = world.watch.acknowledged;
         let well = |w: &World| w.whole() && w.watch.acknowledged > before;
-        let alive = world.wait_for(HEALING, |w| needs_a_person(w) || well(w)).is_some();
-        let person = needs_a_person(&world);
-        if person {
+        let alive = world.wait_for(HEALING, |w| is_rolled_back(w) || well(w)).is_some();
+        if is_rolled_back(&world) {
             world.run_for(AFTER_RESTORE);
         }
-        if !alive && world.watch.violation.is_none() {
+        let person = is_rolled_back(&world) || is_held_beside_stray(&world);
+        if !alive && !person && world.watch.violation.is_none() {
             let stuck = if world.healthy() { "a member did not come back" } else { "no leader acknowledges" };
             world.watch.violate(format!("L1: {stuck} {HEALING} after the last fault"));
         }
@@ -89,7 +92,7 @@ pub fn run(config: &Config) -> Outcome {
         hash: world.trace.hash(),
         struck: world.struck().to_vec(),
         simulated: world.now.since(Mono(0)),
-        needs_a_person: needs_a_person(&world),
+        needs_a_person: is_rolled_back(&world) || is_held_beside_stray(&world),
         lines: world.trace.lines().to_vec(),
     }
 }

@@ -176,6 +176,9 @@ impl World {
 
     /// A promotion that was given up comes about after all.
     pub(crate) fn promotes_late(&mut self, at: usize, db_life: u64, timeline: Timeline) {
+        if self.nodes[at].db.kind.has_gtids() && (!self.drains(at) || self.nodes[at].db.stray) {
+            return;
+        }
         let db = &self.nodes[at].db;
         if db.life == db_life && db.running.as_ref().is_some_and(|r| r.in_recovery) {
             self.trace.line(self.now, at, "the promotion that was given up comes about");

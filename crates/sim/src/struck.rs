@@ -43,6 +43,8 @@ pub enum Asked {
     Reinit,
     /// To take over, without a loss.
     Failover,
+    /// That this member leads, whatever is lost. Stories ask for it, no seed does.
+    FailoverWithLoss,
 }
 
 /// Work that a member hands out and waits for.
@@ -84,6 +86,7 @@ impl From<Asked> for Command {
             Asked::Restart => Self::Restart,
             Asked::Reinit => Self::Reinit,
             Asked::Failover => Self::Failover { allow_data_loss: false },
+            Asked::FailoverWithLoss => Self::Failover { allow_data_loss: true },
         }
     }
 }

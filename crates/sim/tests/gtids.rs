@@ -2,7 +2,7 @@
 //! and flushing. The seeds of `seeds` meet all of it by chance; here are the ways that matter, one by one.
 
 use dauphin_model::{Durability, EngineKind, Span};
-use dauphin_sim::{Config, Fault, Faults, World, spec};
+use dauphin_sim::{Asked, Config, Fault, Faults, World, spec};
 
 const BOTH: [EngineKind; 2] = [EngineKind::Mysql, EngineKind::Mariadb];
 
@@ -64,8 +64,17 @@ fn what_one_acknowledged_on_which_somebody_wrote_is_waited_for() {
             world.lines().join("\n")
         );
         assert_eq!(world.violation(), None, "{engine:?}");
+        // the leader comes back with all of it
+        let mut without = world.clone();
         world.revive(leader);
         whole_again(&mut world, "and beside it what no leader wrote");
+
+        // or a person gives it up
+        without.person_asks(other, Asked::FailoverWithLoss);
+        let led = without.wait_for(Span::ms(10_000), |w| w.healthy() && w.leader() == Some(other));
+        assert!(led.is_some(), "{engine:?}:\n{}", without.lines().join("\n"));
+        without.revive(leader);
+        whole_again(&mut without, "may hold are given up");
     }
 }
 
@@ -98,10 +107,13 @@ fn power_lost_between_receiving_and_flushing_loses_nothing_acknowledged() {
             world.strike(at, Fault::ApplierStands, Span::ms(3_000));
         }
         world.run_for(Span::ms(500));
-        for at in [leader, one, other] {
+        world.kill(leader);
+        for at in [one, other] {
             world.strike(at, Fault::KillNode, Span::ms(500));
         }
-        world.run_for(Span::ms(1_000));
-        whole_again(&mut world, "agent starts");
+        let led = world.wait_for(Span::ms(30_000), |w| w.healthy() && w.leader() != Some(leader));
+        assert!(led.is_some(), "{engine:?}:\n{}", world.lines().join("\n"));
+        world.revive(leader);
+        whole_again(&mut world, "leads from");
     }
 }

@@ -21,7 +21,12 @@ pub(super) fn scenarios(engine: EngineKind) -> Vec<Scenario> {
         ("a frozen replica receives nothing more", frozen()),
         ("an orderly stop sends everything to whoever is attached", orderly_stop()),
         ("a log that parts from its source's", parts_from_its_source(engine)),
-        ("somebody writes on a replica: it vouches for what the leader wrote, and stands nowhere", by_hand(engine)),
+        (
+            "somebody writes on a replica: it vouches for what the leader wrote, and stands nowhere",
+            by_hand(engine, 1, 1),
+        ),
+        ("somebody writes more on a replica than the leader does afterwards", by_hand(engine, 3, 1)),
+        ("somebody writes less on a replica than the leader does afterwards", by_hand(engine, 1, 3)),
     ];
     let mut all: Vec<Scenario> = all.into_iter().map(|(name, lines)| Scenario { engine, name, lines }).collect();
     if engine == EngineKind::Mysql {
@@ -180,25 +185,23 @@ fn parts_from_its_source(engine: EngineKind) -> Vec<Line> {
     lines
 }
 
-/// What comes behind it MySQL applies, and MariaDB only receives; either acknowledges.
-fn by_hand(engine: EngineKind) -> Vec<Line> {
-    let applied: &[u32] = match engine {
-        EngineKind::Mariadb => &[1, 100],
-        EngineKind::Mysql | EngineKind::Postgres => &[1, 2, 100],
-    };
-    vec![
-        Do(Sync(M1, vec![M2], 1)),
-        Do(Write(M1, 1)),
-        commit(1, Acknowledged),
-        rows(M2, &[1]),
-        Do(WriteByHand(M2, 100)),
+/// So many rows by hand, and so many of the leader's behind them: MySQL applies those, and MariaDB only receives them, as their
+/// numbers are taken. Either acknowledges.
+fn by_hand(engine: EngineKind, errant: u32, written: u32) -> Vec<Line> {
+    let (errant, written): (Vec<u32>, Vec<u32>) = ((100..100 + errant).collect(), (2..2 + written).collect());
+    let mut lines = vec![Do(Sync(M1, vec![M2], 1)), Do(Write(M1, 1)), commit(1, Acknowledged), rows(M2, &[1])];
+    lines.extend(errant.iter().map(|value| Do(WriteByHand(M2, *value))));
+    lines.push(timeline(M2, 1));
+    for value in &written {
+        lines.extend([Do(Write(M1, *value)), commit(*value, Acknowledged)]);
+    }
+    let applied: &[u32] = if engine == EngineKind::Mariadb { &[] } else { &written };
+    lines.extend([
+        rows(M2, &[&[1], applied, &errant].concat()),
         timeline(M2, 1),
-        Do(Write(M1, 2)),
-        commit(2, Acknowledged),
-        rows(M2, applied),
-        timeline(M2, 1),
-        vouches(M2, &[1, 2]),
-    ]
+        vouches(M2, &[&[1], &written[..]].concat()),
+    ]);
+    lines
 }
 
 fn two_of_two() -> Vec<Line> {

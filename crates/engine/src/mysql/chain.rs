@@ -1,5 +1,6 @@
 //! How much of its leaderships' chain a log holds that holds something else besides: a member on which somebody wrote may have
-//! acknowledged commits before, and an election must know how far. Pure; `freeze` asks. It never says less than the log holds.
+//! acknowledged commits before, and an election must know how far. Pure; `freeze` asks. It rather says more than the log holds than
+//! less: only a row that somebody deleted from `dauphin.timelines` by hand can make it say less.
 
 use crate::mysql::timelines::{Began, Log, Writer};
 use dauphin_model::gtid::Uuid;
@@ -13,6 +14,10 @@ impl Log {
         let total = self.ordinal();
         let held: Vec<&Began> = rows.iter().filter(|row| row.end.0 < total).collect();
         let last = held.last()?;
+        if held.len() < rows.len() {
+            // applied, and not reached: something is missing
+            return None;
+        }
         if Self::broken_chain(&held).is_some() || held.first().is_none_or(|first| first.end.0 > 0) {
             return None;
         }

@@ -4,7 +4,7 @@
 use crate::mysql::relay_log::may_hold_rows_of;
 use crate::mysql::threads::LOOK_LIMIT;
 use crate::mysql::timelines::{Began, Log};
-use crate::mysql::{Error, Mysql, Result, Standing};
+use crate::mysql::{Error, Mysql, Reached, Result, Standing};
 use dauphin_model::Position;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Mysql {
     /// [`Error::Stray`] when it holds something else besides, and nobody can say how much of the chain.
     /// [`Error::TimedOut`], [`Error::File`], [`Error::Sql`].
     pub async fn freeze_at(&self, limit: Duration) -> Result<Frozen> {
-        self.freeze(limit).await?;
+        self.stop_receivers(limit).await?;
         // who is late acknowledged nothing of what it has not applied, and receives that again
         let late = self.is_late().await?;
         match if late { Ok(()) } else { self.drain(DOING, limit).await.map(|_| ()) } {
@@ -69,7 +69,17 @@ impl Mysql {
         if began != before.began {
             return Ok(None);
         }
-        let log = self.reach_of(&view).await?.and_then(|reached| view.log().reaching(reached));
-        log.map(|log| Frozen::of(&log, &began)).transpose()
+        let mut log = view.log();
+        if let Some(reached) = self.reach_of(&view).await?.and_then(|reached| log.clone().reaching(reached)) {
+            log = reached;
+        }
+        // each part by itself as well: of MariaDB's transactions with one number, or of a lower one, the whole says nothing
+        for channel in &view.channels {
+            log.received(&channel.retrieved);
+            if let Some(found) = self.in_relay_log(channel).await? {
+                log.received(&Reached::Mariadb(found.reached));
+            }
+        }
+        Frozen::of(&log, &began).map(Some)
     }
 }

@@ -48,7 +48,8 @@ impl Mysql {
     /// for others.
     async fn end_log(&self, until: Instant) -> Result<(Position, bool)> {
         let left = || until.saturating_duration_since(Instant::now());
-        if self.look(LOOK_LIMIT).await?.leads() {
+        let leads = self.look(LOOK_LIMIT).await?.leads();
+        if leads {
             self.set_access_within(Access::Closed, left()).await?;
             self.close_writes(left()).await?;
             self.all_sent(until).await?;
@@ -60,7 +61,7 @@ impl Mysql {
             }
         }
         let standing = self.standing(LOOK_LIMIT).await?;
-        if let (Some(stray), true) = (standing.place.stray, standing.view.leads()) {
+        if let (Some(stray), true) = (standing.place.stray, leads) {
             // whom it hands over to could not be held to it
             return Err(Error::Stray { stray });
         }

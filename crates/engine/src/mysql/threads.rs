@@ -19,6 +19,9 @@ const END_LIMIT: Duration = Duration::from_millis(1_000);
 const APPLIER: &str = "system user";
 const READ_ALL: &str = "has read all relay log";
 
+/// What is done when receivers end.
+const STOPPING: &str = "stopping the receivers";
+
 impl Mysql {
     /// Stops every receiver, those that only try to connect too, and says how far the server reaches then: received and
     /// executed together. From then on it acknowledges nothing to anybody. The appliers go on.
@@ -26,15 +29,21 @@ impl Mysql {
     /// # Errors
     /// [`Error::TimedOut`], [`Error::Sql`]; [`Error::Answer`] when received and executed cannot be parts of one log.
     pub async fn freeze(&self, limit: Duration) -> Result<Reached> {
-        let doing = "stopping the receivers";
+        let view = self.stop_receivers(limit).await?;
+        let answer = || format!("{:?}, executed {}", view.channels, view.executed);
+        let clash = || Error::Answer { doing: STOPPING, answer: answer() };
+        self.reach_of(&view).await?.ok_or_else(clash)
+    }
+
+    /// Stops every receiver, and looks at the server then.
+    pub(crate) async fn stop_receivers(&self, limit: Duration) -> Result<View> {
+        let doing = STOPPING;
         let until = Instant::now() + limit;
         loop {
             let view = self.look(LOOK_LIMIT).await?;
             let running: Vec<&Channel> = view.channels.iter().filter(|c| c.receiver != Thread::Stopped).collect();
             if running.is_empty() {
-                let clash =
-                    || Error::Answer { doing, answer: format!("{:?}, executed {}", view.channels, view.executed) };
-                return self.reach_of(&view).await?.ok_or_else(clash);
+                return Ok(view);
             }
             if Instant::now() >= until {
                 return Err(Error::TimedOut { doing, limit, hint: "; stop the server instead" });

@@ -117,6 +117,15 @@ impl Log {
         }
     }
 
+    /// That was received as well, whether or not it fits behind what is there.
+    pub(crate) fn received(&mut self, part: &Reached) {
+        match (self, part) {
+            (Self::Mysql(set), Reached::Mysql(part)) => *set = set.union(part),
+            (Self::Mariadb { state, .. }, Reached::Mariadb(part)) => log_all(state, part.gtids()),
+            (Self::Mysql(_), Reached::Mariadb(_)) | (Self::Mariadb { .. }, Reached::Mysql(_)) => {}
+        }
+    }
+
     /// How many transactions it holds.
     pub(crate) fn ordinal(&self) -> u64 {
         match self {

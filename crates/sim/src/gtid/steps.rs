@@ -46,7 +46,7 @@ impl World {
     }
 
     /// Applies what was received. `false`: that stands.
-    fn drains(&mut self, at: usize) -> bool {
+    pub(crate) fn drains(&mut self, at: usize) -> bool {
         if self.now >= self.nodes[at].applier_stands_until {
             self.nodes[at].db.apply_some(usize::MAX);
         }
@@ -108,16 +108,22 @@ impl World {
             if !self.drains(at) {
                 return Err(EngineFailure::new("what was received cannot be applied (simulated)"));
             }
-            let db = &mut self.nodes[at].db;
+            let db = &self.nodes[at].db;
             if db.stray {
                 let because = "its log is no chain of leaderships (simulated)".to_owned();
                 return Err(EngineFailure { because, bad_data: true });
             }
-            if timeline <= db.timeline {
+            // it may have begun that leadership itself, before it fell
+            let began = timeline == db.timeline && self.watch.decided.get(&timeline) == Some(&self.nodes[at].name);
+            if timeline <= db.timeline && !began {
                 return Err(EngineFailure::new("the log is on that leadership already (simulated)"));
             }
             self.i4_promoting(at, timeline);
-            self.nodes[at].db.promote(timeline);
+            if began {
+                self.nodes[at].db.lead();
+            } else {
+                self.nodes[at].db.promote(timeline);
+            }
         }
         let switch = self.nodes[at].db.history.last().copied().ok_or_else(gone)?;
         Ok(EngineOutcome::Promoted(SwitchPoint { from: switch.timeline, lsn: switch.end, next_xid: 0 }))
