@@ -1,6 +1,6 @@
 //! The simulator's fake servers are held to real ones: the same scenarios run on both, and what can be observed must be
 //! equal. Here are the scenarios' language, the scenarios, and what runs them on the fakes; `tests` run them on real
-//! PostgreSQL. Nothing here decides, and nothing of it ships.
+//! PostgreSQL, MySQL and MariaDB. Nothing here decides, and nothing of it ships.
 
 mod fake;
 mod scenarios;

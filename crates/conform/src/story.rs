@@ -4,8 +4,8 @@
 //! What one side knows and the other does not is left out, on purpose:
 //! - places in the log as numbers (bytes there, records here): instead of them, which commits a log holds and whether one log
 //!   leads into another;
-//! - how far a replica has replayed: the fake replays what it receives at once. [`Act::PauseReplay`] means nothing to it, and
-//!   rows are not looked at on a replica while replay is paused;
+//! - how far a replica of PostgreSQL has replayed: the fake replays what it receives at once. [`Act::PauseReplay`] means nothing
+//!   to it, and rows are not looked at on a replica while replay is paused;
 //! - which of two settings a process goes by while the setting is being changed: the fake lets a commit go by either.
 //!   [`Act::BeginSync`] brings real servers into the state where both are in use;
 //! - what a replica said last and is still on its way when it leaves: in the simulator it may come late; here it arrives first;

@@ -150,6 +150,8 @@ fn a_newer_member_follows_older_ones_and_does_not_lead_them() {
         false => format!("{line}\n"),
     };
     std::fs::write(&path, file.lines().map(other).collect::<String>()).expect("written");
+    // a cluster that has just formed is not well for a moment, too
+    stage.until_healthy();
     stage.run(&["lab", "fault", "--member", member, "--kind", "kill-node"]).ended(0);
     stage.until("it is missed", |c| c["health"] != "healthy");
     stage.run(&["lab", "heal"]).ended(0);
