@@ -7,5 +7,5 @@ mod scenarios;
 mod story;
 
 pub use fake::on_fakes;
-pub use scenarios::{scenarios, scenarios_of};
+pub use scenarios::scenarios_of;
 pub use story::{Act, Commit, Line, Look, Scenario, Seen, Standing, Stream, Who, differences};

@@ -12,14 +12,13 @@ use dauphin_model::EngineKind;
 #[must_use]
 pub fn scenarios_of(engine: EngineKind) -> Vec<Scenario> {
     match engine {
-        EngineKind::Postgres => scenarios(),
+        EngineKind::Postgres => of_postgres(),
         EngineKind::Mysql | EngineKind::Mariadb => gtids::scenarios(engine),
     }
 }
 
 /// Those of PostgreSQL.
-#[must_use]
-pub fn scenarios() -> Vec<Scenario> {
+fn of_postgres() -> Vec<Scenario> {
     let all = [
         ("a commit that waits is not acknowledged, and is there after a crash", commits::waits_then_crash()),
         ("a wait that is cancelled ends with a warning, and the commit is there", commits::cancelled()),

@@ -5,8 +5,9 @@ mod real;
 #[path = "../../engine/tests/support/mod.rs"]
 mod support;
 
-use dauphin_conform::{Scenario, differences, on_fakes, scenarios};
+use dauphin_conform::{Scenario, differences, on_fakes, scenarios_of};
 use dauphin_engine::postgres::Binaries;
+use dauphin_model::EngineKind;
 use real::Template;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -57,7 +58,8 @@ async fn installed(major: u32) -> Option<Binaries> {
 async fn agree(bin: Binaries) {
     let on = format!("PostgreSQL {}", bin.version);
     let only = std::env::var(ONLY).unwrap_or_default();
-    let wanted: Vec<Scenario> = scenarios().into_iter().filter(|s| s.name.contains(&only)).collect();
+    let wanted: Vec<Scenario> =
+        scenarios_of(EngineKind::Postgres).into_iter().filter(|s| s.name.contains(&only)).collect();
     let begun = Instant::now();
     let template = Box::pin(Template::new(bin)).await;
     let lane = async |first: usize| {
