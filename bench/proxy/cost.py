@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """What a proxy costs: CPU seconds (user and system) of its process per 100,000 transactions, at a fixed rate.
 
-  cost.py [--rounds 5] [--seconds 8] [--rate 3000] [--clients 16] [--proxy PATH] [--only simple,prepared]
+  cost.py [--rounds 5] [--seconds 8] [--rate 3000] [--clients 16] [--proxy PATH] [--only simple,prepared] [--forwarder]
 
 Ours, PgBouncer and HAProxy stand before one PostgreSQL on this machine; each round measures each of them once, in an order
 that turns, so that whatever else the machine does hits all alike. Prints medians and ratios to PgBouncer; `--json FILE`
 keeps every measurement. PgBouncer pools by transaction for simple and extended queries, and by session for prepared ones,
-which its version before 1.21 cannot do otherwise. Ours is measured with reads sent to a replica, too. Started by `make bench-proxy`.
+which its version before 1.21 cannot do otherwise. Ours is measured with reads sent to a replica, too. `--forwarder` builds and measures what passes bytes on and reads none, by
+epoll and by io_uring: less than that no proxy costs. Started by `make bench-proxy`.
 """
 import argparse
 import json
@@ -25,6 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 TICKS = os.sysconf("SC_CLK_TCK")
 USER = "dauphin"
+FORWARDER = ROOT / "bench" / "proxy" / "forwarder"
 ROLES = """
 create role dauphin_proxy login password 'proxy secret';
 create role app login password 'app secret';
@@ -150,6 +152,12 @@ class Bench:
         until("HAProxy starts", lambda: listens(port))
         return port, process.pid
 
+    def forwarder(self, by):
+        port = free_port()
+        process = self.start(by, [ROOT / "target" / "forwarder" / "release" / "forwarder", by, f"127.0.0.1:{port}", f"127.0.0.1:{self.port}"])
+        until("the forwarder starts", lambda: listens(port))
+        return port, process.pid
+
     def measure(self, port, pid, mode):
         a = self.arguments
         command = [self.bin / "pgbench", "-n", "-S", "-M", mode, "-c", a.clients, "-j", 1, "-R", a.rate, "-T", a.seconds,
@@ -185,16 +193,21 @@ def main():
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--proxy", default=ROOT / "target" / "release" / "examples" / "fixed")
     parser.add_argument("--only", default="simple,extended,prepared")
+    parser.add_argument("--forwarder", action="store_true")
     parser.add_argument("--json")
     arguments = parser.parse_args()
+    if arguments.forwarder:
+        subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "--target-dir", ROOT / "target" / "forwarder"], cwd=FORWARDER, check=True)
     bench = Bench(arguments)
     rows = []
     try:
         bench.server()
         ours, split, haproxy = bench.ours(), bench.ours("postgres", "session", bench.replica_port), bench.haproxy()
         transaction, session = bench.pgbouncer("transaction"), bench.pgbouncer("session")
+        forwarders = [(by, bench.forwarder(by)) for by in ("epoll", "uring") if arguments.forwarder]
         for mode in arguments.only.split(","):
             subjects = [("ours", ours), ("split", split), ("pgbouncer", session if mode == "prepared" else transaction), ("haproxy", haproxy)]
+            subjects += forwarders
             for number in range(arguments.rounds):
                 for name, (port, pid) in subjects if number % 2 == 0 else subjects[::-1]:
                     row = {"mode": mode, "round": number, "name": name, **bench.measure(port, pid, mode)}
@@ -212,6 +225,9 @@ def main():
         print(f"{mode:9} {middle['ours']:8.2f} {middle['pgbouncer']:10.2f} {middle['haproxy']:8.2f}   "
               f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
         ratios = [a / b for a, b in zip(of("split"), of("ours"))]
+        for by, _ in forwarders:
+            shares = [a / b for a, b in zip(of(by), of("pgbouncer"))]
+            print(f"{'':9} bytes passed on by {by}, to PgBouncer: {statistics.median(shares):.2f} ({min(shares):.2f} to {max(shares):.2f})")
         print(f"{'':9} with statements that read sent to a replica, to ours without: {statistics.median(ratios):.2f} "
               f"({min(ratios):.2f} to {max(ratios):.2f})")
 

@@ -59,7 +59,7 @@ def main():
     work = Path(tempfile.mkdtemp(prefix="dauphin-switchovers-"))
     lab, logs = work / "lab", work / "logs"
     logs.mkdir()
-    pgbench = None
+    pgbench, well = None, False
     try:
         call(DAUPHIN, "lab", "up", "--dir", lab, "--base-port", a.base_port, "--bin", a.bin)
         config = ["--config", lab / "m1" / "dauphin.toml"]
@@ -118,12 +118,18 @@ def main():
         if failed or broken:
             sys.exit(f"clients noticed:\n{said[-2000:]}")
         REPORT.write_text(report)
+        well = True
     finally:
         if pgbench and pgbench.poll() is None:
             pgbench.terminate()
             pgbench.wait(30)
+        if not well:
+            shutil.copytree(lab, work / "kept", ignore=shutil.ignore_patterns("data"), ignore_dangling_symlinks=True)
         call(DAUPHIN, "lab", "down", "--dir", lab, check=False)
-        shutil.rmtree(work, ignore_errors=True)
+        if well:
+            shutil.rmtree(work, ignore_errors=True)
+        else:
+            print(f"what there is to look at is kept in {work}", file=sys.stderr)
 
 
 if __name__ == "__main__":

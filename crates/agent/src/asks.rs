@@ -231,7 +231,10 @@ fn refused(refusal: &Refusal, me: &MemberName) -> ApiError {
 
 fn next_for(reason: &Reason, me: &MemberName) -> String {
     match reason {
-        Reason::WouldLose { .. } | Reason::TooFewAnswers { .. } | Reason::HeldBesideStray { .. } => {
+        Reason::WouldLose { .. }
+        | Reason::TooFewAnswers { .. }
+        | Reason::HeldBesideStray { .. }
+        | Reason::HeldByNewer { .. } => {
             format!("bring one of them back; dauphin failover --to {me} --allow-data-loss gives up what they hold")
         }
         Reason::NotFit { .. } => "dauphin status".to_owned(),

@@ -265,6 +265,7 @@ impl Operations for Agent {
                     Reason::Opened { .. }
                     | Reason::TooFewAnswers { .. }
                     | Reason::HeldBesideStray { .. }
+                    | Reason::HeldByNewer { .. }
                     | Reason::Quarantined { .. } => true,
                     Reason::ShortOfReplicas { .. } => short,
                     _ => false,

@@ -1,12 +1,12 @@
 //! What proxies tell of themselves, as long as they tell it: the desk notes it, the HTTP interface and alerts show it.
-//! No decision about the cluster rests on it.
+//! No decision about the cluster rests on it; a switchover waits for a moment until they hold.
 
 use crate::looks::CERTIFICATE_DAYS_MIN;
 use crate::server::lock;
 use dauphin_alerts::ProxyCertificates;
 use dauphin_api::dto;
-use dauphin_model::MemberName;
 use dauphin_model::proxies::{POOLS_TOLD_MAX, PROXY_BYTES_MAX, ProxyNews};
+use dauphin_model::{MemberName, Term};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -75,6 +75,13 @@ impl Proxies {
             }
             None => ProxyCertificates::Last,
         }
+    }
+
+    /// Whether all that are there say of this term, or a later one, that no transaction begins with them.
+    pub(crate) fn hold(&self, term: Term, now: Instant) -> bool {
+        let heard = lock(&self.heard);
+        let mut there = heard.all.values().filter(|(at, _)| now.saturating_duration_since(*at) < SILENT_MAX);
+        there.all(|(_, news)| news.term >= term && news.leader.is_none())
     }
 
     /// Those that are there, by name, and how each stands to this leader, if one is open.
@@ -184,6 +191,27 @@ mod tests {
         check(&ProxyNews { clients: 9, ..well.clone() }, Some(&m1), Some(("clients_max", true)));
         check(&ProxyNews { certificate_days: 3, ..well.clone() }, Some(&m1), Some(("ends in 3 days", false)));
         check(&ProxyNews { drains: true, ..well }, Some(&m2), Some(("taken over", false)));
+    }
+
+    #[test]
+    fn a_switchover_waits_for_all_that_are_there_and_for_nobody_else() {
+        let (proxies, begun) = (Proxies::default(), Instant::now());
+        let at = |s: u64| begun + Duration::from_secs(s);
+        let tell = |pid: u32, term: u64, leads: bool, s: u64| {
+            let leader = leads.then(|| MemberName::new("m1").expect("a name"));
+            let news = ProxyNews { pid, term: Term(term), leader, ..ProxyNews::default() };
+            proxies.note("p1", &serde_json::to_vec(&news).expect("JSON"), at(s));
+        };
+        assert!(proxies.hold(Term(4), at(0)), "there are none");
+        tell(1, 4, true, 0);
+        tell(2, 4, false, 0);
+        assert!(!proxies.hold(Term(4), at(0)), "one still begins transactions");
+        tell(1, 3, false, 1);
+        assert!(!proxies.hold(Term(4), at(1)), "that was another switchover");
+        tell(1, 4, false, 2);
+        assert!(proxies.hold(Term(4), at(2)));
+        tell(1, 4, true, 3);
+        assert!(proxies.hold(Term(4), at(13)), "silent: nobody waits for it");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::links::Links;
 use crate::lives::Lives;
 use crate::mind::Inbox;
 use crate::picture::Picture;
+use crate::proxies::Proxies;
 use crate::setup::GuardStart;
 use dauphin_guard::client::{Event as GuardEvent, Guard, GuardError};
 use dauphin_guard::protocol::OnAgentDeath;
@@ -35,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) runtime: tokio::runtime::Handle,
     /// What pushes the system identifier to the store once it is known.
     pub(crate) system: watch::Sender<Option<u64>>,
+    /// The proxies that send clients here.
+    pub(crate) proxies: Arc<Proxies>,
     /// What pushes to the store what was cut off.
     pub(crate) cuts: mpsc::Sender<Cut>,
     guard: Mutex<Arc<Guard>>,
@@ -64,6 +67,7 @@ pub(crate) struct Parts {
     pub(crate) links: Arc<Links>,
     pub(crate) picture: watch::Receiver<Arc<Picture>>,
     pub(crate) system: watch::Sender<Option<u64>>,
+    pub(crate) proxies: Arc<Proxies>,
     pub(crate) cuts: mpsc::Sender<Cut>,
     pub(crate) guard_start: GuardStart,
 }
@@ -82,6 +86,7 @@ impl Server {
             picture: parts.picture,
             runtime: tokio::runtime::Handle::current(),
             system: parts.system,
+            proxies: parts.proxies,
             cuts: parts.cuts,
             guard: Mutex::new(Arc::new(guard)),
             guard_start: parts.guard_start,

@@ -122,6 +122,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
             links: Arc::clone(&links),
             picture: picture.subscribe(),
             system: system.clone(),
+            proxies: Arc::clone(&desk.proxies),
             cuts,
             guard_start: GuardStart { run_dir: local.run_dir.clone(), watchdog: local.watchdog.clone() },
         };

@@ -13,6 +13,12 @@ use std::time::{Duration, Instant};
 const DRAIN_LIMIT: Duration = Duration::from_millis(1_500);
 /// How often that is looked at.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
+/// After so many looks in a row that find nobody at work, nobody is.
+const IDLE_LOOKS: u32 = 2;
+/// How long proxies are waited for until they hold new transactions; one that does not answer is not waited for longer.
+const HOLD_LIMIT: Duration = Duration::from_millis(250);
+/// How often that is looked at.
+const HOLD_POLL: Duration = Duration::from_millis(1);
 /// How often it is told how far a copy has come.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -54,17 +60,25 @@ impl Server {
         *lock(&self.barrier) = Some(waits);
     }
 
-    /// Lets running transactions end; the proxy holds new ones back.
+    /// Lets running transactions end; proxies hold new ones back.
     pub(crate) async fn drain(&self) {
-        let until = Instant::now() + DRAIN_LIMIT;
-        while Instant::now() < until {
+        let begun = Instant::now();
+        let term = self.picture.borrow().store.leadership.as_ref().map(|r| r.term).unwrap_or_default();
+        while !self.proxies.hold(term, Instant::now()) && begun.elapsed() < HOLD_LIMIT {
+            tokio::time::sleep(HOLD_POLL).await;
+        }
+        // what a proxy passed on just before may not have come to be counted at the first look
+        let mut idle = 0;
+        while begun.elapsed() < DRAIN_LIMIT && idle < IDLE_LOOKS {
             match self.engine.busy_clients().await {
-                Ok(0) => return,
-                Ok(_) => tokio::time::sleep(DRAIN_POLL).await,
+                Ok(busy) => idle = if busy == 0 { idle + 1 } else { 0 },
                 Err(error) => {
                     tracing::debug!(%error, "running transactions could not be counted");
                     return;
                 }
+            }
+            if idle < IDLE_LOOKS {
+                tokio::time::sleep(DRAIN_POLL).await;
             }
         }
     }

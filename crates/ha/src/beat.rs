@@ -42,6 +42,7 @@ impl Core {
             received: self.server.received,
             replay_behind: self.replay_behind(),
             replay_lag_ms: self.server.replay_lag_ms,
+            series: self.server.series,
             streaming: self.server.streaming.is_some(),
             pending_restart: u32::try_from(self.server.pending_restart.len()).unwrap_or(u32::MAX),
             upstream: self.following.as_ref().filter(|_| self.server.streaming.is_some()).map(|f| f.upstream.clone()),

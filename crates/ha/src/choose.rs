@@ -49,13 +49,14 @@ impl Core {
         if campaign.catching_up.is_some() && may_catch_up {
             return;
         }
-        let beside = self.beside_stray(campaign);
+        let beside = self.held_aside(campaign);
         // what a person gives up, whatever the votes say
         let gives_up = matches!(campaign.kind, Kind::Forced { allow_data_loss: true });
         let evidence = if gives_up && beside.is_some() { Evidence::DataLossAccepted } else { evidence };
-        let needs_strays = beside.is_some() && !self.knows_without_strays(campaign, record, &evidence);
-        let heeded = |a: &Answer| a.position.timeline <= record.timeline && (!a.stray || needs_strays);
-        let heard: Vec<(&Voter, &Answer)> = campaign.answers.iter().filter(|(_, a)| heeded(a)).collect();
+        let needs_all = beside.is_some() && !self.knows_without_those(campaign, record, &evidence);
+        let heeded =
+            |v: &Voter, a: &Answer| a.position.timeline <= record.timeline && (needs_all || !self.is_aside(v, a));
+        let heard: Vec<(&Voter, &Answer)> = campaign.answers.iter().filter(|(v, a)| heeded(v, a)).collect();
         let Some(best) = heard.iter().map(|(_, a)| &a.position).max_by(|a, b| self.rank(a, b)).cloned() else {
             if beside.is_some() {
                 self.while_too_few(campaign, record);
@@ -77,7 +78,7 @@ impl Core {
             .filter(|(v, a)| {
                 self.spec.member(&v.name).is_some_and(dauphin_model::MemberSpec::may_lead)
                     && (!deposed(v, a) || self.broken(Variant::WinInPlace))
-                    && !a.stray
+                    && !self.is_aside(v, a)
             })
             .collect();
         let merits = |v: &Voter| self.merits(v, wanted.as_ref(), &record.leader.name);
@@ -98,9 +99,9 @@ impl Core {
         };
         let (winner, answer) = (winner.clone(), answer.clone());
         if self.rank(&answer.position, &best) == Ordering::Less {
-            let furthest = heard
-                .iter()
-                .find(|(v, a)| self.rank(&a.position, &best) == Ordering::Equal && !deposed(v, a) && !a.stray);
+            let furthest = heard.iter().find(|(v, a)| {
+                self.rank(&a.position, &best) == Ordering::Equal && !deposed(v, a) && !self.is_aside(v, a)
+            });
             if let Some((furthest, _)) = furthest
                 && campaign.catching_up.is_none()
                 && may_catch_up
@@ -123,22 +124,27 @@ impl Core {
         self.decide_for(campaign, record, winner, answer.position, evidence);
     }
 
-    /// Who vouches for more than any candidate holds, in a log that nobody may lead with or receive from.
-    fn beside_stray(&self, campaign: &Campaign) -> Option<(Voter, Position)> {
-        let furthest = |stray: bool| {
-            let of = campaign.answers.iter().filter(move |(_, a)| a.stray == stray);
+    /// Whether nobody may lead with this log or receive from it: it vouches for what leaders wrote in it, and that is all.
+    fn is_aside(&self, voter: &Voter, answer: &Answer) -> bool {
+        answer.stray || self.outgrown_by(&voter.name).is_some()
+    }
+
+    /// Who vouches for more than any other holds, in a log that is no use but for that.
+    fn held_aside(&self, campaign: &Campaign) -> Option<(Voter, Answer)> {
+        let furthest = |aside: bool| {
+            let of = campaign.answers.iter().filter(move |(v, a)| self.is_aside(v, a) == aside);
             of.max_by(|(_, a), (_, b)| self.rank(&a.position, &b.position))
         };
         let (voter, held) = furthest(true)?;
         let more = furthest(false).is_none_or(|(_, a)| self.rank(&a.position, &held.position) == Ordering::Less);
-        more.then(|| (voter.clone(), held.position.clone()))
+        more.then(|| (voter.clone(), held.clone()))
     }
 
     /// Whether everything acknowledged is with the others, whatever such members hold besides: enough others answered, or
     /// nothing was promised.
-    fn knows_without_strays(&self, campaign: &Campaign, record: &Leadership, evidence: &Evidence) -> bool {
+    fn knows_without_those(&self, campaign: &Campaign, record: &Leadership, evidence: &Evidence) -> bool {
         let mut others = campaign.clone();
-        others.answers.retain(|_, answer| !answer.stray);
+        others.answers.retain(|voter, answer| !self.is_aside(voter, answer));
         match evidence {
             Evidence::LeaseEnded | Evidence::DataLossAccepted | Evidence::Bootstrap => true,
             Evidence::FencedLeader { .. } | Evidence::Frozen { .. } => {
@@ -193,8 +199,10 @@ impl Core {
             .collect();
         if evidence == Evidence::DataLossAccepted || evidence == Evidence::LeaseEnded {
             let held_by = record.published.voters.iter().chain(record.holder.as_ref());
-            let more = |answer: &Answer| answer.stray && self.rank(&position, &answer.position) == Ordering::Less;
-            let given_up = |v: &&Voter| campaign.answers.get(v).is_none_or(more);
+            let more = |(v, answer): (&Voter, &Answer)| {
+                self.is_aside(v, answer) && self.rank(&position, &answer.position) == Ordering::Less
+            };
+            let given_up = |v: &&Voter| campaign.answers.get_key_value(*v).is_none_or(more);
             let held_by = held_by.filter(given_up).cloned().collect();
             self.journal(Reason::RangeAtRisk { term: campaign.term, from: position.lsn, to: None, held_by });
         }
@@ -309,8 +317,12 @@ impl Core {
             .collect();
         let (term, needed) = (campaign.term, record.published.answers);
         let enough = self.revoked(campaign, record).is_some();
-        let reason = match self.beside_stray(campaign).filter(|_| enough) {
-            Some((voter, position)) => Reason::HeldBesideStray { term, voter, position },
+        let reason = match self.held_aside(campaign).filter(|_| enough) {
+            Some((voter, Answer { position, stray: true, .. })) => Reason::HeldBesideStray { term, voter, position },
+            Some((voter, Answer { position, .. })) => {
+                let older = self.outgrown_by(&voter.name).unwrap_or_else(|| self.me.clone());
+                Reason::HeldByNewer { term, voter, position, older }
+            }
             None => Reason::TooFewAnswers { term, answered, missing, needed },
         };
         if tell {

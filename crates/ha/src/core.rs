@@ -77,6 +77,10 @@ pub struct Core {
     pub(crate) following: Option<Following>,
     /// The last term in which the server was started anew to make its recovery aim at the leader's timeline.
     pub(crate) aimed_anew: Option<Term>,
+    /// How often in a row nothing streamed from a member that does not lead.
+    pub(crate) cascade_stood: u32,
+    /// Until then it receives from the leader itself.
+    pub(crate) direct_until: Mono,
     pub(crate) campaign: Option<Campaign>,
     pub(crate) campaign_rest: Mono,
     /// Since when the record's leader is believed gone.
@@ -137,6 +141,8 @@ impl Core {
             follows_to_catch_up: false,
             following: None,
             aimed_anew: None,
+            cascade_stood: 0,
+            direct_until: Mono(0),
             campaign: None,
             campaign_rest: Mono::default(),
             gone: None,

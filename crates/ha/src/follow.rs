@@ -226,9 +226,12 @@ impl Core {
         self.engine(EngineStep::Follow { upstream, voter });
     }
 
-    /// The leader, or the member that the specification names while it is well.
+    /// The leader, or the member that the specification names while it is well, or one that takes over before us.
     pub(crate) fn upstream(&self, record: &Leadership) -> MemberName {
         let leader = record.leader.name.clone();
+        if self.now < self.direct_until {
+            return leader;
+        }
         let wanted = self.my_spec().and_then(|m| m.follow.clone()).filter(|w| *w != self.me);
         wanted
             .filter(|w| {
@@ -238,6 +241,7 @@ impl Core {
                         && b.position.as_ref().is_some_and(|p| p.timeline == record.timeline)
                 })
             })
+            .or_else(|| self.stays_behind(record))
             .unwrap_or(leader)
     }
 

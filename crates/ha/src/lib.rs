@@ -18,6 +18,7 @@ mod message;
 mod operate;
 mod reason;
 pub mod roles;
+mod series;
 mod shared;
 mod shown;
 mod stall;

@@ -37,6 +37,9 @@ pub struct Beat {
     pub replay_behind: u64,
     /// Age of the last replayed transaction, in milliseconds.
     pub replay_lag_ms: Option<u64>,
+    /// Series of its server: see [`dauphin_model::ServerView::series`].
+    #[serde(default)]
+    pub series: u32,
     /// It receives a stream.
     pub streaming: bool,
     /// Settings that wait for a restart.

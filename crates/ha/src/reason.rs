@@ -145,6 +145,19 @@ reasons! {
     } "held_beside_stray" => (
         "term {term}: {voter} alone holds the log up to {position}, and beside it what no leader wrote; waiting for another that holds as much (dauphin failover --allow-data-loss gives up what only {voter} holds)",
         position = engine.position(position));
+    /// A member of a newer series holds commits that nobody else does, and others are there that could not follow it.
+    HeldByNewer {
+        /// The term.
+        term: Term,
+        /// Who.
+        voter: Voter,
+        /// How far its log reaches.
+        position: Position,
+        /// One that could not follow it.
+        older: MemberName
+    } "held_by_newer" => (
+        "term {term}: {voter} alone holds the log up to {position}, and {older}, which runs an older series, could not follow it; {voter} leads once {older} is upgraded or its agent stopped (dauphin failover --allow-data-loss gives up what only {voter} holds)",
+        position = engine.position(position));
     /// The winner was chosen.
     Decided {
         /// The new term.

@@ -9,6 +9,9 @@ use dauphin_model::{Leadership, Position, Run, Timeline};
 
 /// A replica that has not streamed for this many times `suspect`, though its leader is well, is copied again.
 pub(crate) const STUCK: u64 = 20;
+/// From a member that does not lead it receives anew when nothing has streamed for `suspect`: that may not have had as much yet as
+/// this one. The next time it receives from the leader itself, for so many times `suspect`.
+const DIRECT: u64 = 20;
 /// One that has heard of a timeline that came to nothing is started anew when it has not streamed for this many beats.
 const AIMS_AFTER: u64 = 4;
 
@@ -28,9 +31,18 @@ impl Core {
         let Some(following) = &mut self.following else { return };
         if streaming {
             following.idle_since = None;
+            self.cascade_stood = 0;
             return;
         }
         let idle = now.since(*following.idle_since.get_or_insert(now));
+        if following.upstream != record.leader.name && idle >= profile.suspect() {
+            self.cascade_stood += 1;
+            if self.cascade_stood > 1 {
+                self.direct_until = now + profile.suspect().times(DIRECT);
+                self.cascade_stood = 0;
+            }
+            return self.go_behind();
+        }
         if parts && idle >= profile.suspect() {
             // the stream of before went on until the server had its new upstream, or what its log holds was not replayed
             // yet when it was looked at: it has what the new one never had

@@ -34,6 +34,11 @@ impl Core {
             );
         }
         let Some(beat) = self.beat_of(name) else { return Some("nothing is heard of it".to_owned()) };
+        if let Some(member) = self.outgrown_by(name) {
+            return Some(format!(
+                "{member}, which runs an older series, could not follow it; upgrade or stop {member}"
+            ));
+        }
         if beat.run != Run::Running {
             return Some("its server does not run".to_owned());
         }

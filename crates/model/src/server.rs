@@ -96,6 +96,10 @@ pub struct Away {
 pub struct ServerView {
     /// Whether it runs.
     pub run: Run,
+    /// Series of its programs, as a number that grows: a server of a smaller one cannot receive from it. 0: not known, or it
+    /// does not matter, as on PostgreSQL, where all members have one.
+    #[serde(default)]
+    pub series: u32,
     /// Whether it is in recovery: a replica, or a fenced former leader started as one.
     pub in_recovery: Option<bool>,
     /// End of its safe log.

@@ -1,5 +1,5 @@
 //! Tells every agent how this proxy is, so that people see it beside the members: who it sends clients to, and how full its pools are. It
-//! asks the shards every other second and sends what they say; nobody answers.
+//! asks the shards every other second, and when leadership moves, and sends what they say; nobody answers.
 
 use crate::hub::Hub;
 use crate::shard::Shards;
@@ -9,8 +9,9 @@ use crate::table::View;
 use dauphin_model::proxies::{POOLS_TOLD_MAX, PoolNews, ProxyNews};
 use std::cmp::Reverse;
 use std::net::SocketAddr;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How often.
 pub(crate) const TELL_EVERY: Duration = Duration::from_secs(2);
@@ -50,13 +51,15 @@ impl Process {
 /// Tells until the proxy is gone, or nobody is to be told.
 pub(crate) async fn tell(hub: Weak<Hub>, shards: Shards, this: Process, news: News) {
     let mut ticks = tokio::time::interval(TELL_EVERY);
+    let Some(mut views) = hub.upgrade().map(|hub| hub.subscribe()) else { return };
     loop {
-        ticks.tick().await;
+        let view = Arc::clone(&views.borrow_and_update());
+        // asked after that, every shard has it: where it holds, no transaction begins behind this
         let pooled = survey::merge_pooled(shards.gather(survey::pooled).await);
         let Some(hub) = hub.upgrade() else { return };
         let rules = hub.rules();
         let zone = rules.zone.as_deref();
-        let mut told = this.news(&hub.view(), zone, hub.stats.clients.get(), rules.limits.clients);
+        let mut told = this.news(&view, zone, hub.stats.clients.get(), rules.limits.clients);
         told.drains = hub.succession.is_over();
         told.pools = pooled
             .into_iter()
@@ -74,5 +77,19 @@ pub(crate) async fn tell(hub: Weak<Hub>, shards: Shards, this: Process, news: Ne
         told.more_pools = told.pools.len().saturating_sub(POOLS_TOLD_MAX) as u64;
         told.pools.truncate(POOLS_TOLD_MAX);
         news.tell(told);
+        drop((rules, hub));
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = leads_elsewhere(&mut views, &view) => {}
+        }
+    }
+}
+
+/// Ends once clients are sent elsewhere than this view says, or nowhere; a switchover waits for that to be told. Never ends
+/// behind the last view.
+pub(crate) async fn leads_elsewhere(views: &mut watch::Receiver<Arc<View>>, told: &View) {
+    let elsewhere = |view: &Arc<View>| view.admitting_leader() != told.admitting_leader() || view.term != told.term;
+    if views.wait_for(elsewhere).await.is_err() {
+        std::future::pending().await
     }
 }

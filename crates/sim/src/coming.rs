@@ -137,6 +137,8 @@ pub(crate) struct Node {
     pub(crate) agent_paused_until: Mono,
     pub(crate) frozen_until: Mono,
     pub(crate) stalled_until: Mono,
+    /// Series of its programs; 0 on PostgreSQL, where all members have one.
+    pub(crate) series: u32,
     /// Until then a server of GTIDs applies nothing of what it receives.
     pub(crate) applier_stands_until: Mono,
     /// What its agent heard last of each member's log, on servers of GTIDs.
@@ -171,6 +173,7 @@ impl Node {
             db: Database { kind, ..Database::default() },
             witness,
             rate,
+            series: u32::from(kind.has_gtids()),
             agent_paused_until: Mono(0),
             frozen_until: Mono(0),
             stalled_until: Mono(0),

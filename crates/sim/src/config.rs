@@ -84,6 +84,8 @@ pub struct Faults {
     pub applier_stands: u64,
     /// Somebody writes on a replica (servers of GTIDs).
     pub errant: u64,
+    /// A member is upgraded to a newer series (servers of GTIDs).
+    pub upgraded: u64,
     /// The store has no majority for a while.
     pub store_stands: u64,
     /// The store is restored from an old copy; once in a run.
@@ -221,6 +223,7 @@ impl Faults {
         let mut draw = |likely: u64, most: u64| if rng.chance(likely) { rng.between(1, most + 1) } else { 0 };
         self.applier_stands = draw(50, 30);
         self.errant = draw(30, 10);
+        self.upgraded = draw(25, 8);
     }
 
     /// A subset of all faults, each as often as it comes.
@@ -240,6 +243,7 @@ impl Faults {
             lost_log: draw(25, 30),
             applier_stands: 0,
             errant: 0,
+            upgraded: 0,
             store_stands: draw(25, 15),
             store_restored: draw(8, 3),
             loss: draw(40, 20),

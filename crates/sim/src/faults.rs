@@ -7,6 +7,9 @@ use crate::world::World;
 use dauphin_model::Span;
 use std::fmt;
 
+/// The newer of the two series that programs are of.
+const UPGRADED: u32 = 2;
+
 /// What can hit a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
@@ -38,6 +41,8 @@ pub enum Fault {
     ApplierStands,
     /// Somebody writes on a replica. On servers of GTIDs; those of PostgreSQL take no write.
     Errant,
+    /// Its programs are of a newer series when it comes back. On servers of GTIDs.
+    Upgraded,
     /// The store has no majority: it takes no change, and nobody sees one. The member counts for nothing.
     StoreStands,
     /// People restore the store from a copy that is so old, and start all agents again. Once in a run.
@@ -61,6 +66,7 @@ impl fmt::Display for Fault {
             Self::LosesLog => "its older log is gone",
             Self::ApplierStands => "its applier stands still",
             Self::Errant => "somebody writes on it though it follows",
+            Self::Upgraded => "is upgraded",
             Self::StoreStands => "the store has no majority",
             Self::StoreRestored => "the store is restored from an old copy",
         })
@@ -82,6 +88,12 @@ impl World {
                 self.stop_agent(at);
                 self.kill_server(at);
                 self.nodes[at].db.lose_power();
+                self.later(lasts, Coming::AgentReturns(at));
+            }
+            Fault::Upgraded => {
+                self.stop_agent(at);
+                self.kill_server(at);
+                self.nodes[at].series = UPGRADED;
                 self.later(lasts, Coming::AgentReturns(at));
             }
             Fault::PauseAgent => self.nodes[at].agent_paused_until = self.now + lasts,
@@ -116,6 +128,20 @@ impl World {
         let mends = matches!(fault, Fault::CutOff | Fault::HearsNothing | Fault::IsNotHeard | Fault::LosesStore);
         if mends && lasts > Span::ZERO {
             self.later(lasts, Coming::Mended(at));
+        }
+    }
+
+    /// Where an upgrade has begun, people finish it, and start what waits for them again.
+    pub(crate) fn upgrade_the_rest(&mut self) {
+        if self.nodes.iter().all(|node| node.series != UPGRADED) {
+            return;
+        }
+        for at in 0..self.nodes.len() {
+            let waits = self.nodes[at].core.as_ref().is_some_and(|core| core.role() == dauphin_ha::Role::Quarantined);
+            if self.nodes[at].series != UPGRADED || waits {
+                self.stop_agent(at);
+                self.nodes[at].series = UPGRADED;
+            }
         }
     }
 

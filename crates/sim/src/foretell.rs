@@ -222,6 +222,7 @@ impl World {
                 reason,
                 Reason::TooFewAnswers { .. }
                     | Reason::HeldBesideStray { .. }
+                    | Reason::HeldByNewer { .. }
                     | Reason::ElectionDropped { .. }
                     | Reason::ShortOfReplicas { .. }
                     | Reason::LeadsNotYet { .. }

@@ -75,9 +75,10 @@ impl World {
             let (db_life, timeline) = (self.nodes[at].db.life, *timeline);
             self.later(span + late, Coming::PromotesLate { at, db_life, timeline });
         }
+        let copies = matches!(&step, EngineStep::Clone { from, .. } if self.gtid_copies(at, from).is_ok());
         let db = &mut self.nodes[at].db;
         match (&step, db.running.is_some()) {
-            (EngineStep::Clone { .. }, false) => db.tear(true),
+            (EngineStep::Clone { .. }, false) if copies => db.tear(true),
             // servers of GTIDs do not go back: nothing is begun
             (EngineStep::Rewind { .. }, false) if !db.kind.has_gtids() => db.tear(false),
             _ => {}

@@ -167,9 +167,9 @@ impl World {
     }
 
     pub(crate) fn view_of(&self, at: usize) -> ServerView {
-        let db = &self.nodes[at].db;
+        let (db, series) = (&self.nodes[at].db, self.nodes[at].series);
         let Some(running) = &db.running else {
-            return ServerView { run: Run::Stopped, disk_ok: true, ..ServerView::default() };
+            return ServerView { run: Run::Stopped, disk_ok: true, series, ..ServerView::default() };
         };
         let position: Position = db.position();
         let (attached, received) = if db.kind.has_gtids() {
@@ -179,6 +179,7 @@ impl World {
         };
         ServerView {
             run: Run::Running,
+            series,
             serves: true,
             in_recovery: Some(running.in_recovery),
             replayed: Some(position.lsn),

@@ -97,7 +97,7 @@ impl Weather {
     fn lasts(&mut self, fault: Fault, lease: Span) -> Span {
         match fault {
             Fault::KillServer | Fault::LosesLog | Fault::Errant => Span::ZERO,
-            Fault::KillAgent => self.span(200, 6_000),
+            Fault::KillAgent | Fault::Upgraded => self.span(200, 6_000),
             Fault::KillNode => self.span(200, 8_000),
             Fault::PauseAgent | Fault::FreezeNode => self.span(50, lease.as_ms() * 3),
             Fault::CutOff | Fault::HearsNothing | Fault::IsNotHeard | Fault::LosesStore => {
@@ -134,7 +134,9 @@ impl Faults {
     /// What hits servers of GTIDs besides. A draw more would change every seed of PostgreSQL's.
     fn rates_for_gtids(&self, engine: EngineKind) -> Vec<(u64, Fault)> {
         let all = [(self.applier_stands, Fault::ApplierStands), (self.errant, Fault::Errant)];
-        all.into_iter().filter(|_| engine.has_gtids()).collect()
+        // a draw that can give nothing would change every seed without upgrades
+        let upgraded = (self.upgraded > 0).then_some((self.upgraded, Fault::Upgraded));
+        all.into_iter().chain(upgraded).filter(|_| engine.has_gtids()).collect()
     }
 }
 
@@ -157,6 +159,7 @@ impl World {
         self.weather.calm = true;
         self.cut.clear();
         self.stores.stands_until = self.now;
+        self.upgrade_the_rest();
         for at in 0..self.nodes.len() {
             self.nodes[at].store_cut = false;
             self.nodes[at].agent_paused_until = self.now;

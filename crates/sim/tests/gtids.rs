@@ -1,5 +1,6 @@
 //! What can happen on servers of GTIDs alone: somebody writes on a replica, an applier stands, power is lost between receiving
-//! and flushing. The seeds of `seeds` meet all of it by chance; here are the ways that matter, one by one.
+//! and flushing, members are of two series while an upgrade is on. The seeds of `seeds` meet all of it by chance; here are the ways
+//! that matter, one by one.
 
 use dauphin_model::{Durability, EngineKind, Span};
 use dauphin_sim::{Asked, Config, Fault, Faults, World, spec};
@@ -116,4 +117,122 @@ fn power_lost_between_receiving_and_flushing_loses_nothing_acknowledged() {
         world.revive(leader);
         whole_again(&mut world, "leads from");
     }
+}
+
+fn upgrade(world: &mut World, at: usize) {
+    world.strike(at, Fault::Upgraded, Span::ms(500));
+    world.run_for(Span::ms(6_000));
+}
+
+fn comes_to(world: &mut World, what: &str, wanted: impl Fn(&World) -> bool) {
+    let came = world.wait_for(Span::ms(15_000), wanted);
+    assert!(came.is_some(), "{what} does not come:\n{}", world.lines().join("\n"));
+    assert_eq!(world.violation(), None, "{}", world.lines().join("\n"));
+}
+
+fn said(world: &World, text: &str) -> bool {
+    world.lines().iter().any(|line| line.contains(text))
+}
+
+#[test]
+fn among_equals_an_older_one_takes_over_and_what_it_holds_is_waited_for() {
+    for engine in BOTH {
+        let mut world = of_three(engine);
+        let (leader, newer, older) = roles(&world);
+        upgrade(&mut world, newer);
+        // from here on the older one alone is waited for, and the newer one may be ahead of it
+        world.strike(older, Fault::StreamStalls, Span::ms(300));
+        world.run_for(Span::ms(250));
+        world.kill(leader);
+        comes_to(&mut world, "the older one's leadership", |w| w.healthy() && w.leader() == Some(older));
+        world.revive(leader);
+        comes_to(&mut world, "everybody", World::whole);
+    }
+}
+
+#[test]
+fn what_a_newer_one_alone_holds_waits_until_the_other_is_upgraded_too() {
+    for engine in BOTH {
+        let mut world = of_three(engine);
+        let (leader, newer, older) = roles(&world);
+        upgrade(&mut world, newer);
+        // the newer one alone acknowledges; the older one is back just before the leader dies, and far behind
+        world.kill(older);
+        world.run_for(Span::ms(6_000));
+        world.strike(older, Fault::StreamStalls, Span::ms(9_000));
+        world.revive(older);
+        world.wait_for(Span::ms(1_500), |w| w.whole());
+        world.kill(leader);
+        world.run_for(Span::ms(12_000));
+        assert!(!world.healthy() && world.violation().is_none(), "{engine:?}:\n{}", world.lines().join("\n"));
+        assert!(said(&world, "which runs an older series, could not follow it"), "{}", world.lines().join("\n"));
+
+        // the leader of before comes back with all of it
+        let mut back = world.clone();
+        back.revive(leader);
+        comes_to(&mut back, "an older one's leadership", |w| w.whole() && w.leader() != Some(newer));
+
+        // a person gives up what the newer one holds
+        let mut without = world.clone();
+        without.person_asks(older, Asked::FailoverWithLoss);
+        without.run_for(Span::ms(1_000));
+        without.revive(leader);
+        comes_to(&mut without, "the older one's leadership", |w| w.healthy() && w.leader() == Some(older));
+
+        // or goes on with the upgrade
+        upgrade(&mut world, older);
+        comes_to(&mut world, "the newer one's leadership", |w| w.healthy() && w.leader() == Some(newer));
+        upgrade(&mut world, leader);
+        world.revive(leader);
+        comes_to(&mut world, "everybody", World::whole);
+    }
+}
+
+#[test]
+fn who_was_left_behind_stands_in_nobodys_way() {
+    for engine in BOTH {
+        let mut world = of_three(engine);
+        let (leader, one, other) = roles(&world);
+        upgrade(&mut world, one);
+        upgrade(&mut world, other);
+        // while it leads nobody may take over from it
+        world.person_asks(leader, Asked::Switchover);
+        world.run_for(Span::ms(3_000));
+        assert_eq!(world.leader(), Some(leader));
+        world.kill(leader);
+        comes_to(&mut world, "a newer one's leadership", |w| w.healthy() && w.leader() != Some(leader));
+        world.revive(leader);
+        world.run_for(Span::ms(5_000));
+        let led = world.leader().expect("somebody leads");
+        let next = if led == one { other } else { one };
+        world.kill(led);
+        world.run_for(Span::ms(3_000));
+        world.revive(led);
+        comes_to(&mut world, "the next one's leadership", |w| w.healthy() && w.leader() == Some(next));
+        upgrade(&mut world, leader);
+        comes_to(&mut world, "everybody", World::whole);
+    }
+}
+
+#[test]
+fn who_receives_from_one_that_is_behind_tries_again_and_then_from_the_leader() {
+    let mut world = of_three(EngineKind::Mariadb);
+    let (leader, newer, older) = roles(&world);
+    let name = |at: usize| format!("m{}", at + 1);
+    let follows = |world: &World, from: usize| {
+        let all = world.lines().iter().filter(|line| line.contains(&format!("  {} ", name(newer))));
+        all.filter(|line| line.contains(&format!("follows {} in term", name(from)))).count()
+    };
+    let (before, whole_before) = (follows(&world, leader), world.whole());
+    assert!(whole_before && follows(&world, older) == 0);
+    // it acknowledges on, and has applied less than the newer one when that comes back
+    world.strike(older, Fault::ApplierStands, Span::ms(20_000));
+    world.run_for(Span::ms(1_000));
+    upgrade(&mut world, newer);
+    comes_to(&mut world, "the stream from the leader", |w| w.whole() && follows(w, leader) > before);
+    assert_eq!(follows(&world, older), 2, "{}", world.lines().join("\n"));
+    // later it is tried again
+    world.run_for(Span::ms(40_000));
+    assert_eq!(follows(&world, older), 3, "{}", world.lines().join("\n"));
+    assert!(world.whole());
 }

@@ -22,6 +22,7 @@ mod restored;
 mod stage;
 mod strain;
 mod takeover;
+mod upgrade;
 
 use serde_json::Value;
 use stage::{LOOK_EVERY, Stage, WAIT_MAX};

@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 use crate::hosts::can_have_hosts;
-use crate::mysql::{Login, all_hold, applier, block, build, expected, lab, rows, switch_over, write_by_hand};
+use crate::mysql::{Login, all_hold, applier, block, expected, lab, rows, write_by_hand};
 use crate::stage::{LOOK_EVERY, Stage, WAIT_MAX};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -131,43 +131,6 @@ fn what_is_written_on_a_replica_is_told_and_kept(stage: &Stage, engine: &str) {
     let statements: Vec<String> = std::fs::read_dir(&kept).expect("an archive").flatten().filter_map(named).collect();
     assert!(statements.iter().any(|text| text.contains("@1=9000")), "{statements:?}");
     assert!(!rows(stage, &replica).contains(&9_000));
-}
-
-/// An upgrade goes replica by replica: the first of them follows with newer programs, and does not lead those that could not follow.
-#[test]
-fn a_newer_member_follows_older_ones_and_does_not_lead_them() {
-    let (Some(older), Some(newer)) = (build("mariadb-10.11"), build("mariadb-11")) else { return };
-    let bin = older.to_string_lossy().into_owned();
-    let stage = Stage::up("mixed", &["--engine", "mariadb", "--bin", &bin, "--profile", "fast"]);
-    let (app, leader) = (Login::of(&stage, "app"), stage.leader());
-    let port = stage.sql_port_of(&leader);
-    app.sql(port, "CREATE TABLE t (n int PRIMARY KEY) ENGINE = InnoDB");
-    let member = ["m1", "m2"].into_iter().find(|name| *name != leader).expect("a replica");
-    let path = stage.dir.join(member).join("dauphin.toml");
-    let file = std::fs::read_to_string(&path).expect("its file");
-    let other = |line: &str| match line.starts_with("bin_dir") {
-        true => format!("bin_dir = {:?}\n", newer.canonicalize().expect("a build")),
-        false => format!("{line}\n"),
-    };
-    std::fs::write(&path, file.lines().map(other).collect::<String>()).expect("written");
-    // a cluster that has just formed is not well for a moment, too
-    stage.until_healthy();
-    stage.run(&["lab", "fault", "--member", member, "--kind", "kill-node"]).ended(0);
-    stage.until("it is missed", |c| c["health"] != "healthy");
-    stage.run(&["lab", "heal"]).ended(0);
-    stage.until_healthy();
-    app.sql(port, "INSERT INTO t VALUES (1)");
-    all_hold(&stage, &BTreeSet::from([1]));
-    assert!(app.sql(stage.sql_port_of(member), "SELECT VERSION()")[0].starts_with("11."));
-
-    stage.run(&["switchover", "--to", member]).said(3, &["could not follow it", "10.11", "Nothing was changed"]);
-    assert_eq!(stage.leader(), leader);
-    app.sql(port, "INSERT INTO t VALUES (2)");
-    let third = ["m1", "m2", "m3"].into_iter().find(|name| *name != leader && *name != member).expect("another one");
-    switch_over(&stage, third);
-    stage.until_healthy();
-    all_hold(&stage, &BTreeSet::from([1, 2]));
-    stage.down_after(&expected());
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub fn check_versions(own: &Version, source: &Version) -> std::result::Result<()
 
 /// Whether a server's series is an older one than another's of its family.
 pub(crate) fn is_older(own: &Version, other: &Version) -> bool {
-    own.flavour == other.flavour && (own.number.0, own.number.1) < (other.number.0, other.number.1)
+    own.flavour == other.flavour && own.series() < other.series()
 }
 
 /// Whether a server may lead members of these versions, which would have to follow it.

@@ -14,7 +14,8 @@ impl Mysql {
     /// One look, bounded by `limit`. It never fails: what cannot be learned is missing from the view. `serves` and `disk_ok` are
     /// the caller's to fill in, and how far each attached replica is.
     pub async fn view(&self, limit: Duration) -> ServerView {
-        let mut seen = ServerView { disk_ok: true, ..ServerView::default() };
+        let series = self.instance.bin.version.series();
+        let mut seen = ServerView { disk_ok: true, series, ..ServerView::default() };
         if self.instance.process().is_some_and(|process| process.is_stopped()) {
             seen.run = Run::Hung;
             return seen;

@@ -46,6 +46,13 @@ impl Version {
         let number = (next()?, next()?, next()?);
         Some(Self { flavour, number, text: text.to_owned() })
     }
+
+    /// Its series as a number that grows with it, among those of its family: 8004 for 8.4. Above 0.
+    #[must_use]
+    pub fn series(&self) -> u32 {
+        let (major, minor, _) = self.number;
+        major.saturating_mul(1_000).saturating_add(minor).max(1)
+    }
 }
 
 impl fmt::Display for Version {

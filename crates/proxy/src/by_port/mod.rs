@@ -11,7 +11,7 @@ use crate::ports::{self, Accepting, Ports};
 use crate::session::Port;
 use crate::source::{Agents, Heard, News};
 use crate::table::{RouteTable, View};
-use crate::tell::{Process, TELL_EVERY};
+use crate::tell::{Process, TELL_EVERY, leads_elsewhere};
 use session::{Session, refuse};
 use std::collections::BTreeMap;
 use std::future::{Ready, ready};
@@ -180,10 +180,14 @@ async fn follow(mut table: RouteTable, mut heard: mpsc::Receiver<Heard>, publish
 /// Tells every agent how it is, until it ends.
 async fn tell(shared: Arc<Shared>, this: Process, news: News) {
     let mut ticks = tokio::time::interval(TELL_EVERY);
+    let mut views = shared.views.clone();
     loop {
-        ticks.tick().await;
-        let (view, clients) = (Arc::clone(&shared.views.borrow()), shared.counts.clients.load(Ordering::Relaxed));
+        let (view, clients) = (Arc::clone(&views.borrow_and_update()), shared.counts.clients.load(Ordering::Relaxed));
         news.tell(this.news(&view, shared.zone.as_deref(), clients as u64, shared.limits.clients));
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = leads_elsewhere(&mut views, &view) => {}
+        }
     }
 }
 

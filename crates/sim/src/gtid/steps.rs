@@ -40,8 +40,8 @@ impl World {
             | EngineStep::StartDetached
             | EngineStep::SetSync { .. }
             | EngineStep::OpenAccess
-            | EngineStep::CloseAccess
-            | EngineStep::Clone { .. } => return None,
+            | EngineStep::CloseAccess => return None,
+            EngineStep::Clone { from, .. } => return self.gtid_copies(at, from).err().map(Err),
         })
     }
 
@@ -59,6 +59,15 @@ impl World {
         running.streaming = false;
         running.epoch += 1;
         true
+    }
+
+    /// Whether there is nothing against a copy from there: files go between servers of one series alone.
+    pub(crate) fn gtid_copies(&self, at: usize, from: &MemberName) -> Result<(), EngineFailure> {
+        let theirs = self.index(from).map(|source| self.nodes[source].series);
+        if theirs.is_none_or(|theirs| theirs == self.nodes[at].series) {
+            return Ok(());
+        }
+        Err(EngineFailure { because: "files are copied within one series (simulated)".to_owned(), bad_data: true })
     }
 
     fn gtid_starts_behind(&mut self, at: usize, upstream: &MemberName, voter: &Voter) -> Ends {
@@ -85,6 +94,10 @@ impl World {
 
     fn gtid_follows(&mut self, at: usize, same: bool, upstream: &MemberName, voter: &Voter) -> Ends {
         let source = self.index(upstream).ok_or_else(gone)?;
+        if self.nodes[at].series < self.nodes[source].series {
+            let because = "an older server does not read what a newer one logs (simulated)".to_owned();
+            return Err(EngineFailure { because, bad_data: true });
+        }
         if !self.receives_no_more(at, same) {
             return Err(gone());
         }

@@ -28,10 +28,12 @@ impl World {
         self.watch.last = None;
     }
 
-    /// A stream begins: by their numbers, the replica's log is the beginning of its source's.
+    /// A stream begins: by their numbers, the replica's log is the beginning of its source's, or the other way round where that
+    /// is a replica too, which has not received as much yet.
     pub(crate) fn i7_streams(&mut self, at: usize, source: usize) {
         let (ours, theirs) = (&self.nodes[at].db, &self.nodes[source].db);
-        if !theirs.log.starts_with(&ours.log) {
+        let replica = theirs.running.as_ref().is_some_and(|running| running.in_recovery);
+        if !theirs.log.starts_with(&ours.log) && !(replica && ours.log.starts_with(&theirs.log)) {
             let (name, from) = (&self.nodes[at].name, &self.nodes[source].name);
             let text = format!("I7: {name} streams from {from} behind another log on timeline {}", ours.timeline);
             self.watch.violate(text);

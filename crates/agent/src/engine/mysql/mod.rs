@@ -105,7 +105,6 @@ impl MysqlHands {
             EngineStep::Promote { timeline, .. } => {
                 *lock(&self.follows) = None;
                 *lock(&self.enforced) = None;
-                mysql::check_promotion(mysql.version(), &self.versions_heard(server)).map_err(mysql::Error::from)?;
                 server.set_access(Access::Closed).await?;
                 Ok(EngineOutcome::Promoted(mysql.begin_timeline(timeline, PROMOTE_LIMIT).await?))
             }
@@ -134,6 +133,9 @@ impl MysqlHands {
         self.ask_version(server, to).await;
         let (its, mut others): (Vec<_>, Vec<_>) =
             self.versions_heard(server).into_iter().partition(|(name, _)| name == to);
+        // whom a newer leader has left behind already follows nobody
+        let attached = server.picture.borrow().leading().map(|l| l.replicas.clone()).unwrap_or_default();
+        others.retain(|(name, _)| attached.iter().any(|replica| replica.name == *name));
         others.push((own_voter(server).name, self.server.version().clone()));
         for (_, version) in its {
             mysql::check_promotion(&version, &others).map_err(mysql::Error::from)?;

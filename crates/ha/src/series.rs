@@ -1,0 +1,57 @@
+//! Who could follow whom while members run servers of two series, as they do during an upgrade: an older server does not read
+//! what a newer one logs. Elections, switchovers and replicas ask; it never says who leads.
+
+use crate::core::Core;
+use dauphin_model::{Durability, Leadership, MemberName, MemberSpec, Timeline};
+
+impl Core {
+    /// Series of a member's server, as it said last; 0: not known, or it does not matter.
+    fn series_of(&self, name: &MemberName) -> u32 {
+        let said = || self.peers.get(name).and_then(|p| p.beat.as_ref()).map_or(0, |b| b.series);
+        if *name == self.me { self.server.series } else { said() }
+    }
+
+    /// The leadership that a member's log has come to, where it is there and can be read.
+    fn come_to(&self, name: &MemberName) -> Option<Timeline> {
+        let own = || self.frozen_log().or(self.server.position.as_ref());
+        let theirs = || self.beat_of(name).and_then(|b| b.position.as_ref());
+        let position = if *name == self.me { own() } else { theirs() };
+        position.map(|p| p.timeline)
+    }
+
+    /// Somebody who is there and could not follow this member. One that a newer leader has left behind already counts no
+    /// more, and nor do we while we go away.
+    pub(crate) fn outgrown_by(&self, name: &MemberName) -> Option<MemberName> {
+        let series = self.series_of(name);
+        let stays = |m: &&MemberName| **m != self.me || self.shutting_down.is_none();
+        let all = || self.spec.data_members().map(|m| &m.name);
+        let newest = all().filter_map(|m| self.come_to(m)).max()?;
+        all()
+            .filter(|m| (1..series).contains(&self.series_of(m)) && self.come_to(m) == Some(newest))
+            .find(stays)
+            .cloned()
+    }
+
+    /// Whom a member of a newer series than its leader receives from: one that takes over before it does, so that it is never
+    /// beyond the next leader, where neither could go on. Only where the leader has enough others that acknowledge.
+    pub(crate) fn stays_behind(&self, record: &Leadership) -> Option<MemberName> {
+        let leader = &record.leader.name;
+        let theirs = self.series_of(leader);
+        if !(1..self.server.series).contains(&theirs) {
+            return None;
+        }
+        let before_us = |m: &&MemberSpec| {
+            let well = self.beat_of(&m.name).is_some_and(|b| {
+                let there = b.position.as_ref().is_some_and(|p| p.timeline == record.timeline);
+                b.streaming && b.term == record.term && there && b.upstream.as_ref() == Some(leader)
+            });
+            let vouches = record.published.voters.iter().any(|v| v.name == m.name);
+            let counts = vouches || self.spec.durability == Durability::Async;
+            well && counts && m.may_lead() && self.series_of(&m.name) == theirs
+        };
+        let others = self.spec.members.iter().filter(|m| m.name != self.me && m.name != *leader);
+        let before_us: Vec<_> = others.filter(before_us).collect();
+        let enough = u32::try_from(before_us.len()).unwrap_or(u32::MAX) >= self.spec.required_min();
+        before_us.first().filter(|_| enough).map(|m| m.name.clone())
+    }
+}
