@@ -2,6 +2,7 @@
 //! what a newer one logs. Elections, switchovers and replicas ask; it never says who leads.
 
 use crate::core::Core;
+use crate::message::ReplicaSeen;
 use dauphin_model::{Durability, Leadership, MemberName, MemberSpec, Timeline};
 
 impl Core {
@@ -46,7 +47,10 @@ impl Core {
                 b.streaming && b.term == record.term && there && b.upstream.as_ref() == Some(leader)
             });
             let vouches = record.published.voters.iter().any(|v| v.name == m.name);
-            let counts = vouches || self.spec.durability == Durability::Async;
+            let said = |r: &ReplicaSeen| r.name == m.name && matches!(r.sync_state.as_str(), "sync" | "quorum");
+            let seen =
+                self.beat_of(leader).and_then(|b| b.leading.as_ref()).is_some_and(|l| l.replicas.iter().any(said));
+            let counts = (vouches && seen) || self.spec.durability == Durability::Async;
             well && counts && m.may_lead() && self.series_of(&m.name) == theirs
         };
         let others = self.spec.members.iter().filter(|m| m.name != self.me && m.name != *leader);
