@@ -17,6 +17,9 @@ const PROXIES_MAX: usize = 64;
 /// A process that has said nothing for so long is gone: it tells every two seconds.
 const SILENT_MAX: Duration = Duration::from_secs(10);
 
+/// One that has missed a turn of telling, and half of the next, may be gone: a switchover does not wait for it.
+const PROMPT_MAX: Duration = Duration::from_secs(5);
+
 /// A proxy that is silent with a certificate about to end counts for so long: it may be silent because that has ended.
 const ENDING_KEPT: Duration = Duration::from_secs(86_400);
 
@@ -80,8 +83,9 @@ impl Proxies {
     /// Whether all that are there say of this term, or a later one, that no transaction begins with them.
     pub(crate) fn hold(&self, term: Term, now: Instant) -> bool {
         let heard = lock(&self.heard);
-        let mut there = heard.all.values().filter(|(at, _)| now.saturating_duration_since(*at) < SILENT_MAX);
-        there.all(|(_, news)| news.term >= term && news.leader.is_none())
+        let there = |at: Instant| now.saturating_duration_since(at) < PROMPT_MAX;
+        let mut serving = heard.all.values().filter(|(at, news)| there(*at) && !(news.drains && news.clients == 0));
+        serving.all(|(_, news)| news.term >= term && news.leader.is_none())
     }
 
     /// Those that are there, by name, and how each stands to this leader, if one is open.
@@ -211,7 +215,8 @@ mod tests {
         tell(1, 4, false, 2);
         assert!(proxies.hold(Term(4), at(2)));
         tell(1, 4, true, 3);
-        assert!(proxies.hold(Term(4), at(13)), "silent: nobody waits for it");
+        assert!(!proxies.hold(Term(4), at(7)));
+        assert!(proxies.hold(Term(4), at(8)), "silent: nobody waits for it");
     }
 
     #[test]

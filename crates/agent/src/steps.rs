@@ -63,13 +63,15 @@ impl Server {
     /// Lets running transactions end; proxies hold new ones back.
     pub(crate) async fn drain(&self) {
         let begun = Instant::now();
+        // where proxies know no transactions, what runs is all that can be waited for, and for a moment without
+        let looks = if self.engine.is_held_by_proxies() { IDLE_LOOKS } else { 1 };
         let term = self.picture.borrow().store.leadership.as_ref().map(|r| r.term).unwrap_or_default();
         while !self.proxies.hold(term, Instant::now()) && begun.elapsed() < HOLD_LIMIT {
             tokio::time::sleep(HOLD_POLL).await;
         }
         // what a proxy passed on just before may not have come to be counted at the first look
         let mut idle = 0;
-        while begun.elapsed() < DRAIN_LIMIT && idle < IDLE_LOOKS {
+        while begun.elapsed() < DRAIN_LIMIT && idle < looks {
             match self.engine.busy_clients().await {
                 Ok(busy) => idle = if busy == 0 { idle + 1 } else { 0 },
                 Err(error) => {
@@ -77,7 +79,7 @@ impl Server {
                     return;
                 }
             }
-            if idle < IDLE_LOOKS {
+            if idle < looks {
                 tokio::time::sleep(DRAIN_POLL).await;
             }
         }

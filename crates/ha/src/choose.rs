@@ -71,6 +71,11 @@ impl Core {
                 heard.iter().any(|(v, a)| v.name == *to && self.rank(&a.position, &best) == Ordering::Equal)
             }),
         };
+        let furthest = |a: &Answer| self.rank(&a.position, &best) == Ordering::Equal;
+        // it holds that much, or can have it from who does
+        let comes_to_best = |v: &Voter, a: &Answer| {
+            furthest(a) || heard.iter().any(|(source, b)| furthest(b) && self.reads_from(&source.name, &v.name))
+        };
         let deposed = |v: &Voter, a: &Answer| a.holder && v.name == self.me && self.server.run != Run::Running;
         let mut able: Vec<(&Voter, &Answer)> = heard
             .iter()
@@ -79,6 +84,7 @@ impl Core {
                 self.spec.member(&v.name).is_some_and(dauphin_model::MemberSpec::may_lead)
                     && (!deposed(v, a) || self.broken(Variant::WinInPlace))
                     && !self.is_aside(v, a)
+                    && comes_to_best(v, a)
             })
             .collect();
         let merits = |v: &Voter| self.merits(v, wanted.as_ref(), &record.leader.name);
@@ -99,21 +105,22 @@ impl Core {
         };
         let (winner, answer) = (winner.clone(), answer.clone());
         if self.rank(&answer.position, &best) == Ordering::Less {
-            let furthest = heard.iter().find(|(v, a)| {
-                self.rank(&a.position, &best) == Ordering::Equal && !deposed(v, a) && !self.is_aside(v, a)
+            let source = heard.iter().find(|(v, a)| {
+                let readable = self.reads_from(&v.name, &winner.name);
+                furthest(a) && readable && !deposed(v, a) && !self.is_aside(v, a)
             });
-            if let Some((furthest, _)) = furthest
+            if let Some((source, _)) = source
                 && campaign.catching_up.is_none()
                 && may_catch_up
             {
-                let from = furthest.name.clone();
+                let (from, best) = (source.name.clone(), best.clone());
                 if let Some(c) = &mut self.campaign {
                     c.catching_up = Some(winner.clone());
                 }
                 self.ask_catch_up(&winner.name, campaign.term, from, best);
                 return;
             }
-            let fallback = able.iter().find(|(_, a)| self.rank(&a.position, &best) == Ordering::Equal);
+            let fallback = able.iter().find(|(_, a)| furthest(a));
             let Some((winner, answer)) = fallback.map(|(v, a)| ((*v).clone(), (*a).clone())) else {
                 self.while_too_few(campaign, record);
                 return;
@@ -317,13 +324,14 @@ impl Core {
             .collect();
         let (term, needed) = (campaign.term, record.published.answers);
         let enough = self.revoked(campaign, record).is_some();
+        let too_few = Reason::TooFewAnswers { term, answered, missing, needed };
         let reason = match self.held_aside(campaign).filter(|_| enough) {
             Some((voter, Answer { position, stray: true, .. })) => Reason::HeldBesideStray { term, voter, position },
-            Some((voter, Answer { position, .. })) => {
-                let older = self.outgrown_by(&voter.name).unwrap_or_else(|| self.me.clone());
-                Reason::HeldByNewer { term, voter, position, older }
-            }
-            None => Reason::TooFewAnswers { term, answered, missing, needed },
+            Some((voter, Answer { position, .. })) => match self.outgrown_by(&voter.name) {
+                Some(older) => Reason::HeldByNewer { term, voter, position, older },
+                None => too_few,
+            },
+            None => too_few,
         };
         if tell {
             self.journal_of(&campaign.kind, reason.clone());

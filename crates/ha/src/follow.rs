@@ -61,6 +61,7 @@ impl Core {
                 if since.is_none_or(|(term, ..)| term != record.term) {
                     // whoever was given time has used it
                     self.campaign_rest = self.now;
+                    (self.direct_until, self.cascade_stood) = (Mono(0), 0);
                 }
                 self.record_since = Some((record.term, record.state, self.now));
             }
@@ -233,6 +234,7 @@ impl Core {
             return leader;
         }
         let wanted = self.my_spec().and_then(|m| m.follow.clone()).filter(|w| *w != self.me);
+        let wanted = wanted.filter(|w| self.reads_from(w, &self.me));
         wanted
             .filter(|w| {
                 self.beat_of(w).is_some_and(|b| {

@@ -3,7 +3,8 @@
 
 use crate::core::Core;
 use crate::message::ReplicaSeen;
-use dauphin_model::{Durability, Leadership, MemberName, MemberSpec, Timeline};
+use crate::roles::Role;
+use dauphin_model::{Durability, Leadership, MemberName, MemberSpec};
 
 impl Core {
     /// Series of a member's server, as it said last; 0: not known, or it does not matter.
@@ -12,33 +13,31 @@ impl Core {
         if *name == self.me { self.server.series } else { said() }
     }
 
-    /// The leadership that a member's log has come to, where it is there and can be read.
-    fn come_to(&self, name: &MemberName) -> Option<Timeline> {
-        let own = || self.frozen_log().or(self.server.position.as_ref());
-        let theirs = || self.beat_of(name).and_then(|b| b.position.as_ref());
-        let position = if *name == self.me { own() } else { theirs() };
-        position.map(|p| p.timeline)
+    /// Whether the second reads what the first logs, as far as both are known.
+    pub(crate) fn reads_from(&self, source: &MemberName, reader: &MemberName) -> bool {
+        let reader = self.series_of(reader);
+        reader == 0 || self.series_of(source) <= reader
     }
 
-    /// Somebody who is there and could not follow this member. One that a newer leader has left behind already counts no
-    /// more, and nor do we while we go away.
+    /// Somebody who is there, may lead, and could not follow this member. One that a newer leader has left behind already counts
+    /// no more, nor one that waits for a person, nor do we while we go away.
     pub(crate) fn outgrown_by(&self, name: &MemberName) -> Option<MemberName> {
-        let series = self.series_of(name);
-        let stays = |m: &&MemberName| **m != self.me || self.shutting_down.is_none();
-        let all = || self.spec.data_members().map(|m| &m.name);
-        let newest = all().filter_map(|m| self.come_to(m)).max()?;
-        all()
-            .filter(|m| (1..series).contains(&self.series_of(m)) && self.come_to(m) == Some(newest))
-            .find(stays)
-            .cloned()
+        let there = |m: &MemberName| match *m == self.me {
+            true => self.shutting_down.is_none() && self.role != Role::Quarantined,
+            false => self.beat_of(m).is_some_and(|b| b.role != Role::Quarantined),
+        };
+        let goes_on = |m: &MemberName| self.record().is_none_or(|r| self.reads_from(&r.leader.name, m));
+        let all = self.spec.data_members().filter(|m| m.may_lead()).map(|m| &m.name);
+        all.filter(|m| !self.reads_from(name, m)).find(|m| there(m) && goes_on(m)).cloned()
     }
 
     /// Whom a member of a newer series than its leader receives from: one that takes over before it does, so that it is never
-    /// beyond the next leader, where neither could go on. Only where the leader has enough others that acknowledge.
+    /// beyond the next leader, where neither could go on. Only where the leader has enough others that acknowledge, and they do.
     pub(crate) fn stays_behind(&self, record: &Leadership) -> Option<MemberName> {
         let leader = &record.leader.name;
         let theirs = self.series_of(leader);
-        if !(1..self.server.series).contains(&theirs) {
+        let leading = self.beat_of(leader).and_then(|b| b.leading.as_ref())?;
+        if !(1..self.server.series).contains(&theirs) || leading.short {
             return None;
         }
         let before_us = |m: &&MemberSpec| {

@@ -96,8 +96,7 @@ impl Core {
             _ => return false,
         };
         let Some((record, _)) = self.leader_to_follow().filter(|_| !under_way.cut) else { return false };
-        let wanted = self.my_spec().and_then(|m| m.follow.as_ref());
-        let another = behind != Some(&record.leader.name) && (behind.is_none() || behind != wanted);
+        let another = behind != Some(&record.leader.name) && behind != Some(&self.upstream(&record));
         if let Some(under_way) = &mut self.engine {
             under_way.cut |= another;
         }

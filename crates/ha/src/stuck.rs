@@ -10,8 +10,9 @@ use dauphin_model::{Leadership, Position, Run, Timeline};
 /// A replica that has not streamed for this many times `suspect`, though its leader is well, is copied again.
 pub(crate) const STUCK: u64 = 20;
 /// From a member that does not lead it receives anew when nothing has streamed for `suspect`: that may not have had as much yet as
-/// this one. The next time it receives from the leader itself, for so many times `suspect`.
-const DIRECT: u64 = 20;
+/// this one. The next time it receives from the leader itself, for so many times `suspect`: long enough to be copied again there, where
+/// that is needed.
+const DIRECT: u64 = 2 * STUCK;
 /// One that has heard of a timeline that came to nothing is started anew when it has not streamed for this many beats.
 const AIMS_AFTER: u64 = 4;
 

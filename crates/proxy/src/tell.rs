@@ -93,3 +93,32 @@ pub(crate) async fn leads_elsewhere(views: &mut watch::Receiver<Arc<View>>, told
         std::future::pending().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dauphin_model::{MemberName, Target, Term};
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn it_is_told_at_once_that_transactions_are_held_and_not_what_moves_no_client() {
+        let member = MemberName::new("m1").expect("a name");
+        let target = Target { member, host: "h".into(), port: 5432, zone: None };
+        let open = View { term: Term(6), leader: Some(target), open: true, ..View::default() };
+        let (publish, mut views) = watch::channel(Arc::new(open.clone()));
+        let due = |views: &mut _, told| leads_elsewhere(views, told).now_or_never().is_some();
+        assert!(!due(&mut views, &open));
+        publish.send_replace(Arc::new(View { replicas_of: Term(6), ..open.clone() }));
+        assert!(!due(&mut views, &open));
+        let held = View { draining: true, ..open.clone() };
+        publish.send_replace(Arc::new(held.clone()));
+        assert!(due(&mut views, &open), "a switchover waits for that");
+        assert!(!due(&mut views, &held));
+        let later = View { term: Term(7), ..held.clone() };
+        publish.send_replace(Arc::new(later.clone()));
+        assert!(due(&mut views, &held));
+        drop(publish);
+        assert!(due(&mut views, &held), "what changed is seen to the end");
+        assert!(!due(&mut views, &later), "and nothing comes any more");
+    }
+}

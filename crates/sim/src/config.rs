@@ -86,6 +86,8 @@ pub struct Faults {
     pub errant: u64,
     /// A member is upgraded to a newer series (servers of GTIDs).
     pub upgraded: u64,
+    /// Nobody upgrades the others in the end.
+    pub upgrade_stands: bool,
     /// The store has no majority for a while.
     pub store_stands: u64,
     /// The store is restored from an old copy; once in a run.
@@ -224,6 +226,7 @@ impl Faults {
         self.applier_stands = draw(50, 30);
         self.errant = draw(30, 10);
         self.upgraded = draw(25, 8);
+        self.upgrade_stands = draw(50, 1) > 0;
     }
 
     /// A subset of all faults, each as often as it comes.
@@ -244,6 +247,7 @@ impl Faults {
             applier_stands: 0,
             errant: 0,
             upgraded: 0,
+            upgrade_stands: false,
             store_stands: draw(25, 15),
             store_restored: draw(8, 3),
             loss: draw(40, 20),

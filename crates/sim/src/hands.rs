@@ -72,6 +72,7 @@ impl World {
                     self.watch.violate(format!("{}: {because}", self.nodes[at].name));
                 }
                 self.watch.held_beside_stray |= matches!(reason, Reason::HeldBesideStray { .. });
+                self.watch.held_by_newer |= matches!(reason, Reason::HeldByNewer { .. });
                 self.trace.reason(self.now, at, &reason);
             }
             Step::Reply { .. } | Step::ElectStore { .. } => {}

@@ -30,6 +30,8 @@ pub(crate) struct Watch {
     pub(crate) last: Option<(Term, Timeline, u64)>,
     /// Since somebody led last, an election found what may be acknowledged with a member alone that nobody may follow.
     pub(crate) held_beside_stray: bool,
+    /// The same of a member that others who are there could not follow.
+    pub(crate) held_by_newer: bool,
     /// The fewest copies that a specification of this run has promised, once people have changed it: who leads may go by any.
     pub(crate) least_promised: Option<u32>,
 }
@@ -61,7 +63,7 @@ impl World {
         }
         if after.state == dauphin_model::LeadershipState::Open && before.is_some_and(|b| b.state != after.state) {
             self.watch.opened += 1;
-            self.watch.held_beside_stray = false;
+            (self.watch.held_beside_stray, self.watch.held_by_newer) = (false, false);
             self.i1_opened(after);
         }
     }

@@ -95,6 +95,18 @@ impl World {
         leads && record.state == LeadershipState::Open && self.nodes[at].db.running.as_ref().is_some_and(|r| r.access)
     }
 
+    /// Whom the store names, in whatever state.
+    pub(crate) fn elected(&self) -> Option<usize> {
+        self.index(&self.stores.now.view.leadership.as_ref()?.leader.name)
+    }
+
+    /// Whether members run programs of two series.
+    pub(crate) fn is_mixed(&self) -> bool {
+        let mut series = self.nodes.iter().filter(|n| !n.witness).map(|n| n.series);
+        let first = series.next();
+        series.any(|other| Some(other) != first)
+    }
+
     /// Whether every data member follows or leads.
     #[must_use]
     pub fn whole(&self) -> bool {

@@ -49,6 +49,22 @@ fn is_held_beside_stray(world: &World) -> bool {
     !world.healthy() && world.watch.held_beside_stray && world.nodes.iter().any(|n| n.db.stray)
 }
 
+fn needs_a_person(world: &World) -> bool {
+    is_rolled_back(world) || is_held_beside_stray(world)
+}
+
+/// Nor of one whose upgrade stands half-way, where that was said of a newer member, where one leads already and those it has
+/// left behind are missed, or where one is missed that needs a fresh copy: of its own series there may be none.
+fn is_held_up_by_an_upgrade(world: &World) -> bool {
+    let left_behind = || {
+        let leads = world.leader().or_else(|| world.elected());
+        leads.is_some_and(|at| world.nodes.iter().any(|n| n.series < world.nodes[at].series && !n.witness))
+    };
+    let copies = |core: &dauphin_ha::Core| matches!(core.role(), Role::Empty | Role::Cloning);
+    let needs_a_copy = || world.nodes.iter().filter_map(|n| n.core.as_ref()).any(copies);
+    world.is_mixed() && (world.watch.held_by_newer || left_behind() || needs_a_copy())
+}
+
 /// Runs one configuration.
 #[must_use]
 pub fn run(config: &Config) -> Outcome {
@@ -65,12 +81,14 @@ pub fn run(config: &Config) -> Outcome {
     if world.watch.violation.is_none() {
         world.heal();
         let before = world.watch.acknowledged;
-        let well = |w: &World| w.whole() && w.watch.acknowledged > before;
+        // who was left behind by an upgrade comes back with its own
+        let back = |w: &World| if w.is_mixed() { w.healthy() } else { w.whole() };
+        let well = |w: &World| back(w) && w.watch.acknowledged > before;
         let alive = world.wait_for(HEALING, |w| is_rolled_back(w) || well(w)).is_some();
         if is_rolled_back(&world) {
             world.run_for(AFTER_RESTORE);
         }
-        let person = is_rolled_back(&world) || is_held_beside_stray(&world);
+        let person = needs_a_person(&world) || (!alive && is_held_up_by_an_upgrade(&world));
         if !alive && !person && world.watch.violation.is_none() {
             let stuck = if world.healthy() { "a member did not come back" } else { "no leader acknowledges" };
             world.watch.violate(format!("L1: {stuck} {HEALING} after the last fault"));
@@ -92,7 +110,7 @@ pub fn run(config: &Config) -> Outcome {
         hash: world.trace.hash(),
         struck: world.struck().to_vec(),
         simulated: world.now.since(Mono(0)),
-        needs_a_person: is_rolled_back(&world) || is_held_beside_stray(&world),
+        needs_a_person: needs_a_person(&world),
         lines: world.trace.lines().to_vec(),
     }
 }

@@ -159,7 +159,9 @@ impl World {
         self.weather.calm = true;
         self.cut.clear();
         self.stores.stands_until = self.now;
-        self.upgrade_the_rest();
+        if !self.config.faults.upgrade_stands {
+            self.upgrade_the_rest();
+        }
         for at in 0..self.nodes.len() {
             self.nodes[at].store_cut = false;
             self.nodes[at].agent_paused_until = self.now;

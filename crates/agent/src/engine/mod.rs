@@ -259,6 +259,11 @@ impl Engine {
         }
     }
 
+    /// Whether a proxy holds back its transactions, one by one; else it gives out sessions, and lets those be.
+    pub(crate) const fn is_held_by_proxies(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
     /// Refuses to hand leadership over to a member that others could not follow, or that clients would have to wait for.
     pub(crate) async fn check_hand_over(&self, server: &Server, to: &MemberName) -> Result<(), ApiError> {
         match self {

@@ -97,10 +97,14 @@ impl Mysql {
 impl Error {
     /// Whether it is the data's fault, or that of what it was to be copied from: trying again changes nothing.
     #[must_use]
-    pub const fn blames_data(&self) -> bool {
+    pub fn blames_data(&self) -> bool {
         match self {
             // that passes by itself
             Self::Refused(Refusal::CopyWaits { .. }) => false,
+            // and that, once both are upgraded
+            Self::Refused(Refusal::Copy { own, source_version, .. }) => {
+                own.flavour != source_version.flavour || own.series() == source_version.series()
+            }
             Self::NotRunning { .. } | Self::Refused(_) | Self::Stray { .. } => true,
             _ => false,
         }

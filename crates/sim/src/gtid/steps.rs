@@ -67,7 +67,7 @@ impl World {
         if theirs.is_none_or(|theirs| theirs == self.nodes[at].series) {
             return Ok(());
         }
-        Err(EngineFailure { because: "files are copied within one series (simulated)".to_owned(), bad_data: true })
+        Err(EngineFailure { because: "files are copied within one series (simulated)".to_owned(), bad_data: false })
     }
 
     fn gtid_starts_behind(&mut self, at: usize, upstream: &MemberName, voter: &Voter) -> Ends {

@@ -28,12 +28,13 @@ impl World {
         self.watch.last = None;
     }
 
-    /// A stream begins: by their numbers, the replica's log is the beginning of its source's, or the other way round where that
-    /// is a replica too, which has not received as much yet.
+    /// A stream begins: by their numbers, the replica's log is the beginning of its source's, or, on servers of GTIDs, the other way
+    /// round where that is a replica too, which has not received as much yet.
     pub(crate) fn i7_streams(&mut self, at: usize, source: usize) {
         let (ours, theirs) = (&self.nodes[at].db, &self.nodes[source].db);
-        let replica = theirs.running.as_ref().is_some_and(|running| running.in_recovery);
-        if !theirs.log.starts_with(&ours.log) && !(replica && ours.log.starts_with(&theirs.log)) {
+        let replica = theirs.kind.has_gtids() && theirs.running.as_ref().is_some_and(|running| running.in_recovery);
+        let one = theirs.log.starts_with(&ours.log) || (replica && ours.log.starts_with(&theirs.log));
+        if !one {
             let (name, from) = (&self.nodes[at].name, &self.nodes[source].name);
             let text = format!("I7: {name} streams from {from} behind another log on timeline {}", ours.timeline);
             self.watch.violate(text);
