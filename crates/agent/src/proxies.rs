@@ -17,7 +17,7 @@ const PROXIES_MAX: usize = 64;
 /// A process that has said nothing for so long is gone: it tells every two seconds.
 const SILENT_MAX: Duration = Duration::from_secs(10);
 
-/// One that has missed a turn of telling, and half of the next, may be gone: a switchover does not wait for it.
+/// One that has missed two turns of telling may be gone: a switchover does not wait for it.
 const PROMPT_MAX: Duration = Duration::from_secs(5);
 
 /// A proxy that is silent with a certificate about to end counts for so long: it may be silent because that has ended.

@@ -101,6 +101,10 @@ impl Core {
             LeadershipState::Elected => record.evidence != Evidence::Bootstrap && !self.may_cut(&record),
         };
         let listed = goes_first && record.published.voters.iter().any(|v| v.name == self.me);
+        if !self.copies_from(&leader) {
+            // until both are upgraded
+            return self.tell_other_series(&leader);
+        }
         if leader == self.me || !clone_ok || listed || record.term < self.durable.pledge || !self.engine_idle() {
             return;
         }

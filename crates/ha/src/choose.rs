@@ -153,7 +153,13 @@ impl Core {
         let mut others = campaign.clone();
         others.answers.retain(|voter, answer| !self.is_aside(voter, answer));
         match evidence {
-            Evidence::LeaseEnded | Evidence::DataLossAccepted | Evidence::Bootstrap => true,
+            Evidence::DataLossAccepted | Evidence::Bootstrap => true,
+            // nothing was promised; what an older member lacks of a newer one is given up by a person, and by nobody else
+            Evidence::LeaseEnded => {
+                let most = others.answers.values().map(|a| &a.position).max_by(|a, b| self.rank(a, b));
+                let more = |a: &Answer| most.is_none_or(|most| self.rank(most, &a.position) == Ordering::Less);
+                !campaign.answers.iter().any(|(v, a)| !a.stray && self.is_aside(v, a) && more(a))
+            }
             Evidence::FencedLeader { .. } | Evidence::Frozen { .. } => {
                 !matches!(self.revoked(&others, record), None | Some(Evidence::DataLossAccepted))
             }

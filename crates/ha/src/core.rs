@@ -77,6 +77,8 @@ pub struct Core {
     pub(crate) following: Option<Following>,
     /// The last term in which the server was started anew to make its recovery aim at the leader's timeline.
     pub(crate) aimed_anew: Option<Term>,
+    /// The last term in which it was told that its leader's series is in the way.
+    pub(crate) told_series: Option<Term>,
     /// How often in a row nothing streamed from a member that does not lead.
     pub(crate) cascade_stood: u32,
     /// Until then it receives from the leader itself.
@@ -141,6 +143,7 @@ impl Core {
             follows_to_catch_up: false,
             following: None,
             aimed_anew: None,
+            told_series: None,
             cascade_stood: 0,
             direct_until: Mono(0),
             campaign: None,

@@ -221,6 +221,9 @@ impl Core {
 
     fn follow(&mut self, record: &Leadership) {
         let upstream = self.upstream(record);
+        if !self.reads_from(&upstream, &self.me) {
+            return self.tell_other_series(&upstream);
+        }
         let voter = self.voter();
         // however the step ends, it may receive from now on: what was frozen is so no more, and is measured again
         self.frozen_at = None;

@@ -162,6 +162,11 @@ impl Core {
             let because = "no open leader is heard, and this copy may be the last that holds something".to_owned();
             return self.reply(id, Err(Refusal::Unsafe(Reason::KeepsData { because })));
         }
+        if let Some(leader) = self.record().map(|r| r.leader.name.clone()).filter(|leader| !self.copies_from(leader)) {
+            let because =
+                format!("files are copied within one series, and {leader} runs another; upgrade all members first");
+            return self.reply(id, Err(Refusal::Unsafe(Reason::KeepsData { because })));
+        }
         if self.commits_need_us() {
             let because =
                 "without this copy too few replicas could hold a commit, and all would wait until it is copied; \

@@ -3,8 +3,9 @@
 
 use crate::core::Core;
 use crate::message::ReplicaSeen;
-use crate::roles::Role;
-use dauphin_model::{Durability, Leadership, MemberName, MemberSpec};
+use crate::reason::Reason;
+use crate::stuck::STUCK;
+use dauphin_model::{Durability, Leadership, MemberName, MemberSpec, Timeline};
 
 impl Core {
     /// Series of a member's server, as it said last; 0: not known, or it does not matter.
@@ -19,16 +20,55 @@ impl Core {
         reader == 0 || self.series_of(source) <= reader
     }
 
-    /// Somebody who is there, may lead, and could not follow this member. One that a newer leader has left behind already counts
-    /// no more, nor one that waits for a person, nor do we while we go away.
+    /// Whether its files can be copied to us: between servers of one series alone, as far as both are known.
+    pub(crate) fn copies_from(&self, source: &MemberName) -> bool {
+        self.reads_from(source, &self.me) && self.reads_from(&self.me, source)
+    }
+
+    /// Says once in each term that nothing comes from that leader while both run what they run.
+    pub(crate) fn tell_other_series(&mut self, leader: &MemberName) {
+        let term = self.record().map(|r| r.term).unwrap_or_default();
+        if self.told_series < Some(term) {
+            self.told_series = Some(term);
+            let reads = self.reads_from(leader, &self.me.clone());
+            let text = if reads {
+                "files are copied within one series"
+            } else {
+                "an older server does not follow a newer one"
+            };
+            let because = format!("{text}, and {leader} runs another; upgrade both");
+            self.journal(Reason::StepFailed { step: "follow".to_owned(), because });
+        }
+    }
+
+    /// The leadership that a member's log has come to, where it is there and can be read.
+    fn come_to(&self, name: &MemberName) -> Option<Timeline> {
+        let own = || self.frozen_log().or(self.server.position.as_ref());
+        let theirs = || self.beat_of(name).and_then(|b| b.position.as_ref());
+        let position = if *name == self.me { own() } else { theirs() };
+        position.map(|p| p.timeline)
+    }
+
+    /// Somebody who goes on after the last leader, may lead, and could not follow this member. Who was left behind by a newer leader
+    /// counts no more, nor who has no log to go on with, but for the last leader itself, which gets time to start its server
+    /// again; nor do we while we go away.
     pub(crate) fn outgrown_by(&self, name: &MemberName) -> Option<MemberName> {
-        let there = |m: &MemberName| match *m == self.me {
-            true => self.shutting_down.is_none() && self.role != Role::Quarantined,
-            false => self.beat_of(m).is_some_and(|b| b.role != Role::Quarantined),
+        let all = || self.spec.data_members().map(|m| &m.name);
+        let newest = all().filter_map(|m| self.come_to(m)).max();
+        let leader = self.record().map(|r| &r.leader.name);
+        let fallen = self.gone.as_ref().map(|gone| self.now.since(gone.since));
+        let starts_again = fallen.is_none_or(|long| long < self.spec.profile.suspect().times(STUCK));
+        let goes_on = |m: &MemberName| {
+            let there = if *m == self.me { self.shutting_down.is_none() } else { self.fresh(m) };
+            let follows = leader.is_some_and(|l| self.series_of(l) != 0 && self.reads_from(l, m));
+            there
+                && match self.come_to(m) {
+                    Some(timeline) => Some(timeline) >= newest || follows,
+                    None => leader == Some(m) && starts_again,
+                }
         };
-        let goes_on = |m: &MemberName| self.record().is_none_or(|r| self.reads_from(&r.leader.name, m));
-        let all = self.spec.data_members().filter(|m| m.may_lead()).map(|m| &m.name);
-        all.filter(|m| !self.reads_from(name, m)).find(|m| there(m) && goes_on(m)).cloned()
+        let may_lead = |m: &&MemberName| self.spec.member(m).is_some_and(MemberSpec::may_lead);
+        all().filter(|m| may_lead(m) && !self.reads_from(name, m)).find(|m| goes_on(m)).cloned()
     }
 
     /// Whom a member of a newer series than its leader receives from: one that takes over before it does, so that it is never
@@ -47,9 +87,7 @@ impl Core {
             });
             let vouches = record.published.voters.iter().any(|v| v.name == m.name);
             let said = |r: &ReplicaSeen| r.name == m.name && matches!(r.sync_state.as_str(), "sync" | "quorum");
-            let seen =
-                self.beat_of(leader).and_then(|b| b.leading.as_ref()).is_some_and(|l| l.replicas.iter().any(said));
-            let counts = (vouches && seen) || self.spec.durability == Durability::Async;
+            let counts = (vouches && leading.replicas.iter().any(said)) || self.spec.durability == Durability::Async;
             well && counts && m.may_lead() && self.series_of(&m.name) == theirs
         };
         let others = self.spec.members.iter().filter(|m| m.name != self.me && m.name != *leader);

@@ -96,7 +96,9 @@ impl Core {
             _ => return false,
         };
         let Some((record, _)) = self.leader_to_follow().filter(|_| !under_way.cut) else { return false };
-        let another = behind != Some(&record.leader.name) && behind != Some(&self.upstream(&record));
+        let wanted = self.my_spec().and_then(|m| m.follow.as_ref());
+        let ours = [Some(&record.leader.name), Some(&self.upstream(&record)), wanted];
+        let another = behind.is_none() || !ours.contains(&behind);
         if let Some(under_way) = &mut self.engine {
             under_way.cut |= another;
         }

@@ -61,7 +61,8 @@ impl Core {
         }
         let behind = self.server.position.as_ref().is_some_and(|p| p.lsn < theirs.lsn);
         // a winner that needs us behind its barrier waits as well
-        if behind && idle >= profile.suspect().times(STUCK) && self.may_cut(record) && self.spec.allow_reclone {
+        let stuck = idle >= profile.suspect().times(STUCK);
+        if behind && stuck && self.may_cut(record) && self.spec.allow_reclone && self.copies_from(&record.leader.name) {
             self.push(Step::Fence);
             self.server.run = Run::Stopped;
             self.needs_a_copy(&format!(

@@ -1,7 +1,7 @@
 //! Agents that start and stop, clients that write wherever they are let in, and what an onlooker sees of the cluster.
 //! Part of the world; it decides nothing.
 
-use crate::coming::Coming;
+use crate::coming::{Coming, Node};
 use crate::struck::{Asked, Change};
 use crate::world::World;
 use dauphin_ha::variant::Variant;
@@ -95,11 +95,6 @@ impl World {
         leads && record.state == LeadershipState::Open && self.nodes[at].db.running.as_ref().is_some_and(|r| r.access)
     }
 
-    /// Whom the store names, in whatever state.
-    pub(crate) fn elected(&self) -> Option<usize> {
-        self.index(&self.stores.now.view.leadership.as_ref()?.leader.name)
-    }
-
     /// Whether members run programs of two series.
     pub(crate) fn is_mixed(&self) -> bool {
         let mut series = self.nodes.iter().filter(|n| !n.witness).map(|n| n.series);
@@ -107,11 +102,20 @@ impl World {
         series.any(|other| Some(other) != first)
     }
 
-    /// Whether every data member follows or leads.
+    /// Whether a member cannot come back before its upgrade, or its leader's: it could not follow, or needs a copy.
+    pub(crate) fn is_left_out(&self, node: &Node, leader: usize) -> bool {
+        let leader = &self.nodes[leader];
+        let empty = node.core.as_ref().is_some_and(|core| core.role() == Role::Empty);
+        let log_gone = node.db.held() < leader.db.kept_from;
+        node.series < leader.series || ((empty || log_gone) && node.series != leader.series)
+    }
+
+    /// Whether every data member that can follows or leads.
     #[must_use]
     pub fn whole(&self) -> bool {
+        let Some(leader) = self.leader() else { return false };
         self.healthy()
-            && self.nodes.iter().filter(|n| !n.witness).all(|n| {
+            && self.nodes.iter().filter(|n| !n.witness && !self.is_left_out(n, leader)).all(|n| {
                 n.core.as_ref().is_some_and(|c| match c.role() {
                     Role::Leader => true,
                     Role::Replica => n.db.running.as_ref().is_some_and(|r| r.streaming),

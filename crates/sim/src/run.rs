@@ -1,10 +1,11 @@
 //! One simulation from seed to verdict: form a cluster, break it for a while, heal it, and see whether it lives.
 
+use crate::coming::Node;
 use crate::config::Config;
 use crate::struck::Struck;
 use crate::world::World;
 use dauphin_ha::Role;
-use dauphin_model::{Durability, Mono, Span};
+use dauphin_model::{Durability, MemberSpec, Mono, Span};
 
 /// How a simulation ended.
 #[derive(Debug, Clone)]
@@ -53,22 +54,22 @@ fn needs_a_person(world: &World) -> bool {
     is_rolled_back(world) || is_held_beside_stray(world)
 }
 
-/// Nor of one whose upgrade stands half-way, where that was said of a newer member, where one leads already and those it has
-/// left behind are missed, or where one is missed that needs a fresh copy: of its own series there may be none.
+/// Nor of one whose upgrade stands half-way, where since the last fault that was said of a newer member; where too few can follow
+/// the one that the store names; or where too few have data, as no copy can be made of it.
 fn is_held_up_by_an_upgrade(world: &World) -> bool {
-    let left_behind = || {
-        let leads = world.leader().or_else(|| world.elected());
-        leads.is_some_and(|at| world.nodes.iter().any(|n| n.series < world.nodes[at].series && !n.witness))
-    };
-    let copies = |core: &dauphin_ha::Core| matches!(core.role(), Role::Empty | Role::Cloning);
-    let needs_a_copy = || world.nodes.iter().filter_map(|n| n.core.as_ref()).any(copies);
-    world.is_mixed() && (world.watch.held_by_newer || left_behind() || needs_a_copy())
+    let Some(leader) = world.leader().filter(|_| world.is_mixed()) else { return false };
+    let spec = world.stores.now.view.spec.as_ref().unwrap_or(&world.config.spec);
+    let votes = |n: &&Node| spec.member(&n.name).is_some_and(MemberSpec::may_vote);
+    let others = world.nodes.iter().filter(|n| n.name != world.nodes[leader].name);
+    let (follows, needed) =
+        (others.filter(votes).filter(|n| !world.is_left_out(n, leader)).count(), spec.required_min());
+    world.watch.held_by_newer || follows < needed as usize
 }
 
 /// Runs one configuration.
 #[must_use]
 pub fn run(config: &Config) -> Outcome {
-    let mut world = World::new(config.clone());
+    let (mut world, mut held_up) = (World::new(config.clone()), false);
     let formed = world.wait_for(FORMING, World::healthy).is_some();
     if !formed && world.watch.violation.is_none() {
         world.watch.violate("L1: a new cluster did not come to be open".to_owned());
@@ -81,14 +82,13 @@ pub fn run(config: &Config) -> Outcome {
     if world.watch.violation.is_none() {
         world.heal();
         let before = world.watch.acknowledged;
-        // who was left behind by an upgrade comes back with its own
-        let back = |w: &World| if w.is_mixed() { w.healthy() } else { w.whole() };
-        let well = |w: &World| back(w) && w.watch.acknowledged > before;
+        let well = |w: &World| w.whole() && w.watch.acknowledged > before;
         let alive = world.wait_for(HEALING, |w| is_rolled_back(w) || well(w)).is_some();
         if is_rolled_back(&world) {
             world.run_for(AFTER_RESTORE);
         }
-        let person = needs_a_person(&world) || (!alive && is_held_up_by_an_upgrade(&world));
+        held_up = !alive && is_held_up_by_an_upgrade(&world);
+        let person = needs_a_person(&world) || held_up;
         if !alive && !person && world.watch.violation.is_none() {
             let stuck = if world.healthy() { "a member did not come back" } else { "no leader acknowledges" };
             world.watch.violate(format!("L1: {stuck} {HEALING} after the last fault"));
@@ -110,7 +110,7 @@ pub fn run(config: &Config) -> Outcome {
         hash: world.trace.hash(),
         struck: world.struck().to_vec(),
         simulated: world.now.since(Mono(0)),
-        needs_a_person: needs_a_person(&world),
+        needs_a_person: needs_a_person(&world) || held_up,
         lines: world.trace.lines().to_vec(),
     }
 }

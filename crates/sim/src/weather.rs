@@ -157,6 +157,7 @@ impl World {
     /// Faults end, and what they broke is mended: links, pauses, disks, dead agents.
     pub fn heal(&mut self) {
         self.weather.calm = true;
+        self.watch.held_by_newer = false;
         self.cut.clear();
         self.stores.stands_until = self.now;
         if !self.config.faults.upgrade_stands {

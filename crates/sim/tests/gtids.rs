@@ -143,6 +143,10 @@ fn among_equals_an_older_one_takes_over() {
         let mut world = of_three(engine);
         let (leader, newer, older) = roles(&world);
         upgrade(&mut world, newer);
+        // it could not be copied from here
+        world.person_asks(newer, Asked::Reinit);
+        world.run_for(Span::ms(2_000));
+        assert!(world.whole());
         world.kill(leader);
         comes_to(&mut world, "the older one's leadership", |w| w.healthy() && w.leader() == Some(older));
         world.revive(leader);

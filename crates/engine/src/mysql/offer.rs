@@ -184,6 +184,9 @@ mod tests {
         // a member whose copy is refused for now must not be left to a person
         assert!(!Error::from(waits).blames_data());
         let other = check_copy(&version("9.7.4"), &offer("9.6.0", &[])).expect_err("another series");
-        assert!(Error::from(other).blames_data());
+        // nor one that waits for its leader's upgrade, or its own
+        assert!(!Error::from(other).blames_data());
+        let family = check_copy(&version("9.7.4"), &offer("11.8.9-MariaDB", &[])).expect_err("another family");
+        assert!(Error::from(family).blames_data());
     }
 }
