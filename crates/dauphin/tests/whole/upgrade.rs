@@ -1,7 +1,7 @@
 //! An upgrade of MariaDB from one series to the next, member by member and the leader last, each step as docs/mysql.md says:
 //! nobody is led by a server that it could not follow, and nothing acknowledged is lost.
 
-use crate::mysql::{Login, all_hold, build, expected};
+use crate::mysql::{Login, all_hold, block, build, expected};
 use crate::stage::{LOOK_EVERY, Stage, WAIT_MAX};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ fn agent_of(stage: &Stage, member: &str) -> Option<i64> {
 }
 
 /// Names the newer programs in the member's file, stops its agent in order, and starts it again.
-fn upgrade(stage: &Stage, member: &str, newer: &Path) {
+fn upgrade(stage: &Stage, app: &Login, member: &str, newer: &Path) {
     let path = stage.dir.join(member).join("dauphin.toml");
     let file = std::fs::read_to_string(&path).expect("its file");
     let other = |line: &str| match line.starts_with("bin_dir") {
@@ -31,10 +31,13 @@ fn upgrade(stage: &Stage, member: &str, newer: &Path) {
         std::thread::sleep(LOOK_EVERY);
     }
     stage.run(&["lab", "heal", "--member", member]).ended(0);
-    let member_is_back = |c: &Value| {
-        c["members"].as_array().is_some_and(|all| all.iter().any(|m| m["name"] == member && m["state"] == "running"))
-    };
-    stage.until("it is back", member_is_back);
+    // what is heard of it may be of the server before
+    let (port, deadline) = (stage.sql_port_of(member), Instant::now() + WAIT_MAX);
+    let newer_answers = || block(app.ask(port, "SELECT VERSION()")).is_ok_and(|said| said[0].starts_with("11."));
+    while !newer_answers() {
+        assert!(Instant::now() < deadline, "{member} does not come back as a newer one");
+        std::thread::sleep(LOOK_EVERY);
+    }
     stage.until_healthy();
 }
 
@@ -66,10 +69,9 @@ fn a_newer_member_follows_older_ones_and_does_not_lead_them() {
     stage.until_healthy();
     write(1);
 
-    upgrade(&stage, first, &newer);
+    upgrade(&stage, &app, first, &newer);
     stage.until("it receives behind the older one", |c| receives_from(c, first, other));
     write(2);
-    assert!(app.sql(stage.sql_port_of(first), "SELECT VERSION()")[0].starts_with("11."));
     stage.run(&["switchover", "--to", first]).said(3, &["could not follow it", "10.11", "Nothing was changed"]);
     assert_eq!(stage.leader(), one);
 
@@ -80,14 +82,11 @@ fn a_newer_member_follows_older_ones_and_does_not_lead_them() {
     stage.until("it receives behind the older one again", |c| receives_from(c, first, &one));
     write(3);
 
-    upgrade(&stage, &one, &newer);
+    upgrade(&stage, &app, &one, &newer);
     write(4);
     // the last of the older ones: it leads, and hands over to one that it could not follow as it is
-    upgrade(&stage, other, &newer);
+    upgrade(&stage, &app, other, &newer);
     assert_ne!(stage.leader(), other);
     write(5);
-    for member in ["m1", "m2", "m3"] {
-        assert!(app.sql(stage.sql_port_of(member), "SELECT VERSION()")[0].starts_with("11."), "{member}");
-    }
     stage.down_after(&expected());
 }
