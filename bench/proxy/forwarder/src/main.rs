@@ -4,7 +4,7 @@
 //! and closes nothing.
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -31,14 +31,18 @@ fn pair(listener: &TcpListener, to: &str, pairs: &mut Pairs) -> io::Result<[RawF
 }
 
 /// One side is gone: the other hears of it. Both stay open, so that no number is used again while something is under way for it.
-fn part(pairs: &Pairs, at: RawFd) {
+fn part(pairs: &Pairs, parted: &mut HashSet<RawFd>, at: RawFd) {
+    // each once: a shutdown is an event, too
+    if !parted.insert(at) {
+        return;
+    }
     for stream in [at, pairs[&at].1].iter().filter_map(|fd| pairs.get(fd)) {
         let _ = stream.0.shutdown(Shutdown::Both);
     }
 }
 
 fn by_epoll(listener: &TcpListener, to: &str) -> io::Result<()> {
-    let (mut pairs, mut buffer) = (Pairs::new(), [0u8; 16 * 1024]);
+    let (mut pairs, mut parted, mut buffer) = (Pairs::new(), HashSet::new(), [0u8; 16 * 1024]);
     // SAFETY: plain system calls on descriptors and buffers that live as long as this function.
     unsafe {
         let epoll = libc::epoll_create1(0);
@@ -58,7 +62,7 @@ fn by_epoll(listener: &TcpListener, to: &str) -> io::Result<()> {
                 }
                 let got = libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT);
                 match usize::try_from(got) {
-                    Ok(0) => part(&pairs, fd),
+                    Ok(0) => part(&pairs, &mut parted, fd),
                     Ok(got) => _ = libc::send(pairs[&fd].1, buffer.as_ptr().cast(), got, libc::MSG_NOSIGNAL),
                     Err(_) => {}
                 }
@@ -113,7 +117,7 @@ impl Buffers {
 
 fn by_uring(listener: &TcpListener, to: &str) -> io::Result<()> {
     let mut uring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(256)?;
-    let (mut pairs, mut buffers) = (Pairs::new(), Buffers::new(&uring)?);
+    let (mut pairs, mut parted, mut buffers) = (Pairs::new(), HashSet::new(), Buffers::new(&uring)?);
     let push = |uring: &mut IoUring, entry: squeue::Entry| -> io::Result<()> {
         // SAFETY: what the entry points to is a buffer of the ring, which is given back only when it is done.
         while unsafe { uring.submission().push(&entry) }.is_err() {
@@ -148,7 +152,7 @@ fn by_uring(listener: &TcpListener, to: &str) -> io::Result<()> {
                     }
                 }
                 RECEIVES if result == -libc::ENOBUFS => push(&mut uring, receive(fd))?,
-                RECEIVES => part(&pairs, fd),
+                RECEIVES => part(&pairs, &mut parted, fd),
                 _ => buffers.give((what & 0xFFFF) as u16),
             }
         }
