@@ -114,9 +114,7 @@ impl Core {
             let because = format!("it is {} just now, or the specification says that it never leads", self.role);
             return self.reply(id, Err(Refusal::NotNow(Reason::NotFit { member: self.me.clone(), because })));
         }
-        if let Some(member) = self.outgrown_by(&self.me) {
-            let because =
-                format!("{member}, which runs an older series, could not follow it; upgrade or stop {member}");
+        if let Some(because) = self.outgrown_because(&self.me) {
             return self.reply(id, Err(Refusal::Unsafe(Reason::NotFit { member: self.me.clone(), because })));
         }
         if self.hears_leading(record.term) && !allow_data_loss {

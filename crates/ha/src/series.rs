@@ -71,6 +71,12 @@ impl Core {
         all().filter(|m| may_lead(m) && !self.reads_from(name, m)).find(|m| goes_on(m)).cloned()
     }
 
+    /// Why that member leads nobody for now, for people.
+    pub(crate) fn outgrown_because(&self, name: &MemberName) -> Option<String> {
+        let older = self.outgrown_by(name)?;
+        Some(format!("{older}, which runs an older series, could not follow it; upgrade or stop {older}"))
+    }
+
     /// Whom a member of a newer series than its leader receives from: one that takes over before it does, so that it is never
     /// beyond the next leader, where neither could go on. Only where the leader has enough others that acknowledge, and they do.
     pub(crate) fn stays_behind(&self, record: &Leadership) -> Option<MemberName> {

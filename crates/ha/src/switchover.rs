@@ -34,10 +34,8 @@ impl Core {
             );
         }
         let Some(beat) = self.beat_of(name) else { return Some("nothing is heard of it".to_owned()) };
-        if let Some(member) = self.outgrown_by(name) {
-            return Some(format!(
-                "{member}, which runs an older series, could not follow it; upgrade or stop {member}"
-            ));
+        if let Some(because) = self.outgrown_because(name) {
+            return Some(because);
         }
         if beat.run != Run::Running {
             return Some("its server does not run".to_owned());

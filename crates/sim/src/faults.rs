@@ -131,14 +131,13 @@ impl World {
         }
     }
 
-    /// Where an upgrade has begun, people finish it, and start what waits for them again.
+    /// Where an upgrade has begun, people finish it.
     pub(crate) fn upgrade_the_rest(&mut self) {
         if self.nodes.iter().all(|node| node.series != UPGRADED) {
             return;
         }
         for at in 0..self.nodes.len() {
-            let waits = self.nodes[at].core.as_ref().is_some_and(|core| core.role() == dauphin_ha::Role::Quarantined);
-            if self.nodes[at].series != UPGRADED || waits {
+            if self.nodes[at].series != UPGRADED {
                 self.stop_agent(at);
                 self.nodes[at].series = UPGRADED;
             }

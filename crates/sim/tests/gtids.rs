@@ -146,7 +146,7 @@ fn among_equals_an_older_one_takes_over() {
         // it could not be copied from here
         world.person_asks(newer, Asked::Reinit);
         world.run_for(Span::ms(2_000));
-        assert!(world.whole());
+        assert!(said(&world, "operator: Reinit") && !said(&world, "a fresh copy"), "{}", world.lines().join("\n"));
         world.kill(leader);
         comes_to(&mut world, "the older one's leadership", |w| w.healthy() && w.leader() == Some(older));
         world.revive(leader);
